@@ -1,0 +1,208 @@
+"""Write a bundle: graph, weights, tokenizer, manifest. Everything is written to a temporary folder, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from rrwkv_export.config import ModelConfig
+from rrwkv_export.errors import ExportError, OutputError
+from rrwkv_export.graph import OPSET, WeightsDtype, WKVForm, build, state_layout
+from rrwkv_export.graph.scope import LoadArray
+from rrwkv_runtime.manifest import (
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    ChatFormat,
+    FileEntry,
+    GraphEntry,
+    Manifest,
+    StateSpec,
+    TokenizerEntry,
+    compute_bundle_id,
+    file_sha256,
+)
+
+GRAPH_FILE, DATA_FILE = "model.onnx", "model.onnx.data"
+CHUNK = 256
+# Vectors stay in the graph file; matrices are aligned to pages, so that a runtime can map them.
+_EXTERNAL_FROM_BYTES, _PAGE = 4096, 4096
+_PACKAGES = ("rrwkv-export", "onnx", "onnx-ir", "onnxruntime", "torch", "numpy")
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is being done, how much is done, how much there is)."""
+
+
+@dataclass(frozen=True)
+class GraphOptions:
+    """How the graph is built."""
+
+    wkv: WKVForm
+    dtype: WeightsDtype = "float32"
+
+
+@contextmanager
+def new_directory(target: Path, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its name when all went well, and is removed when not.
+
+    Raises OutputError if the target exists (unless overwrite) or its parent cannot be written to; a full disk and the
+    like are translated.
+    """
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target} exists already; choose another name or pass --force to replace it")
+    if target.exists() and not (target / MANIFEST_NAME).is_file():
+        raise OutputError(f"{target} exists and is not a bundle, so it will not be replaced; choose another name")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    except OSError as error:
+        raise OutputError(f"{target}: cannot write there ({error.strerror})") from None
+    try:
+        temporary.chmod(0o755)
+        yield temporary
+        _replace(temporary, target)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise OutputError(f"{target}: the disk is full; free some space or write elsewhere") from None
+        raise OutputError(f"{target}: cannot write ({error.strerror or error})") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    if not target.exists():
+        temporary.rename(target)
+        return
+    old = temporary.with_suffix(".old")
+    target.rename(old)
+    try:
+        temporary.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def require_space(target: Path, config: ModelConfig, dtype: WeightsDtype) -> None:
+    """Raises OutputError before anything is written if the weights cannot fit on the disk."""
+    needed = config.parameters() * (4 if dtype == "float32" else 2)
+    parent = next(folder for folder in (target.absolute(), *target.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(parent).free
+    if free < needed:
+        raise OutputError(f"{target}: {needed / 1e6:.0f} MB are needed and the disk has {free / 1e6:.0f} MB left")
+
+
+def write_graph(
+    folder: Path, config: ModelConfig, load: LoadArray, options: GraphOptions, progress: Progress | None = None
+) -> None:
+    """model.onnx and model.onnx.data, one weight at a time; the graph is checked with full shape inference."""
+    model = build(config, load, options.wkv, options.dtype)
+
+    def written(_: ir.TensorProtocol, info: ir.external_data.CallbackInfo) -> None:
+        if progress:
+            progress("writing weights", info.index + 1, info.total)
+
+    ir.save(
+        model,
+        folder / GRAPH_FILE,
+        external_data=DATA_FILE,
+        size_threshold_bytes=_EXTERNAL_FROM_BYTES,
+        alignment=_PAGE,
+        align_threshold=0,
+        callback=written,
+    )
+    _check_graph(folder / GRAPH_FILE)
+    if not (folder / DATA_FILE).exists():  # a model so small that the graph file holds it all
+        (folder / DATA_FILE).touch()
+
+
+def _check_graph(path: Path) -> None:
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ExportError(
+            f"the exported graph is not valid ONNX ({first}); please report this with the config"
+        ) from None
+
+
+def write_manifest(
+    folder: Path,
+    config: ModelConfig,
+    options: GraphOptions,
+    *,
+    model_id: str,
+    tokenizer: TokenizerEntry | None,
+    chat: ChatFormat,
+    provenance: Mapping[str, Any],
+    parity: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Write manifest.json for the files that are in the folder, and give it back as a runtime reads it."""
+    files = sorted(path for path in folder.iterdir() if path.name != MANIFEST_NAME)
+    layouts = state_layout(config, options.wkv)
+    fields: dict[str, Any] = {
+        "format": "rrwkv-bundle",
+        "format_version": FORMAT_VERSION,
+        "bundle_id": "",
+        "model_id": model_id,
+        "config": config.to_json(),
+        "parameters": config.parameters(),
+        "graphs": {"main": asdict(GraphEntry(GRAPH_FILE, (DATA_FILE,), CHUNK, options.wkv, options.dtype, OPSET))},
+        "states": [asdict(StateSpec(s.name, s.output, s.shape, s.dtype, s.init)) for s in layouts],
+        "tokenizer": asdict(tokenizer) if tokenizer else None,
+        "chat": asdict(chat),
+        "quantization": None,
+        "provenance": {**provenance, "versions": versions()},
+        "parity": parity,
+        "files": [asdict(FileEntry(path.name, path.stat().st_size, file_sha256(path))) for path in files],
+    }
+    return save_manifest(folder, fields)
+
+
+def save_manifest(folder: Path, fields: Mapping[str, Any]) -> Manifest:
+    """Set the bundle id, check against the schema, and replace manifest.json in one step."""
+    plain = json.loads(json.dumps(fields))
+    plain["bundle_id"] = compute_bundle_id(plain)
+    manifest = Manifest.from_json(plain)
+    temporary = folder / f".{MANIFEST_NAME}.{os.getpid()}.part"
+    try:
+        temporary.write_text(json.dumps(plain, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.replace(folder / MANIFEST_NAME)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return manifest
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that had a hand in the bundle."""
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def compute_model_id(config: ModelConfig, load: LoadArray, progress: Progress | None = None) -> str:
+    """sha256 of the config and of every weight as float32 by canonical name: the same whatever file format it came in."""
+    digest = hashlib.sha256(json.dumps(config.to_json(), sort_keys=True).encode())
+    shapes = config.shapes()
+    for index, name in enumerate(shapes):
+        digest.update(f"{name}\n".encode())
+        digest.update(memoryview(load(name)).cast("B"))
+        if progress:
+            progress("reading weights", index + 1, len(shapes))
+    return digest.hexdigest()

@@ -1,0 +1,40 @@
+"""Every error that the build side raises on purpose, under the runtime's `RRWKVError`.
+
+RRWKVError (rrwkv_runtime.errors)
+└── ExportError            anything that goes wrong between a checkpoint and a bundle
+    ├── ConfigError        a config field is missing, unknown, of the wrong type or out of range
+    ├── CheckpointError    a checkpoint file cannot be read as RRWKV or RWKV-4
+    │   └── TensorError    one tensor is missing, extra, misshapen or not finite
+    ├── OutputError        the place to write to cannot be used
+    └── ParityError        the exported graph does not compute what the reference computes
+
+Messages are one line: what is wrong, the value, what to do.
+"""
+
+from __future__ import annotations
+
+from rrwkv_runtime.errors import RRWKVError
+
+
+class ExportError(RRWKVError):
+    """Anything that goes wrong between a checkpoint and a bundle."""
+
+
+class ConfigError(ExportError):
+    """A config field is missing, unknown, of the wrong type or out of range."""
+
+
+class CheckpointError(ExportError):
+    """A checkpoint file cannot be read as RRWKV or RWKV-4."""
+
+
+class TensorError(CheckpointError):
+    """One tensor of a checkpoint is missing, extra, misshapen or not finite."""
+
+
+class OutputError(ExportError):
+    """The place to write to cannot be used."""
+
+
+class ParityError(ExportError):
+    """The exported graph does not compute what the reference computes."""

@@ -1,0 +1,131 @@
+"""From a checkpoint to a verified bundle: reference first, then the graph, then the comparison, then the rename."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from rrwkv_export.bundle import (
+    GraphOptions,
+    Progress,
+    compute_model_id,
+    new_directory,
+    require_space,
+    save_manifest,
+    write_graph,
+    write_manifest,
+)
+from rrwkv_export.checkpoint import Checkpoint, TokenizerFile, open_checkpoint
+from rrwkv_export.config import ModelConfig
+from rrwkv_export.errors import CheckpointError
+from rrwkv_export.graph import WeightsDtype, WKVForm
+from rrwkv_export.graph.verify import Parity, Reference, compute_reference, verification_length, verify
+from rrwkv_runtime.errors import RRWKVError
+from rrwkv_runtime.manifest import Manifest, TokenizerEntry, file_sha256
+from rrwkv_runtime.text import open_tokenizer
+
+_TOKENIZER_NAMES = {"tokenizer.json": "tokenizer.json", "rwkv-world": "rwkv_vocab.txt"}
+
+
+def export(
+    checkpoint: Checkpoint,
+    out: Path,
+    *,
+    wkv: WKVForm | Literal["auto"] = "auto",
+    dtype: WeightsDtype = "float32",
+    rtol: float | None = None,
+    tokens: int | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Manifest, Parity]:
+    """Write a bundle for a checkpoint, verified; nothing is left behind if anything fails.
+
+    wkv: "auto" takes the plain form where the keys seen in verification allow it, else the stable one. dtype: of the
+    stored matrices; compute is float32. rtol: largest error over the largest logit (1e-5 for float32 by default). tokens:
+    how many to verify with. Raises CheckpointError, OutputError, ParityError.
+    """
+    config, load = checkpoint.config, checkpoint.weights.array
+    require_space(out, config, dtype)
+    reference = reference_for(checkpoint, tokens, progress)
+    options = GraphOptions(reference.wkv_form if wkv == "auto" else wkv, dtype)
+    model_id = compute_model_id(config, load, progress)
+    with new_directory(out, overwrite) as folder:
+        write_graph(folder, config, load, options, progress)
+        manifest = write_manifest(
+            folder,
+            config,
+            options,
+            model_id=model_id,
+            tokenizer=_copy_tokenizer(folder, checkpoint.tokenizer),
+            chat=checkpoint.chat,
+            provenance={"checkpoint": _provenance(checkpoint)},
+        )
+        parity = verify(folder, reference, rtol, progress=progress)
+        parity.require()
+        manifest = save_manifest(folder, {**manifest.to_json(), "parity": parity.to_json()})
+    return manifest, parity
+
+
+def verify_against(
+    bundle: Path,
+    checkpoint: Checkpoint,
+    *,
+    rtol: float | None = None,
+    tokens: int | None = None,
+    provider: str = "cpu",
+    progress: Progress | None = None,
+) -> Parity:
+    """Compare an existing bundle with a checkpoint again; the bundle is not changed. Raises BundleError."""
+    manifest = Manifest.load(bundle)
+    if manifest.config != checkpoint.config.to_json():
+        raise CheckpointError(f"{checkpoint.path}: its config is not the one that {bundle} was exported from")
+    return verify(bundle, reference_for(checkpoint, tokens, progress), rtol, provider=provider, progress=progress)
+
+
+def reference_for(checkpoint: Checkpoint, tokens: int | None, progress: Progress | None = None) -> Reference:
+    """The reference's answer for the checkpoint's verification text."""
+    if progress:
+        progress("computing the reference", 0, 1)
+    ids = verification_ids(checkpoint.config, checkpoint.tokenizer, tokens)
+    reference = compute_reference(checkpoint.config, checkpoint.weights, ids)
+    if progress:
+        progress("computing the reference", 1, 1)
+    return reference
+
+
+def verification_ids(config: ModelConfig, tokenizer: TokenizerFile | None, tokens: int | None = None) -> list[int]:
+    """Real text where there is a tokenizer, random ids after it and where there is none; always the same ones."""
+    length = tokens or verification_length(config)
+    ids = _sample_ids(config, tokenizer) if tokenizer else []
+    random = np.random.default_rng(0).integers(0, config.vocab_size, length)
+    return [*ids[:length], *(int(i) for i in random[len(ids[:length]) :])]
+
+
+def _sample_ids(config: ModelConfig, tokenizer: TokenizerFile) -> Sequence[int]:
+    text = resources.files("rrwkv_export").joinpath("assets/sample.txt").read_text(encoding="utf-8")
+    ids = open_tokenizer(tokenizer.type, tokenizer.path).encode(text)
+    return ids if all(i < config.vocab_size for i in ids) else []
+
+
+def _copy_tokenizer(folder: Path, tokenizer: TokenizerFile | None) -> TokenizerEntry | None:
+    if tokenizer is None:
+        return None
+    name = _TOKENIZER_NAMES[tokenizer.type]
+    shutil.copyfile(tokenizer.path, folder / name)
+    return TokenizerEntry(tokenizer.type, name)
+
+
+def _provenance(checkpoint: Checkpoint) -> dict[str, object]:
+    files = [
+        {"name": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in checkpoint.files
+    ]
+    dtypes = sorted({checkpoint.weights.dtype(name) for name in checkpoint.weights})
+    return {"format": checkpoint.format, "dtypes": dtypes, "files": files}
+
+
+__all__ = ["RRWKVError", "export", "open_checkpoint", "verify_against"]

@@ -1,0 +1,8 @@
+"""One stateful ONNX graph: any number of tokens, from any position, across any number of medium boundaries."""
+
+from __future__ import annotations
+
+from rrwkv_export.graph.build import OPSET, build
+from rrwkv_export.graph.names import StateLayout, WeightsDtype, WKVForm, state_layout
+
+__all__ = ["OPSET", "StateLayout", "WKVForm", "WeightsDtype", "build", "state_layout"]

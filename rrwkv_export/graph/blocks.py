@@ -1,0 +1,99 @@
+"""One layer as ONNX nodes, in the symbols of `rrwkv_export.model`.
+
+Sequences are [T, 1, C]: time first, so that a scan and the shift need no transpose; rank three, so that the two or
+three mixes of a block are one broadcast [T, 3, C].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from rrwkv_export.graph.medium import MediumClock, MediumState, retrospect
+from rrwkv_export.graph.scope import Scope
+from rrwkv_export.graph.weights import GraphWeights
+from rrwkv_export.graph.wkv import plain_wkv, stable_wkv
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What all layers share about the place in the text: shift_sizes [T, 1] splits T + 1 rows into a shifted sequence
+    and the row to carry; medium is None for RWKV-4."""
+
+    shift_sizes: ir.Value
+    medium: MediumClock | None
+
+
+@dataclass
+class LayerState:
+    """One layer's share of the states, replaced by the new values as the layer is built.
+
+    shift: two of [1, 1, C]. wkv: [2, C] A, B; in the stable form [2, C] aa, bb and [1, C] pp.
+    """
+
+    shift: list[ir.Value]
+    wkv: list[ir.Value]
+    medium: MediumState | None = None
+
+
+def layer(w: GraphWeights, scope: Scope, index: int, x: ir.Value, clock: Clock, state: LayerState) -> ir.Value:
+    """x [T, 1, C] to x [T, 1, C]."""
+    block, M = f"blocks.{index}", None
+    h = w.norm(scope, x, f"{block}.ln1", name="ln1")
+    if w.config.medium and clock.medium and state.medium:
+        M = retrospect(w, scope / "medium", block, h, w.config.medium, clock.medium, state.medium)
+    x = scope.op("Add", x, _time_mix(w, scope / "time_mix", block, h, M, clock, state), name="after_time_mix")
+    h = w.norm(scope, x, f"{block}.ln2", name="ln2")
+    return scope.op(
+        "Add", x, _channel_mix(w, scope / "channel_mix", block, h, M, clock, state), name="after_channel_mix"
+    )
+
+
+def _mixes(
+    w: GraphWeights, scope: Scope, block: str, roles: str, h: ir.Value, h_prev: ir.Value, M: ir.Value | None
+) -> list[ir.Value]:
+    """mix(p) = h ⊙ a + h' ⊙ b + M ⊙ c for every role p at once [T, roles, C], then one [T, 1, C] for each."""
+    a, b, c = w.mix(block, roles)
+    mixed = scope.op("Add", _scaled(scope, h, a, "now"), _scaled(scope, h_prev, b, "before"), name="mix")
+    if M is not None and c is not None:
+        mixed = scope.op("Add", mixed, _scaled(scope, M, c, "recalled"), name="mix_with_medium")
+    names = [f"mix_{p}" for p in roles]
+    return list(scope.ops("Split", mixed, names=names, axis=1, num_outputs=len(roles)))
+
+
+def _scaled(scope: Scope, x: ir.Value, weight: np.ndarray, name: str) -> ir.Value:
+    return scope.op("Mul", x, scope.const(weight, np.float32, f"{name}.weight"), name=name)
+
+
+def _shifted(scope: Scope, h: ir.Value, clock: Clock, state: LayerState, block: int) -> ir.Value:
+    """h': the carried row, then all rows but the last, which is carried on."""
+    rows = scope.op("Concat", state.shift[block], h, name="shift", axis=0)
+    h_prev, state.shift[block] = scope.ops("Split", rows, clock.shift_sizes, names=["previous", "last"], axis=0)
+    return h_prev
+
+
+def _time_mix(
+    w: GraphWeights, scope: Scope, block: str, h: ir.Value, M: ir.Value | None, clock: Clock, state: LayerState
+) -> ir.Value:
+    """Woutput (r ⊙ wkv)"""
+    mix_k, mix_v, mix_r = _mixes(w, scope, f"{block}.att", "kvr", h, _shifted(scope, h, clock, state, 0), M)
+    k = w.matmul(scope, mix_k, f"{block}.att.key.weight", name="key")
+    v = w.matmul(scope, mix_v, f"{block}.att.value.weight", name="value")
+    r = scope.op("Sigmoid", w.matmul(scope, mix_r, f"{block}.att.receptance.weight", name="receptance"), name="r")
+    u, d = w.load(f"{block}.att.time_first"), np.exp(w.load(f"{block}.att.time_decay").astype(np.float64))
+    form = plain_wkv if len(state.wkv) == 1 else stable_wkv
+    wkv, state.wkv = form(scope / "wkv", k, v, u, d, state.wkv)
+    return w.matmul(scope, scope.op("Mul", r, wkv, name="gated"), f"{block}.att.output.weight", name="output")
+
+
+def _channel_mix(
+    w: GraphWeights, scope: Scope, block: str, h: ir.Value, M: ir.Value | None, clock: Clock, state: LayerState
+) -> ir.Value:
+    """σ(Wreceptance mix(r)) ⊙ (Wvalue relu(Wkey mix(k))²)"""
+    mix_k, mix_r = _mixes(w, scope, f"{block}.ffn", "kr", h, _shifted(scope, h, clock, state, 1), M)
+    k = scope.op("Relu", w.matmul(scope, mix_k, f"{block}.ffn.key.weight", name="key"), name="relu")
+    v = w.matmul(scope, scope.op("Mul", k, k, name="square"), f"{block}.ffn.value.weight", name="value")
+    r = scope.op("Sigmoid", w.matmul(scope, mix_r, f"{block}.ffn.receptance.weight", name="receptance"), name="r")
+    return scope.op("Mul", r, v, name="gated")

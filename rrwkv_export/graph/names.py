@@ -1,0 +1,51 @@
+"""Names of the graph's inputs and outputs, and the layout of its states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rrwkv_export.config import ModelConfig
+
+INPUT_IDS, NUM_LOGITS, LOGITS = "input_ids", "num_logits", "logits"
+POSITION, SHIFT, WKV = "position", "shift", "wkv"
+MEDIUM_SUM, MEDIUM_WEIGHT, MEDIUM_BANK, MEDIUM_KEY = "medium_sum", "medium_weight", "medium_bank", "medium_key"
+
+WKVForm = Literal["plain", "stable"]
+WeightsDtype = Literal["float32", "float16"]
+
+# Below exp(EMPTY) nothing is left of a float32, so an empty maximum never wins.
+EMPTY = -1e30
+
+
+@dataclass(frozen=True)
+class StateLayout:
+    """One state: input `name`, output `name + "_out"`; init broadcasts to the shape."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: Literal["float32", "int64"] = "float32"
+    init: float | list[Any] = 0
+
+    @property
+    def output(self) -> str:
+        return f"{self.name}_out"
+
+
+def state_layout(config: ModelConfig, wkv: WKVForm) -> tuple[StateLayout, ...]:
+    """The states in the order of the graph's inputs."""
+    L, C, medium = config.num_layers, config.hidden_size, config.medium
+    states = [
+        StateLayout(POSITION, (), "int64"),
+        StateLayout(SHIFT, (L, 2, C)),
+        StateLayout(WKV, (L, 2, C)) if wkv == "plain" else StateLayout(WKV, (L, 3, C), init=[[0], [0], [EMPTY]]),
+    ]
+    if medium:
+        K, R = medium.slots, medium.key_size
+        states += [
+            StateLayout(MEDIUM_SUM, (L, 1, C)),
+            StateLayout(MEDIUM_WEIGHT, (L, 1, 1)),
+            StateLayout(MEDIUM_BANK, (L, K, C)),
+            StateLayout(MEDIUM_KEY, (L, K, R)),
+        ]
+    return tuple(states)

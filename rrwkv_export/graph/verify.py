@@ -1,0 +1,224 @@
+"""Hold a bundle against the float64 reference, in every way in which a runtime may split a text.
+
+Errors are the largest absolute difference of any logit over the largest absolute logit of the reference; for states, of
+any value over the largest value of that state and layer, with wkv compared as A / B, which all its forms share.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from rrwkv_export import model
+from rrwkv_export.config import ModelConfig
+from rrwkv_export.errors import ParityError
+from rrwkv_runtime.session import OPTIMIZATION_LEVELS, Model
+from rrwkv_runtime.state import State
+
+DEFAULT_RTOL = {"float32": 1e-5, "float16": 2e-3}
+PLAIN_KEY_LIMIT = 40.0  # keys seen must stay this far inside the ± 60 to which the plain form clips them
+_PLAIN_BONUS_LIMIT = 20.0  # exp(60 + u) must stay a float32
+_TOKEN_PARAMETERS = 2e10  # how much arithmetic a verification may cost: tokens times parameters
+_FEWEST, _MOST = 48, 1024
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the checkpoint computes: logits [T, V] float64 for ids, the state after them, and the keys' magnitude."""
+
+    ids: tuple[int, ...]
+    logits: Array
+    state: model.State
+    largest_key: float
+    largest_bonus: float
+
+    @property
+    def largest_logit(self) -> float:
+        return float(np.abs(self.logits).max())
+
+    @property
+    def wkv_form(self) -> str:
+        """The form of wkv that is right for these keys: "plain" or "stable"."""
+        small = self.largest_key < PLAIN_KEY_LIMIT and self.largest_bonus < _PLAIN_BONUS_LIMIT
+        return "plain" if small else "stable"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One way of running the bundle, and its error."""
+
+    name: str
+    error: float
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The result of a verification; `to_json` is what the manifest keeps."""
+
+    rtol: float
+    tokens: int
+    largest_logit: float
+    largest_key: float
+    provider: str
+    checks: tuple[Check, ...]
+
+    @property
+    def error(self) -> float:
+        return max(check.error for check in self.checks)
+
+    @property
+    def passed(self) -> bool:
+        return self.error <= self.rtol
+
+    def require(self) -> None:
+        """Raises ParityError naming the worst check if any is over the tolerance."""
+        if not self.passed:
+            worst = max(self.checks, key=lambda check: check.error)
+            raise ParityError(
+                f"parity failed: {worst.name!r} is off by {worst.error:.2e} of the largest logit, more than --rtol "
+                f"{self.rtol:.0e}; if that is expected (float16 weights, say), raise --rtol"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "rtol": self.rtol,
+            "error": self.error if math.isfinite(self.error) else None,
+            "passed": self.passed,
+            "tokens": self.tokens,
+            "largest_logit": self.largest_logit,
+            "largest_key": self.largest_key,
+            "provider": self.provider,
+            "checks": [{"name": check.name, "error": check.error} for check in self.checks],
+        }
+
+
+def verification_length(config: ModelConfig) -> int:
+    """How many tokens are worth comparing: past the point where the bank is full, as far as the model's size allows."""
+    medium = config.medium
+    wanted = medium.interval * (medium.slots + 2) + 5 if medium else 200
+    affordable = int(_TOKEN_PARAMETERS / config.parameters())
+    return min(max(_FEWEST, min(wanted, affordable)), _MOST)
+
+
+def compute_reference(config: ModelConfig, weights: Mapping[str, Tensor], ids: Sequence[int]) -> Reference:
+    """Run the float64 reference over ids, one layer's weights in memory at a time. Raises ParityError, TensorError."""
+    magnitudes = {"key": 0.0, "key_with_bonus": 0.0}
+
+    def observe(name: str, value: Tensor) -> None:
+        kind = name.rpartition(".")[2]
+        magnitudes[kind] = max(magnitudes[kind], float(value.abs().max()))
+
+    logits, state = model.forward(config, weights, ids, observe=observe)
+    if not bool(logits.isfinite().all()):
+        raise ParityError("the checkpoint itself gives logits that are not finite; its weights are unusable")
+    bonuses = [float(weights[f"blocks.{i}.att.time_first"].max()) for i in range(config.num_layers)]
+    return Reference(tuple(ids), logits.numpy(), state, max(magnitudes.values()), max(bonuses))
+
+
+def verify(
+    bundle: Path,
+    reference: Reference,
+    rtol: float | None = None,
+    *,
+    provider: str = "cpu",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Parity:
+    """Run the bundle in every way of `_checks` and compare. Raises BundleError, ProviderError; never ParityError."""
+    loaded = Model.load(bundle, provider, threads)
+    rtol = DEFAULT_RTOL[loaded.manifest.graphs["main"].dtype] if rtol is None else rtol
+    runs = list(_checks(loaded, bundle, reference, provider, threads))
+    checks: list[Check] = []
+    for index, (name, run) in enumerate(runs):
+        if progress:
+            progress("verifying", index, len(runs))
+        checks.append(Check(name, run()))
+    if progress:
+        progress("verifying", len(runs), len(runs))
+    return Parity(rtol, len(reference.ids), reference.largest_logit, reference.largest_key, provider, tuple(checks))
+
+
+def _checks(
+    loaded: Model, bundle: Path, reference: Reference, provider: str, threads: int | None
+) -> Iterator[tuple[str, Callable[[], float]]]:
+    """Names and measurements; nothing runs before it is asked for, and sessions of other levels are not kept."""
+    ids, T = reference.ids, len(reference.ids)
+
+    def chunked(size: int, using: Model = loaded) -> float:
+        return logits_error(reference, using.forward(ids, num_logits=T, chunk=size)[0])
+
+    def at_level(level: str) -> float:
+        other = Model.load(bundle, provider, threads, optimization=level, verify=False)
+        return max(chunked(T, other), chunked(lengths[-1], other))
+
+    lengths = chunk_lengths(loaded.manifest.config)
+    yield "all tokens at once", lambda: chunked(T)
+    yield "token by token", lambda: logits_error(reference, token_by_token(loaded, ids))
+    for size in lengths:
+        yield f"in chunks of {size}", lambda size=size: chunked(size)  # type: ignore[misc]
+    yield "state saved and restored", lambda: logits_error(reference, _restored(loaded, ids))
+    yield "states after the last token", lambda: states_error(reference, loaded.forward(ids)[1])
+    for level in OPTIMIZATION_LEVELS[:-1]:
+        yield f"optimization level {level}", lambda level=level: at_level(level)  # type: ignore[misc]
+
+
+def chunk_lengths(config: Mapping[str, Any]) -> list[int]:
+    """Two chunk lengths, one short and one long, that share no factor with the medium interval."""
+    interval = int((config.get("medium") or {}).get("interval", 1))
+    return [
+        next(n for n in range(start, 2 * start + interval) if math.gcd(n, interval) == 1) for start in (5, interval + 6)
+    ]
+
+
+def token_by_token(loaded: Model, ids: Sequence[int]) -> Array:
+    """Logits [T, V] of one-token steps."""
+    decoder = loaded.decoder()
+    return np.stack([decoder.step(token).copy() for token in ids])
+
+
+def _restored(loaded: Model, ids: Sequence[int]) -> Array:
+    """Logits [T, V] with the state written to a file and read again half way."""
+    half = max(1, len(ids) // 2)
+    first, state = loaded.forward(ids[:half], num_logits=half)
+    if half == len(ids):
+        return first
+    with tempfile.TemporaryDirectory() as folder:
+        state.save(Path(folder) / "state")
+        state = loaded.load_state(Path(folder) / "state")
+    return np.concatenate([first, loaded.forward(ids[half:], state, num_logits=len(ids) - half)[0]])
+
+
+def logits_error(reference: Reference, logits: Array) -> float:
+    """Largest absolute difference over the largest absolute logit; infinite if anything is not finite."""
+    return _relative(logits, reference.logits)
+
+
+def states_error(reference: Reference, state: State) -> float:
+    """The largest error of any state in any layer, relative to the largest value of that state in that layer."""
+    expected = {name: np.asarray(value) for name, value in vars(reference.state).items()}
+    found = dict(state.values)
+    if int(found.pop("position")) != reference.state.position:
+        return math.inf
+    found["wkv"], expected["wkv"] = (values["wkv"][:, 0] / values["wkv"][:, 1] for values in (found, expected))
+    return max(
+        _relative(found[name][layer], expected[name][layer])
+        for name in found
+        for layer in range(len(found[name]))
+        if np.abs(expected[name][layer]).max() > 0
+    )
+
+
+def _relative(found: Array, expected: Array) -> float:
+    if found.shape != expected.shape or not np.isfinite(found).all():
+        return math.inf
+    return float(np.abs(found - expected).max() / np.abs(expected).max())

@@ -1,0 +1,52 @@
+"""Every error that the runtime raises on purpose. One tree, so that one `except` catches all of it.
+
+RRWKVError
+├── BundleError            the bundle directory cannot be used
+│   ├── DamagedBundle      a file is missing, truncated, changed, or not what the manifest says
+│   └── NewerFormat        the manifest has a format version that this runtime does not know
+├── StateError             a saved or given state cannot be used with this model
+├── TokenizerError         a tokenizer file is unusable, or the bundle has none and text was given
+├── ProviderError          an execution provider was asked for that is not there
+├── InputError             token ids, counts or options outside what the model accepts
+└── Cancelled              a progress callback asked to stop
+
+Messages are one line: what is wrong, the value, what to do.
+"""
+
+from __future__ import annotations
+
+
+class RRWKVError(Exception):
+    """Base of all errors of this project; its message is one line meant for a person."""
+
+
+class BundleError(RRWKVError):
+    """The bundle directory cannot be used."""
+
+
+class DamagedBundle(BundleError):
+    """A file of the bundle is missing, truncated, changed, or not what the manifest says."""
+
+
+class NewerFormat(BundleError):
+    """The bundle was written by a newer version of the exporter."""
+
+
+class StateError(RRWKVError):
+    """A saved or given state does not belong to this model, or its file is damaged."""
+
+
+class TokenizerError(RRWKVError):
+    """A tokenizer file is unusable, or text was given to a bundle without a tokenizer."""
+
+
+class ProviderError(RRWKVError):
+    """An execution provider was asked for that this installation does not have."""
+
+
+class InputError(RRWKVError, ValueError):
+    """Token ids, counts or options outside what the model accepts."""
+
+
+class Cancelled(RRWKVError):
+    """A progress callback asked to stop."""

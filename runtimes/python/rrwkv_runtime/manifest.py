@@ -1,0 +1,248 @@
+"""The manifest: the contract between the exporter and every runtime, defined here (and in its schema) and nowhere else.
+
+A bundle is a directory with `manifest.json` and the files that it lists. `Manifest.load` refuses a manifest that breaks
+the schema, is of a newer format, or whose own content was changed; `verify_files` refuses files that are not the ones
+that were written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rrwkv_runtime.errors import BundleError, DamagedBundle, NewerFormat
+from rrwkv_runtime.schema import violations
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+_LARGEST_MANIFEST = 16 * 2**20
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a manifest."""
+    text = resources.files("rrwkv_runtime").joinpath("manifest.schema.json").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of the bundle; `name` is relative to it."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class StateSpec:
+    """One recurrent state: graph input and output names, shape, dtype ("float32" …) and initial value."""
+
+    input: str
+    output: str
+    shape: tuple[int, ...]
+    dtype: str
+    init: float | list[Any]
+
+    def initial(self) -> np.ndarray:
+        """A new array with the state's value before the first token."""
+        try:
+            return np.array(np.broadcast_to(np.asarray(self.init, dtype=self.dtype), self.shape), order="C")
+        except ValueError:
+            raise BundleError(f"the manifest's initial value of state {self.input!r} does not fit its shape") from None
+
+    @property
+    def nbytes(self) -> int:
+        count = np.dtype(self.dtype).itemsize
+        for size in self.shape:
+            count *= size
+        return count
+
+
+@dataclass(frozen=True)
+class GraphEntry:
+    """One ONNX graph: its file, the external weight files it reads, and how it was built."""
+
+    file: str
+    data: tuple[str, ...]
+    chunk: int
+    wkv: str
+    dtype: str
+    opset: int
+
+
+@dataclass(frozen=True)
+class TokenizerEntry:
+    """type: "tokenizer.json" (Hugging Face tokenizers) or "rwkv-world" (RWKV World vocabulary)."""
+
+    type: str
+    file: str
+
+
+@dataclass(frozen=True)
+class ChatFormat:
+    """How a dialogue is written as text: `{user}{text}{turn_end}{assistant} {reply}{turn_end}`.
+
+    stop: strings that end a reply. bos_token_id: token put before a dialogue, if any. sampling: the model's preferred
+    sampling options by name.
+    """
+
+    user: str = "User: "
+    assistant: str = "Assistant:"
+    turn_end: str = "\n\n"
+    stop: tuple[str, ...] = ("\n\n",)
+    bos_token_id: int | None = None
+    eos_token_id: int | None = None
+    sampling: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything a runtime needs to know about a bundle; see `manifest.schema.json` for each field."""
+
+    bundle_id: str
+    model_id: str
+    config: dict[str, Any]
+    parameters: int
+    graphs: dict[str, GraphEntry]
+    states: tuple[StateSpec, ...]
+    tokenizer: TokenizerEntry | None
+    chat: ChatFormat
+    quantization: dict[str, Any] | None
+    provenance: dict[str, Any]
+    parity: dict[str, Any] | None
+    files: tuple[FileEntry, ...]
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.config["vocab_size"])
+
+    def to_json(self) -> dict[str, Any]:
+        fields: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return {"format": "rrwkv-bundle", "format_version": FORMAT_VERSION, **fields}
+
+    @classmethod
+    def from_json(cls, fields: Any) -> Manifest:
+        """Raises NewerFormat or DamagedBundle, naming the field."""
+        _check_format(fields)
+        for violation in violations(fields, schema()):
+            raise DamagedBundle(f"manifest.json: {violation}")
+        if fields["bundle_id"] != compute_bundle_id(fields):
+            raise DamagedBundle("manifest.json: its content does not match its bundle id; export the bundle again")
+        tokenizer, chat = fields["tokenizer"], fields["chat"]
+        return cls(
+            bundle_id=fields["bundle_id"],
+            model_id=fields["model_id"],
+            config=fields["config"],
+            parameters=fields["parameters"],
+            graphs={k: GraphEntry(**{**g, "data": tuple(g["data"])}) for k, g in fields["graphs"].items()},
+            states=tuple(StateSpec(**{**s, "shape": tuple(s["shape"])}) for s in fields["states"]),
+            tokenizer=None if tokenizer is None else TokenizerEntry(**tokenizer),
+            chat=ChatFormat(**{**chat, "stop": tuple(chat["stop"])}),
+            quantization=fields["quantization"],
+            provenance=fields["provenance"],
+            parity=fields["parity"],
+            files=tuple(FileEntry(**entry) for entry in fields["files"]),
+        )
+
+    @classmethod
+    def load(cls, bundle: Path) -> Manifest:
+        """Read `bundle/manifest.json` and check it. Raises BundleError."""
+        path = bundle / MANIFEST_NAME
+        if not bundle.is_dir():
+            raise BundleError(f"{bundle}: no such bundle directory")
+        if not path.is_file():
+            raise BundleError(f"{bundle}: not a bundle, it has no {MANIFEST_NAME}")
+        if path.stat().st_size > _LARGEST_MANIFEST:
+            raise DamagedBundle(f"{path}: larger than any manifest")
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            raise DamagedBundle(f"{path}: not valid JSON ({str(error).splitlines()[0]})") from None
+        return cls.from_json(fields)
+
+
+def _check_format(fields: Any) -> None:
+    """A newer manifest may break today's schema in any way, so its version is looked at first."""
+    if not isinstance(fields, dict) or fields.get("format") != "rrwkv-bundle":
+        raise BundleError("manifest.json: not the manifest of an rrwkv bundle")
+    version = fields.get("format_version")
+    if isinstance(version, int) and not isinstance(version, bool) and version > FORMAT_VERSION:
+        raise NewerFormat(
+            f"manifest.json: bundle format {version} is newer than this runtime's {FORMAT_VERSION}; upgrade rrwkv-runtime"
+        )
+
+
+def compute_bundle_id(fields: Mapping[str, Any]) -> str:
+    """sha256 over the manifest's fields that decide what the bundle does; `files` brings every file's own sha256 in.
+
+    Provenance and parity are left out: measuring parity again must not make saved states useless.
+    """
+    deciding = (
+        "format_version",
+        "model_id",
+        "config",
+        "graphs",
+        "states",
+        "tokenizer",
+        "chat",
+        "quantization",
+        "files",
+    )
+    content = {name: fields.get(name) for name in deciding}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def file_sha256(path: Path, progress: Callable[[int], None] | None = None) -> str:
+    """sha256 of a file, read in pieces; `progress` is told the bytes of each piece."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+            if progress:
+                progress(len(piece))
+    return digest.hexdigest()
+
+
+def resolve_inside(bundle: Path, name: str) -> Path:
+    """The path of a listed file, links followed. Raises DamagedBundle if it leaves the bundle or is not there."""
+    root, path = bundle.resolve(), (bundle / name).resolve()
+    if not path.is_relative_to(root):
+        raise DamagedBundle(f"{bundle}: {name} leads out of the bundle's folder")
+    if not path.is_file():
+        raise DamagedBundle(f"{bundle}: {name} is missing; export the bundle again or copy it whole")
+    return path
+
+
+def check_sizes(bundle: Path, manifest: Manifest) -> None:
+    """Every file that is used is listed, inside the folder and of the listed size. Costs no reading."""
+    listed = {entry.name for entry in manifest.files}
+    used = {name for graph in manifest.graphs.values() for name in (graph.file, *graph.data)}
+    if manifest.tokenizer:
+        used.add(manifest.tokenizer.file)
+    for name in sorted(used - listed):
+        raise DamagedBundle(f"{bundle}: {name} is used but not listed under files")
+    for entry in manifest.files:
+        size = resolve_inside(bundle, entry.name).stat().st_size
+        if size != entry.bytes:
+            raise DamagedBundle(
+                f"{bundle}: {entry.name} has {size} bytes instead of {entry.bytes}; copy the bundle again"
+            )
+
+
+def verify_files(bundle: Path, manifest: Manifest) -> None:
+    """Every listed file has the listed sha256. Reads them all. Raises DamagedBundle naming the file."""
+    check_sizes(bundle, manifest)
+    for entry in manifest.files:
+        if file_sha256(resolve_inside(bundle, entry.name)) != entry.sha256:
+            raise DamagedBundle(f"{bundle}: {entry.name} is not the file that was exported (its sha256 differs)")

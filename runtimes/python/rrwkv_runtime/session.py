@@ -1,0 +1,170 @@
+"""A loaded bundle: its graph in an onnxruntime session, run forward over token ids with the state carried along.
+
+`Model` knows no architecture: the manifest says which states there are, and they are carried from output to input.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rrwkv_runtime.decoder import Decoder, Progress
+from rrwkv_runtime.errors import DamagedBundle, InputError, ProviderError, RRWKVError
+from rrwkv_runtime.manifest import Manifest, check_sizes, resolve_inside, verify_files
+from rrwkv_runtime.providers import PROVIDERS, import_onnxruntime, resolve
+from rrwkv_runtime.state import State
+
+if TYPE_CHECKING:
+    from rrwkv_runtime.generate import Token
+    from rrwkv_runtime.text import Tokenizer
+
+OPTIMIZATION_LEVELS = ("disabled", "basic", "extended", "layout", "all")
+
+
+class Model:
+    """A bundle ready to run. Make it with `Model.load`."""
+
+    def __init__(self, path: Path, manifest: Manifest, session: Any, tokenizer: Tokenizer | None) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.session = session
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        provider: str = "cpu",
+        threads: int | None = None,
+        *,
+        optimization: str = "all",
+        verify: bool = True,
+    ) -> Model:
+        """Load a bundle directory.
+
+        provider: "cpu" or "cuda". threads: None lets onnxruntime choose. optimization: onnxruntime's graph optimization
+        level, one of OPTIMIZATION_LEVELS. verify: hold every file against its sha256 (they are read while the session is
+        made). Raises BundleError, ProviderError or InputError.
+        """
+        bundle = Path(path)
+        manifest = Manifest.load(bundle)
+        check_sizes(bundle, manifest)
+        providers = resolve(provider)
+        with _Verification(bundle, manifest, verify):
+            session = _make_session(bundle, manifest, providers, threads, optimization)
+            _check_interface(session, manifest)
+            from rrwkv_runtime.text import load_tokenizer
+
+            tokenizer = load_tokenizer(bundle, manifest)
+        if PROVIDERS[provider][0] not in session.get_providers():
+            raise ProviderError(f"provider {provider!r} did not start; onnxruntime says why when it is imported alone")
+        return cls(bundle, manifest, session, tokenizer)
+
+    @property
+    def vocab_size(self) -> int:
+        """V: ids run from 0 to V - 1."""
+        return self.manifest.vocab_size
+
+    def initial_state(self) -> State:
+        """The state before the first token."""
+        return State.initial(self.manifest)
+
+    def load_state(self, path: str | os.PathLike[str], allow_other_quantization: bool = False) -> State:
+        """Read a saved state of this bundle. Raises StateError."""
+        return State.load(path, self.manifest, allow_other_quantization)
+
+    def decoder(self, state: State | None = None, allow_other_quantization: bool = False) -> Decoder:
+        """A moving copy of a state (None: before the first token); the given state is left as it was."""
+        if state is not None:
+            state.check_belongs(self.manifest, allow_other_quantization)
+        return Decoder(self.session, self.manifest, state or self.initial_state())
+
+    def forward(
+        self,
+        ids: Sequence[int] | np.ndarray,
+        state: State | None = None,
+        num_logits: int = 1,
+        *,
+        chunk: int | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[np.ndarray, State]:
+        """Logits [N, V] float32 of the last N = num_logits tokens, and the state after all of them.
+
+        ids: T >= 1 token ids, run in chunks of at most `chunk` (the bundle's own by default). The given state is left as
+        it was. progress(done, total) is called after each chunk; returning False raises Cancelled. Raises InputError for
+        ids outside 0..V-1, for T = 0 and for num_logits outside 1..T; StateError for a state of another bundle.
+        """
+        decoder = self.decoder(state)
+        logits = decoder.run(ids, num_logits, chunk=chunk, progress=progress)
+        return logits, decoder.take_state()
+
+    def generate(self, prompt: str | Sequence[int], **options: Any) -> Iterator[Token]:
+        """Stream tokens after a prompt; see `rrwkv_runtime.generate.generate` for the options."""
+        from rrwkv_runtime.generate import generate
+
+        return generate(self, prompt, **options)
+
+
+class _Verification:
+    """Hashes the files in a thread of its own while the session is made, and raises what it found at the end."""
+
+    def __init__(self, bundle: Path, manifest: Manifest, wanted: bool) -> None:
+        self._check: Callable[[], None] = lambda: verify_files(bundle, manifest)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True) if wanted else None
+
+    def _run(self) -> None:
+        try:
+            self._check()
+        except BaseException as error:  # handed to the thread that waits
+            self._error = error
+
+    def __enter__(self) -> None:
+        if self._thread:
+            self._thread.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if self._thread and (kind is None or issubclass(kind, RRWKVError)):
+            self._thread.join()
+        if self._error is not None:
+            raise self._error  # damage explains whatever onnxruntime said
+
+
+def _make_session(
+    bundle: Path, manifest: Manifest, providers: list[str], threads: int | None, optimization: str
+) -> Any:
+    ort = import_onnxruntime()
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # errors come back as exceptions; printing them as well would break the one line
+    levels = dict(
+        zip(OPTIMIZATION_LEVELS, ("DISABLE_ALL", "ENABLE_BASIC", "ENABLE_EXTENDED", "ENABLE_LAYOUT", "ENABLE_ALL"))
+    )
+    if optimization not in levels:
+        raise InputError(f"optimization must be one of {', '.join(levels)}, not {optimization!r}")
+    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, f"ORT_{levels[optimization]}")
+    if threads is not None:
+        if threads < 1:
+            raise InputError(f"threads must be at least 1, not {threads}")
+        options.intra_op_num_threads = threads
+    graph = resolve_inside(bundle, manifest.graphs["main"].file)
+    try:
+        session = ort.InferenceSession(str(graph), options, providers=providers)
+        session.disable_fallback()
+    except Exception as error:  # onnxruntime's own exception types share no base
+        raise DamagedBundle(f"{bundle}: onnxruntime cannot load {graph.name}: {str(error).splitlines()[0]}") from None
+    return session
+
+
+def _check_interface(session: Any, manifest: Manifest) -> None:
+    inputs = {value.name for value in session.get_inputs()}
+    outputs = {value.name for value in session.get_outputs()}
+    wanted_inputs = {"input_ids", "num_logits", *(spec.input for spec in manifest.states)}
+    wanted_outputs = {"logits", *(spec.output for spec in manifest.states)}
+    if inputs != wanted_inputs or outputs != wanted_outputs:
+        odd = sorted((inputs ^ wanted_inputs) | (outputs ^ wanted_outputs))
+        raise DamagedBundle(f"the graph's inputs and outputs are not the manifest's (they differ in {odd[0]!r})")
