@@ -153,7 +153,9 @@ def read_json(path: Path, largest: int = 1 << 24) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or a number of absurd length
         raise ConfigError(f"{path}: not valid JSON ({str(error).splitlines()[0]})") from None
 
 

@@ -167,7 +167,7 @@ class Manifest:
             raise DamagedBundle(f"{path}: larger than any manifest")
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or a number of absurd length
             raise DamagedBundle(f"{path}: not valid JSON ({str(error).splitlines()[0]})") from None
         return cls.from_json(fields)
 

@@ -1,0 +1,52 @@
+"""chat.json: how a checkpoint was taught to read a dialogue."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+from rrwkv_runtime.manifest import ChatFormat
+
+from rrwkv_export.checkpoint.entries import read_object
+from rrwkv_export.errors import ConfigError
+
+_FIELDS = {field.name for field in dataclasses.fields(ChatFormat)}
+
+
+def find_chat(explicit: Path | None, folder: Path, vocab_size: int, world: bool) -> ChatFormat:
+    """The one that was asked for, or the folder's own, or RWKV's usual one. Raises ConfigError."""
+    path = explicit or folder / "chat.json"
+    if explicit or path.is_file():
+        return _from_json(read_object(path), str(path), vocab_size)
+    # The World vocabulary begins at 1; token 0 is the end of a text.
+    return ChatFormat(eos_token_id=0 if world else None)
+
+
+def _from_json(fields: dict[str, Any], owner: str, vocab_size: int) -> ChatFormat:
+    if unknown := sorted(set(fields) - _FIELDS):
+        raise ConfigError(f"{owner}: unknown field {unknown[0]!r}; known are {', '.join(sorted(_FIELDS))}")
+    for name, value in fields.items():
+        if rule := _broken_rule(name, value, vocab_size):
+            raise ConfigError(f"{owner}: {name} must be {rule}, not {value!r}")
+    given = ChatFormat(**fields)
+    return dataclasses.replace(given, stop=tuple(given.stop))
+
+
+def _broken_rule(name: str, value: object, vocab_size: int) -> str | None:
+    """What a field's value should have been, or None if it is that."""
+    if name in ("user", "assistant", "turn_end"):
+        return None if isinstance(value, str) else "a string"
+    if name == "stop":
+        fine = isinstance(value, list) and all(isinstance(text, str) and text for text in value)
+        return None if fine else "a list of strings that are not empty"
+    if name == "sampling":
+        fine = isinstance(value, dict) and all(_is_number(number) for number in value.values())
+        return None if fine else "an object of numbers"
+    fine = value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < vocab_size)
+    return None if fine else f"null or a token id below {vocab_size}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

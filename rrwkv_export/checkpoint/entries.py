@@ -1,0 +1,73 @@
+"""Leaf of the package: one tensor of a file that was not read yet, and what every reader needs to talk about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from rrwkv_export.config import ModelConfig, read_json
+from rrwkv_export.errors import CheckpointError, ConfigError
+
+DTYPES = ("float32", "float16", "bfloat16", "float64")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor as its file has it. dtype: one of DTYPES, or words for what is not read (such as "int64").
+
+    load: the tensor, possibly a view of the mapped file, so it must not be written to.
+    """
+
+    file: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    load: Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a format's `read` hands over. names: canonical name -> name in the file. path: what messages call it."""
+
+    path: Path
+    config: ModelConfig
+    entries: Mapping[str, Entry]
+    names: Callable[[str], str]
+    files: tuple[Path, ...]
+
+
+def brief(error: BaseException, limit: int = 120) -> str:
+    """A foreign error's first line, shortened."""
+    lines = str(error).strip().splitlines()
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def brackets(shape: tuple[int, ...]) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def first_bytes(path: Path) -> bytes:
+    """The first bytes of a weight file. Raises CheckpointError for what is no weight file of any format."""
+    with path.open("rb") as stream:
+        head = stream.read(64)
+    if not head:
+        raise CheckpointError(f"{path}: the file is empty; download it again")
+    if head.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{path}: a Git LFS pointer, not the weights; fetch them with `git lfs pull`")
+    return head
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises ConfigError."""
+    try:
+        fields = read_json(path)
+    except ValueError as error:  # such as an integer with more digits than Python converts
+        raise ConfigError(f"{path}: not valid JSON ({brief(error)})") from None
+    if not isinstance(fields, dict):
+        raise ConfigError(f"{path}: must hold a JSON object")
+    return fields
