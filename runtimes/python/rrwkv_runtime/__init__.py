@@ -1,5 +1,19 @@
-"""Run an exported RRWKV or RWKV-4 bundle. Needs numpy, onnxruntime and tokenizers; nothing else."""
+"""Run an exported RRWKV or RWKV-4 bundle. Needs numpy, onnxruntime and tokenizers; nothing else.
+
+from rrwkv_runtime import Model
+model = Model.load("bundle")
+for token in model.generate("User: hi\n\nAssistant:", max_tokens=64, temperature=0.8, top_p=0.7, seed=1):
+    print(token.text, end="", flush=True)
+"""
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+from rrwkv_runtime.chat import Chat
+from rrwkv_runtime.errors import RRWKVError
+from rrwkv_runtime.generate import Token
+from rrwkv_runtime.sampling import Sampling
+from rrwkv_runtime.session import Model
+from rrwkv_runtime.state import State
+from rrwkv_runtime.version import __version__
+
+__all__ = ["Chat", "Model", "RRWKVError", "Sampling", "State", "Token", "__version__"]

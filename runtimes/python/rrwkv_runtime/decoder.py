@@ -42,6 +42,7 @@ class Decoder:
         self._buffers: list[Values] = []
         self._token = np.zeros(1, np.int64)
         self._logits = np.zeros((1, manifest.vocab_size), np.float32)
+        self._row: np.ndarray = self._logits[0]
         self._steps: dict[int, _Binding] = {}
 
     @property
@@ -59,6 +60,8 @@ class Decoder:
 
     def step(self, token_id: int) -> np.ndarray:
         """Logits [V] float32 after one more token; a view that the next call overwrites. Raises InputError."""
+        if not isinstance(token_id, int | np.integer):
+            raise InputError(f"token ids must be integers, not {token_id!r}")
         if not 0 <= token_id < self._manifest.vocab_size:
             raise InputError(f"token id {token_id} is outside 0..{self._manifest.vocab_size - 1}")
         self._token[0] = token_id
@@ -70,11 +73,11 @@ class Decoder:
                 self._steps[id(source)] = binding
         self._run(binding)
         self._current = target
-        return self._logits[0]
+        return self._row
 
     def prefill(self, ids: Sequence[int] | np.ndarray, progress: Progress | None = None) -> np.ndarray:
         """Logits [V] float32 after the last of T >= 1 ids. Raises InputError, Cancelled."""
-        return self.run(ids, 1, progress=progress)[0]
+        return self.run(ids, 1, progress=progress).reshape(-1)
 
     def run(
         self,
@@ -86,7 +89,7 @@ class Decoder:
     ) -> np.ndarray:
         """Logits [N, V] float32 of the last N = num_logits of T ids, given to the graph in chunks."""
         tokens = self._checked(ids)
-        T, size = len(tokens), chunk or self._manifest.graphs["main"].chunk
+        T, size = len(tokens), self._manifest.graphs["main"].chunk if chunk is None else chunk
         if not 1 <= num_logits <= T:
             raise InputError(f"num_logits must be from 1 to the {T} tokens given, not {num_logits}")
         if size < 1:
@@ -109,7 +112,10 @@ class Decoder:
         self._current = target
 
     def _checked(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        tokens = np.asarray(ids)
+        try:
+            tokens = np.asarray(ids)
+        except ValueError:  # sequences of several lengths
+            tokens = np.empty((0, 0))
         if tokens.ndim != 1 or len(tokens) == 0:
             raise InputError("at least one token id is needed, as a flat sequence")
         if not np.issubdtype(tokens.dtype, np.integer):
@@ -124,7 +130,8 @@ class Decoder:
         for buffer in self._buffers:
             if buffer is not self._current:
                 return buffer
-        self._buffers.append({name: np.empty_like(value) for name, value in self._current.items()})
+        # Always C-contiguous, whatever the given state is: the graph writes into them.
+        self._buffers.append({name: np.empty(value.shape, value.dtype) for name, value in self._current.items()})
         return self._buffers[-1]
 
     def _bind(

@@ -57,9 +57,12 @@ class StateSpec:
     def initial(self) -> np.ndarray:
         """A new array with the state's value before the first token."""
         try:
-            return np.array(np.broadcast_to(np.asarray(self.init, dtype=self.dtype), self.shape), order="C")
-        except ValueError:
+            value = np.array(np.broadcast_to(np.asarray(self.init, dtype=self.dtype), self.shape), order="C")
+        except (ValueError, TypeError, OverflowError, MemoryError):
             raise BundleError(f"the manifest's initial value of state {self.input!r} does not fit its shape") from None
+        if not np.isfinite(value).all():
+            raise BundleError(f"the manifest's initial value of state {self.input!r} is not finite")
+        return value
 
     @property
     def nbytes(self) -> int:
@@ -167,6 +170,8 @@ class Manifest:
             raise DamagedBundle(f"{path}: larger than any manifest")
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from None
         except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or a number of absurd length
             raise DamagedBundle(f"{path}: not valid JSON ({str(error).splitlines()[0]})") from None
         return cls.from_json(fields)
@@ -179,7 +184,7 @@ def _check_format(fields: Any) -> None:
     version = fields.get("format_version")
     if isinstance(version, int) and not isinstance(version, bool) and version > FORMAT_VERSION:
         raise NewerFormat(
-            f"manifest.json: bundle format {version} is newer than this runtime's {FORMAT_VERSION}; upgrade rrwkv-runtime"
+            f"manifest.json: bundle format {version} is newer than this runtime's, {FORMAT_VERSION}; upgrade it"
         )
 
 
@@ -216,7 +221,10 @@ def file_sha256(path: Path, progress: Callable[[int], None] | None = None) -> st
 
 def resolve_inside(bundle: Path, name: str) -> Path:
     """The path of a listed file, links followed. Raises DamagedBundle if it leaves the bundle or is not there."""
-    root, path = bundle.resolve(), (bundle / name).resolve()
+    try:
+        root, path = bundle.resolve(), (bundle / name).resolve()
+    except (OSError, RuntimeError):  # a link that leads to itself
+        raise DamagedBundle(f"{bundle}: {name} cannot be followed; copy the bundle again") from None
     if not path.is_relative_to(root):
         raise DamagedBundle(f"{bundle}: {name} leads out of the bundle's folder")
     if not path.is_file():
@@ -244,5 +252,9 @@ def verify_files(bundle: Path, manifest: Manifest) -> None:
     """Every listed file has the listed sha256. Reads them all. Raises DamagedBundle naming the file."""
     check_sizes(bundle, manifest)
     for entry in manifest.files:
-        if file_sha256(resolve_inside(bundle, entry.name)) != entry.sha256:
+        try:
+            digest = file_sha256(resolve_inside(bundle, entry.name))
+        except OSError as error:
+            raise DamagedBundle(f"{bundle}: {entry.name} cannot be read ({error.strerror or error})") from None
+        if digest != entry.sha256:
             raise DamagedBundle(f"{bundle}: {entry.name} is not the file that was exported (its sha256 differs)")

@@ -1,7 +1,7 @@
 """A checker for the part of JSON Schema that `manifest.schema.json` uses; nothing else to install on a device.
 
-Known keywords: type, enum, pattern, minimum, maximum, maxLength, required, properties, additionalProperties, items, $ref to
-`#/$defs/…`. The test suite holds its verdicts against the `jsonschema` package's.
+Known keywords: type, enum, pattern, minimum, maximum, maxLength, required, properties, additionalProperties, items,
+$ref to `#/$defs/…`. The test suite holds its verdicts against the `jsonschema` package's.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rrwkv_runtime.text import Tokenizer
 
 OPTIMIZATION_LEVELS = ("disabled", "basic", "extended", "layout", "all")
+_MOST_THREADS = 1024
 
 
 class Model:
@@ -47,9 +48,9 @@ class Model:
     ) -> Model:
         """Load a bundle directory.
 
-        provider: "cpu" or "cuda". threads: None lets onnxruntime choose. optimization: onnxruntime's graph optimization
-        level, one of OPTIMIZATION_LEVELS. verify: hold every file against its sha256 (they are read while the session is
-        made). Raises BundleError, ProviderError or InputError.
+        provider: "cpu" or "cuda". threads: None lets onnxruntime choose. optimization: onnxruntime's graph
+        optimization level, one of OPTIMIZATION_LEVELS. verify: hold every file against its sha256 (they are read while
+        the session is made). Raises BundleError, ProviderError or InputError.
         """
         bundle = Path(path)
         manifest = Manifest.load(bundle)
@@ -95,9 +96,9 @@ class Model:
     ) -> tuple[np.ndarray, State]:
         """Logits [N, V] float32 of the last N = num_logits tokens, and the state after all of them.
 
-        ids: T >= 1 token ids, run in chunks of at most `chunk` (the bundle's own by default). The given state is left as
-        it was. progress(done, total) is called after each chunk; returning False raises Cancelled. Raises InputError for
-        ids outside 0..V-1, for T = 0 and for num_logits outside 1..T; StateError for a state of another bundle.
+        ids: T >= 1 token ids, run in chunks of at most `chunk` (the bundle's own by default). The given state is left
+        as it was. progress(done, total) is called after each chunk; returning False raises Cancelled. Raises InputError
+        for ids outside 0..V-1, for T = 0 and for num_logits outside 1..T; StateError for a state of another bundle.
         """
         decoder = self.decoder(state)
         logits = decoder.run(ids, num_logits, chunk=chunk, progress=progress)
@@ -148,8 +149,8 @@ def _make_session(
         raise InputError(f"optimization must be one of {', '.join(levels)}, not {optimization!r}")
     options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, f"ORT_{levels[optimization]}")
     if threads is not None:
-        if threads < 1:
-            raise InputError(f"threads must be at least 1, not {threads}")
+        if not 1 <= threads <= _MOST_THREADS:
+            raise InputError(f"threads must be from 1 to {_MOST_THREADS}, not {threads}")
         options.intra_op_num_threads = threads
     graph = resolve_inside(bundle, manifest.graphs["main"].file)
     try:

@@ -1,4 +1,4 @@
-"""The state of a conversation: what the graph carries from run to run. Copied, saved, loaded; always tied to its bundle.
+"""The state of a conversation: what the graph carries from run to run, always tied to its bundle.
 
 File format, little-endian, the same on every runtime:
 
@@ -10,6 +10,7 @@ File format, little-endian, the same on every runtime:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -64,6 +65,8 @@ class State:
         fields = {"bundle_id": self.bundle_id, "model_id": self.model_id, "states": described, "sha256": digest}
         header = json.dumps(fields).encode()
         target = Path(path)
+        if not target.name:
+            raise StateError(f"{target}: cannot save the state (not the name of a file)")
         temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
             with temporary.open("wb") as stream:
@@ -72,7 +75,8 @@ class State:
         except OSError as error:
             raise StateError(f"{target}: cannot save the state ({error.strerror or error})") from None
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # there is none where none could be made
+                temporary.unlink()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], manifest: Manifest, allow_other_quantization: bool = False) -> State:

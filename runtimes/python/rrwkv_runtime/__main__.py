@@ -1,0 +1,176 @@
+"""`python -m rrwkv_runtime {chat,generate,info} BUNDLE`: a bundle at the command line, with nothing else installed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rrwkv_runtime.errors import InputError, RRWKVError
+from rrwkv_runtime.manifest import Manifest
+
+if TYPE_CHECKING:
+    from rrwkv_runtime.session import Model
+
+_SAMPLING: dict[str, tuple[type, str]] = {
+    "temperature": (float, "0 takes the most likely token"),
+    "top_k": (int, "keep the K most likely tokens; 0 keeps all"),
+    "top_p": (float, "keep the most likely tokens that reach P together"),
+    "min_p": (float, "keep tokens at least P times as likely as the likeliest"),
+    "repetition_penalty": (float, "divide positive logits of seen tokens by R"),
+    "presence_penalty": (float, "subtract from the logits of seen tokens"),
+    "frequency_penalty": (float, "subtract as often as a token was seen"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit code: 0, 1 after an error, 130 after Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        from rrwkv_runtime.console import silence_stdout
+
+        silence_stdout()
+    except KeyboardInterrupt:
+        return 130
+    except (RRWKVError, OSError) as error:
+        print(f"rrwkv_runtime: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _chat(options: argparse.Namespace) -> None:
+    from rrwkv_runtime.chat import Chat
+    from rrwkv_runtime.console import Terminal
+    from rrwkv_runtime.repl import Repl
+
+    chat = Chat(
+        _model(options),
+        system=options.system,
+        max_tokens=options.max_tokens or None,
+        seed=options.seed,
+        **_given_sampling(options),
+    )
+    if options.state:
+        chat.load(options.state)
+    Repl(chat, Terminal(), show_stats=options.stats).run()
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from rrwkv_runtime.console import tolerate_encodings
+    from rrwkv_runtime.generate import generate
+
+    tolerate_encodings()
+    prompt = _prompt(options)
+    model = _model(options)
+    tokens = generate(
+        model,
+        prompt,
+        max_tokens=options.max_tokens or None,
+        seed=options.seed,
+        stop=options.stop,
+        ignore_eos=options.ignore_eos,
+        **_given_sampling(options),
+    )
+    for token in tokens:
+        print(token.text if model.tokenizer else f"{token.id} ", end="", flush=True)
+    print()
+
+
+def _info(options: argparse.Namespace) -> None:
+    manifest = Manifest.load(options.bundle)
+    if options.json:
+        print(json.dumps(manifest.to_json(), indent=2, ensure_ascii=False))
+        return
+    for name, value in _facts(manifest):
+        print(f"{name:<14}{value}")
+
+
+def _facts(manifest: Manifest) -> list[tuple[str, str]]:
+    config, main_graph = manifest.config, manifest.graphs["main"]
+    return [
+        ("bundle", manifest.bundle_id),
+        ("model", manifest.model_id),
+        ("architecture", f"{config['architecture']}, {config['num_layers']} layers of {config['hidden_size']}"),
+        ("parameters", f"{manifest.parameters:,}"),
+        ("vocabulary", f"{manifest.vocab_size:,}"),
+        ("weights", f"{main_graph.dtype}, quantized: {'yes' if manifest.quantization else 'no'}"),
+        ("graphs", ", ".join(f"{name} (opset {graph.opset})" for name, graph in manifest.graphs.items())),
+        ("state", f"{sum(state.nbytes for state in manifest.states):,} bytes"),
+        ("tokenizer", manifest.tokenizer.type if manifest.tokenizer else "none"),
+        ("files", f"{len(manifest.files)}, {sum(entry.bytes for entry in manifest.files):,} bytes"),
+    ]
+
+
+def _model(options: argparse.Namespace) -> Model:
+    from rrwkv_runtime.session import Model
+
+    return Model.load(options.bundle, provider=options.provider, threads=options.threads)
+
+
+def _prompt(options: argparse.Namespace) -> str | list[int]:
+    if options.ids is not None:
+        try:
+            return [int(part) for part in options.ids.replace(",", " ").split()]
+        except ValueError:
+            raise InputError(f"--ids takes numbers with commas between them, not {options.ids!r}") from None
+    if options.prompt is not None:
+        return str(options.prompt)
+    try:
+        data = options.prompt_file.read_bytes() if options.prompt_file else sys.stdin.buffer.read()
+        return str(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"the prompt is not UTF-8 text: byte {error.start} is wrong") from None
+
+
+def _given_sampling(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: value for name in _SAMPLING if (value := getattr(options, name)) is not None}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rrwkv_runtime", description="Run an exported bundle.")
+    commands = parser.add_subparsers(required=True, metavar="{chat,generate,info}")
+
+    chat = commands.add_parser("chat", help="talk with the model")
+    _add_model_options(chat, max_tokens=1024)
+    chat.add_argument("--system", metavar="TEXT", help="text put before the conversation")
+    chat.add_argument("--state", type=Path, metavar="FILE", help="continue from a saved conversation")
+    chat.add_argument("--stats", action="store_true", help="show tokens and speed after each reply")
+    chat.set_defaults(run=_chat)
+
+    generate = commands.add_parser("generate", help="continue a text; reads standard input if no prompt is given")
+    _add_model_options(generate, max_tokens=256)
+    prompt = generate.add_mutually_exclusive_group()
+    prompt.add_argument("--prompt", metavar="TEXT")
+    prompt.add_argument("--prompt-file", type=Path, metavar="FILE")
+    prompt.add_argument("--ids", metavar="1,2,3", help="token ids, for bundles without a tokenizer")
+    generate.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before TEXT; repeatable")
+    generate.add_argument("--ignore-eos", action="store_true", help="go on after the model's end token")
+    generate.set_defaults(run=_generate)
+
+    info = commands.add_parser("info", help="say what a bundle holds")
+    info.add_argument("bundle", type=Path, metavar="BUNDLE")
+    info.add_argument("--json", action="store_true", help="the whole manifest")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _add_model_options(parser: argparse.ArgumentParser, max_tokens: int) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    for name, (kind, text) in _SAMPLING.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=name[-1].upper(), help=text)
+    parser.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same text")
+    parser.add_argument(
+        "--max-tokens", type=int, default=max_tokens, metavar="N", help="default %(default)s; 0 for no limit"
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="default: what onnxruntime takes")
+    parser.add_argument("--provider", default="cpu", metavar="NAME", help="default %(default)s")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""A conversation that lives in the model's state, so that a turn costs its new tokens only, however long the talk.
+
+Written in the bundle's chat format (`ChatFormat`): {bos}{user}{text}{turn_end}{assistant}, to which the model answers
+` reply{turn_end}`. After every turn the state is that of exactly this text, `turn_end` once after each reply, whether
+the model ended the reply itself or was stopped.
+"""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections.abc import Generator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Unpack
+
+from rrwkv_runtime.errors import InputError, TokenizerError
+from rrwkv_runtime.generate import Reply, Timing, Token
+from rrwkv_runtime.sampling import Sampler, Sampling, SamplingOptions, generator
+
+if TYPE_CHECKING:
+    from rrwkv_runtime.decoder import Decoder, Progress
+    from rrwkv_runtime.session import Model
+    from rrwkv_runtime.state import State
+
+UNDO_TURNS = 64
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Timing of the last turn, and of all turns of this Chat, undone ones included."""
+
+    last: Timing = field(default_factory=Timing)
+    total: Timing = field(default_factory=Timing)
+
+
+@dataclass(frozen=True)
+class _Turn:
+    user: str
+    reply: str
+    before: State | None  # None once it is too long ago to go back to
+
+
+@dataclass
+class _Draft:
+    """A turn that is being generated.
+
+    base: the turns before it. prefix: the state before the reply's first token. certain: the decoder has seen exactly
+    the reply's tokens but the pending one; not so after an interrupt, which may strike inside a step.
+    """
+
+    user: str
+    before: State
+    base: list[_Turn]
+    decoder: Decoder
+    prefix: State
+    reply: Reply
+    timing: Timing
+    pieces: list[str] = field(default_factory=list)
+    blank: bool = True
+    certain: bool = True
+    open: bool = True
+
+
+class Chat:
+    """A conversation with a model that has a tokenizer.
+
+    system      text put before the first turn, as a paragraph of its own
+    max_tokens  most tokens of a reply; None for no limit
+    seed        of one random stream for the whole conversation; setting it starts the stream again
+    sampling    fields of `Sampling`; what is not given is the bundle's preference, then `Sampling`'s default
+
+    `sampling`, `max_tokens` and `seed` may be set between turns. Raises TokenizerError, InputError.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        system: str | None = None,
+        max_tokens: int | None = 1024,
+        seed: int | None = None,
+        **sampling: Unpack[SamplingOptions],
+    ) -> None:
+        if model.tokenizer is None:
+            raise TokenizerError("this bundle has no tokenizer, and a chat needs one; export it with its tokenizer")
+        self._model, self._tokenizer, self._format = model, model.tokenizer, model.manifest.chat
+        self.sampling = Sampling().changed({**self._format.sampling, **sampling})
+        self.max_tokens = max_tokens
+        self.seed = seed
+        self.stats = Stats()
+        self._stops = tuple(dict.fromkeys(s for s in (self._format.turn_end, *self._format.stop) if s))
+        self._turn_end_ids = self._encode_turn_end()
+        self._active: weakref.ref[Generator[Token, None, None]] | None = None
+        self._turns: list[_Turn] = []
+        self.system = ""
+        self.reset(system)
+
+    @property
+    def max_tokens(self) -> int | None:
+        return self._max_tokens
+
+    @max_tokens.setter
+    def max_tokens(self, value: int | None) -> None:
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise InputError(f"max_tokens must be a whole number from 1, or None for no limit, not {value!r}")
+        self._max_tokens = value
+
+    @property
+    def seed(self) -> int | None:
+        return self._seed
+
+    @seed.setter
+    def seed(self, value: int | None) -> None:
+        self._random, self._seed = generator(value), value
+
+    @property
+    def turns(self) -> list[tuple[str, str]]:
+        """(user text, reply) of each turn since the start, the last reset or the last load."""
+        return [(turn.user, turn.reply) for turn in self._turns]
+
+    @property
+    def position(self) -> int:
+        """Tokens in the conversation's state."""
+        return self._state.position
+
+    def send(self, text: str, progress: Progress | None = None) -> Generator[Token, None, None]:
+        """Say something and stream the reply; the turn is part of the conversation once its last Token is out.
+
+        Blank lines in the text become line breaks, since a blank line ends a turn in the usual format. Closing the
+        iterator, or KeyboardInterrupt within it, ends the reply: what there is of it stays as the turn. Any other
+        error, or an interrupt before the reply's first token, leaves the conversation as it was. A reply still open is
+        closed.
+        progress: as in `generate`. Raises InputError, Cancelled.
+        """
+        self._settle()
+        return self._start(text, self._state, self._turns, progress)
+
+    def retry(self, progress: Progress | None = None) -> Generator[Token, None, None]:
+        """Answer the last user text anew, with fresh random draws; until that is done, the old reply stands."""
+        turn, before = self._last()
+        return self._start(turn.user, before, self._turns[:-1], progress)
+
+    def undo(self) -> str:
+        """Go back to before the last turn, at once; gives its user text. Reaches back 64 turns (UNDO_TURNS)."""
+        turn, before = self._last()
+        self._state, self._turns = before, self._turns[:-1]
+        return turn.user
+
+    def reset(self, system: str | None = None) -> None:
+        """Start anew; system None keeps the present one, "" removes it."""
+        self._settle()
+        self.system = self.system if system is None else self._normalise(system)
+        self._state, self._turns = self._model.initial_state(), []
+
+    def save(self, path: str | Path) -> None:
+        """Write the state, from which `load` continues. Raises StateError, OSError."""
+        self._settle()
+        self._state.save(Path(path))
+
+    def load(self, path: str | Path) -> None:
+        """Continue from a saved state; the turns before it cannot be shown or undone. Raises StateError, OSError."""
+        self._settle()
+        self._state, self._turns = self._model.load_state(Path(path)), []
+
+    def _settle(self) -> None:
+        reply = self._active() if self._active else None
+        if reply is not None:
+            reply.close()
+
+    def _last(self) -> tuple[_Turn, State]:
+        self._settle()
+        if not self._turns:
+            raise InputError("there is no turn to go back to")
+        turn = self._turns[-1]
+        if turn.before is None:
+            raise InputError(f"that turn is too long ago; the last {UNDO_TURNS} turns can be undone")
+        return turn, turn.before
+
+    def _start(
+        self, text: str, before: State, base: list[_Turn], progress: Progress | None
+    ) -> Generator[Token, None, None]:
+        user = self._normalise(text)
+        if not user:
+            raise InputError("the message is empty")
+        ids = self._user_ids(user, first=before.position == 0)
+        reply = self._generate(user, ids, before, base, progress)
+        self._active = weakref.ref(reply)
+        return reply
+
+    def _generate(
+        self, user: str, ids: list[int], before: State, base: list[_Turn], progress: Progress | None
+    ) -> Generator[Token, None, None]:
+        """One turn. It works on a decoder of its own, so that giving up at any point changes nothing."""
+        decoder = self._model.decoder(before)
+        started = perf_counter()
+        logits = decoder.prefill(ids, progress)
+        timing = Timing(len(ids), perf_counter() - started)
+        sampler, eos = Sampler(self.sampling, self._random), self._format.eos_token_id
+        reply = Reply(decoder, logits, sampler, self._tokenizer, self.max_tokens, self._stops, (), eos)
+        draft = _Draft(user, before, base, decoder, decoder.state(), reply, timing)
+        try:
+            yield from self._stream(draft)
+        except (GeneratorExit, KeyboardInterrupt) as reason:
+            draft.certain = draft.certain and isinstance(reason, GeneratorExit)
+            if draft.open:
+                self._close(draft)
+            raise
+
+    def _stream(self, draft: _Draft) -> Generator[Token, None, None]:
+        tokens = iter(draft.reply)
+        while draft.open:
+            started = perf_counter()
+            token = next(tokens)
+            draft.timing += Timing(0, 0.0, 1, perf_counter() - started)
+            # The space between "Assistant:" and the reply belongs to the reply's first token, not to what is shown.
+            shown = token.text.lstrip() if draft.blank else token.text
+            draft.pieces.append(token.text)
+            draft.blank = draft.blank and not shown
+            if token.finish:
+                self._close(draft)
+            yield replace(token, text=shown)
+
+    def _close(self, draft: _Draft) -> None:
+        """End the turn with `turn_end`, feeding what the model has not written of it, and make it part of the chat."""
+        decoder, reply, end = draft.decoder, draft.reply, self._format.turn_end
+        text = "".join(draft.pieces)
+        ids = [] if reply.pending is None else [reply.pending]
+        if not (draft.certain and reply.ended_with(end)):
+            ids += self._turn_end_ids
+            if not (draft.certain and reply.whole and text == text.rstrip()):
+                text = text.rstrip("\ufffd").rstrip()
+                decoder = self._model.decoder(draft.prefix)
+                ids = [*self._tokenizer.encode(text), *self._turn_end_ids]
+        draft.certain = False  # from here on, should an interrupt lead here again
+        if ids:
+            decoder.prefill(ids)
+        turns = [*draft.base, _Turn(draft.user, text.strip(), draft.before)]
+        if len(turns) > UNDO_TURNS:
+            turns[-UNDO_TURNS - 1] = replace(turns[-UNDO_TURNS - 1], before=None)
+        self._state, self._turns = decoder.state(), turns
+        self.stats = Stats(draft.timing, self.stats.total + draft.timing)
+        draft.open = False
+
+    def _user_ids(self, user: str, first: bool) -> list[int]:
+        form, ids = self._format, []
+        if first and form.bos_token_id is not None:
+            ids.append(form.bos_token_id)
+        if first and self.system:
+            ids += [*self._tokenizer.encode(self.system), *self._turn_end_ids]
+        return ids + self._tokenizer.encode(form.user + user + form.turn_end + form.assistant)
+
+    def _encode_turn_end(self) -> list[int]:
+        """`turn_end` as it is tokenized where a turn follows it, as in the text the model was trained on."""
+        end, user = self._format.turn_end, self._format.user
+        both, after = self._tokenizer.encode(end + user), self._tokenizer.encode(user)
+        cut = len(both) - len(after)
+        return both[:cut] if both[cut:] == after else self._tokenizer.encode(end)
+
+    def _normalise(self, text: str) -> str:
+        """The text without what would end its turn."""
+        end = self._format.turn_end
+        text = text.replace("\r\n", "\n").strip()
+        if end.isspace():
+            text = re.sub(r"\n(?:[^\S\n]*\n)+", "\n", text)
+        while end and end in text:
+            text = text.replace(end, " " if end == "\n" else "\n")
+        return text.strip()

@@ -1,0 +1,85 @@
+"""The seam between a conversation and a terminal or a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import Protocol
+
+_COLOURS = {"note": "2", "stats": "2", "error": "31"}
+
+
+class Console(Protocol):
+    """The seam to the outside."""
+
+    interactive: bool
+
+    def read_line(self, prompt: str) -> str:
+        """One line without its end. Raises EOFError at the end of input, KeyboardInterrupt for Ctrl-C."""
+
+    def write(self, text: str) -> None:
+        """A piece of a reply, shown at once."""
+
+    def say(self, text: str, kind: str) -> None:
+        """One message of the program; kind is "note", "stats" or "error"."""
+
+    def close(self) -> None:
+        """The conversation is over."""
+
+
+class Terminal:
+    """Standard input and output; with line editing and history where there is a terminal."""
+
+    def __init__(self, history: Path | None = None) -> None:
+        self.interactive = sys.stdin.isatty() and sys.stdout.isatty()
+        self._colour = self.interactive and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        self._history = history if self.interactive else None
+        tolerate_encodings()
+        if self.interactive:
+            with contextlib.suppress(ImportError, OSError):
+                import readline  # its import alone gives `input` line editing
+
+                if history:
+                    readline.read_history_file(history)
+
+    def read_line(self, prompt: str) -> str:
+        if self.interactive:
+            return input(prompt)
+        line = sys.stdin.readline()
+        if not line:
+            raise EOFError
+        return line.rstrip("\n")
+
+    def write(self, text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def say(self, text: str, kind: str) -> None:
+        if self._colour:
+            text = f"\x1b[{_COLOURS[kind]}m{text}\x1b[0m"
+        print(text, file=sys.stdout if self.interactive else sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if not self._history:
+            return
+        with contextlib.suppress(ImportError, OSError):
+            import readline
+
+            self._history.parent.mkdir(parents=True, exist_ok=True)
+            readline.set_history_length(1000)
+            readline.write_history_file(self._history)
+
+
+def tolerate_encodings() -> None:
+    """Standard output shows what its encoding lacks as "?"; wrong bytes of standard input are left to the tokenizer."""
+    for stream, errors in ((sys.stdout, "replace"), (sys.stdin, "surrogateescape")):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors=errors)
+
+
+def silence_stdout() -> None:
+    """The reader of standard output is gone: let nothing more be written there, not even at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,227 @@
+"""From logits to the next token: the options (`Sampling`), the distribution they leave, and a seeded `Sampler`.
+
+Order: bias, penalties, temperature, top-k, top-p, min-p, each on what the one before left. Bias and penalties change
+logits, so they come before anything that looks at probabilities; temperature comes before top-p, as in Hugging Face
+transformers and vLLM (llama.cpp puts it last), so that top-p and min-p speak of the probabilities that are drawn from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any, TypedDict
+
+import numpy as np
+
+from rrwkv_runtime.errors import InputError
+
+# name: (lowest, highest, whether lowest itself is allowed)
+_RANGES: dict[str, tuple[float, float, bool]] = {
+    "temperature": (0, 100, True),
+    "top_k": (0, 2**31 - 1, True),
+    "top_p": (0, 1, False),
+    "min_p": (0, 1, True),
+    "repetition_penalty": (0, 100, False),
+    "presence_penalty": (-2, 2, True),
+    "frequency_penalty": (-2, 2, True),
+    "penalty_window": (0, 65536, True),
+}
+_WHOLE = ("top_k", "penalty_window")
+
+
+class SamplingOptions(TypedDict, total=False):
+    """The options of `Sampling` as keywords."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    logit_bias: Mapping[int, float]
+    penalty_window: int
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen; the defaults draw from the model's own distribution. Raises InputError.
+
+    temperature          logits are divided by it; 0 takes the most likely token
+    top_k                keep the k most likely tokens; 0 keeps all (Fan et al., 2018)
+    top_p                keep the fewest most likely tokens whose probabilities reach p (Holtzman et al., 2019)
+    min_p                keep tokens at least min_p times as likely as the likeliest (Nguyen et al., 2024; llama.cpp)
+    repetition_penalty   r: positive logits of seen tokens are divided by r, others multiplied (Keskar et al., 2019;
+                         `RepetitionPenaltyLogitsProcessor` of transformers)
+    presence_penalty     subtracted once from the logit of a seen token, and
+    frequency_penalty    subtracted as often as it was seen (OpenAI API reference)
+    logit_bias           token id -> number added to its logit; -inf or -100 excludes it (OpenAI API reference)
+    penalty_window       "seen" means among that many latest tokens given to `Sampler.accept`
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict, hash=False)
+    penalty_window: int = 1024
+
+    def __post_init__(self) -> None:
+        for name, limits in _RANGES.items():
+            _check(name, getattr(self, name), *limits)
+        object.__setattr__(self, "logit_bias", dict(self.logit_bias))
+        for token_id, bias in self.logit_bias.items():
+            if not isinstance(token_id, Integral) or token_id < 0:
+                raise InputError(f"logit_bias: {token_id!r} is not a token id")
+            if not isinstance(bias, Real) or math.isnan(bias) or bias == math.inf:
+                raise InputError(f"logit_bias of token {token_id} must be a number or -inf, not {bias!r}")
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0
+
+    def changed(self, options: Mapping[str, Any]) -> Sampling:
+        """A copy with these options; whole numbers may be floats, as JSON writes them. Raises InputError."""
+        known = {option.name for option in dataclasses.fields(self)}
+        for name in options:
+            if name not in known:
+                raise InputError(f"unknown sampling option {name!r}; known: {', '.join(sorted(known))}")
+        whole = {n: int(v) for n, v in options.items() if n in _WHOLE and isinstance(v, float) and v.is_integer()}
+        return dataclasses.replace(self, **{**options, **whole})
+
+
+class Sampler:
+    """Draws tokens; the same seed, options, logits and accepted tokens give the same draws.
+
+    seed: a number >= 0, a numpy Generator to go on drawing from, or None for a new random one.
+    Penalties count accepted tokens only, those generated: text that came in by a saved state cannot be counted, and a
+    prompt shall act the same whether it came as tokens or as a state.
+    """
+
+    def __init__(self, sampling: Sampling, seed: int | np.random.Generator | None = None) -> None:
+        self.sampling = sampling
+        self._random = generator(seed)
+        self._window: deque[int] = deque()
+        self._counts: Counter[int] = Counter()
+        self._bias_ids = np.array(list(sampling.logit_bias), np.int64)
+        self._biases = np.array(list(sampling.logit_bias.values()), np.float32)
+
+    def sample(self, logits: np.ndarray) -> int:
+        """logits: [V] float32, left as they are. Raises InputError for NaN or +inf, or when no token is left."""
+        logits = self._adjusted(logits)
+        highest = logits.max()
+        if not highest < np.inf:
+            raise InputError("the logits hold NaN or infinity; the model or its state is damaged")
+        if highest == -np.inf:
+            raise InputError("every token is excluded; loosen logit_bias")
+        if self.sampling.greedy:
+            return int(logits.argmax())
+        ids, probabilities = distribution(logits, self.sampling)
+        cumulative = probabilities.cumsum()
+        drawn = np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right")
+        # Rounding may put the draw on the total itself: then the last token that has any probability.
+        return int(ids[min(drawn, np.searchsorted(cumulative, cumulative[-1]))])
+
+    def accept(self, token_id: int) -> None:
+        """Count this token as seen from now on, and the one that leaves the window no longer."""
+        self._window.append(token_id)
+        self._counts[token_id] += 1
+        if len(self._window) > self.sampling.penalty_window:
+            gone = self._window.popleft()
+            self._counts[gone] -= 1
+            if not self._counts[gone]:
+                del self._counts[gone]
+
+    def _adjusted(self, logits: np.ndarray) -> np.ndarray:
+        """Bias and penalties applied; a copy if anything changes."""
+        s = self.sampling
+        penalised = self._counts and (s.repetition_penalty != 1 or s.presence_penalty or s.frequency_penalty)
+        if not penalised and not self._bias_ids.size:
+            return logits
+        logits = logits.copy()
+        if self._bias_ids.size:
+            if (last := self._bias_ids.max()) >= logits.size:
+                raise InputError(f"logit_bias: token {last} is not below the vocabulary of {logits.size}")
+            logits[self._bias_ids] += self._biases
+        if penalised:
+            ids = np.fromiter(self._counts.keys(), np.int64)
+            times = np.fromiter(self._counts.values(), np.float32)
+            logits[ids] = penalise(logits[ids], times, s)
+        return logits
+
+
+def generator(seed: int | np.random.Generator | None) -> np.random.Generator:
+    """numpy's generator for a seed >= 0; None gives a new random one. Raises InputError."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise InputError(f"seed must be a whole number of 0 or more, not {seed!r}") from None
+
+
+def penalise(logits: np.ndarray, times: np.ndarray, sampling: Sampling) -> np.ndarray:
+    """Logits of seen tokens after the penalties; logits, times (how often each was seen): [n] float32."""
+    r = np.float32(sampling.repetition_penalty)
+    logits = np.where(logits > 0, logits / r, logits * r)
+    return logits - np.float32(sampling.presence_penalty) - np.float32(sampling.frequency_penalty) * times
+
+
+def distribution(logits: np.ndarray, sampling: Sampling) -> tuple[np.ndarray, np.ndarray]:
+    """(ids [n] int64, probabilities [n] float64) after temperature (not 0), top-k, top-p and min-p.
+
+    logits: [V] float32, the highest finite. Of equally likely tokens the lower id is kept.
+    """
+    ids = largest(logits, sampling.top_k) if 0 < sampling.top_k < logits.size else np.arange(logits.size)
+    scaled = logits[ids].astype(np.float64)
+    scaled -= scaled.max()
+    p = np.exp(scaled / sampling.temperature)
+    p /= p.sum()
+    if sampling.top_p < 1:
+        keep = _nucleus(p, sampling.top_p)
+        ids, p = ids[keep], p[keep]
+    if sampling.min_p > 0:
+        keep = np.flatnonzero(p >= sampling.min_p * p.max())
+        ids, p = ids[keep], p[keep]
+    return ids, p / p.sum()
+
+
+def largest(values: np.ndarray, n: int) -> np.ndarray:
+    """Indices of the n largest values, falling, the lower index first among equals; without sorting the others."""
+    if n >= values.size:
+        return np.argsort(-values, kind="stable")
+    threshold = np.partition(values, values.size - n)[values.size - n]
+    above = np.flatnonzero(values > threshold)
+    equal = np.flatnonzero(values == threshold)[: n - above.size]
+    chosen = np.concatenate([above, equal])
+    return chosen[np.argsort(-values[chosen], kind="stable")]
+
+
+def _nucleus(p: np.ndarray, top_p: float) -> np.ndarray:
+    """Indices of the fewest largest probabilities whose sum is at least top_p."""
+    n = 128
+    while True:
+        order = largest(p, n)
+        mass = p[order].cumsum()
+        if mass[-1] >= top_p or n >= p.size:
+            return order[: int(np.searchsorted(mass, top_p)) + 1]
+        n *= 8
+
+
+def log_probability(logits: np.ndarray, token_id: int) -> float:
+    """Natural logarithm of the token's softmax probability; logits: [V] float32."""
+    shifted = logits - logits.max()
+    return float(shifted[token_id]) - math.log(float(np.exp(shifted).sum(dtype=np.float64)))
+
+
+def _check(name: str, value: Any, lowest: float, highest: float, inclusive: bool) -> None:
+    number = isinstance(value, Integral if name in _WHOLE else Real) and not isinstance(value, bool)
+    if not number or not lowest <= value <= highest or (value == lowest and not inclusive):
+        what = "a whole number" if name in _WHOLE else "a number"
+        bound = f"from {lowest}" if inclusive else f"above {lowest}"
+        raise InputError(f"{name} must be {what} {bound} to {highest}, not {value!r}")

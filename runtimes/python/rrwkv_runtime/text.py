@@ -1,0 +1,293 @@
+"""Text to token ids and back. Two kinds of tokenizer: Hugging Face `tokenizer.json` and the RWKV World vocabulary.
+
+`load_tokenizer` gives the bundle's. `Tokenizer.stream()` turns ids into text one by one and never splits a character.
+"""
+
+from __future__ import annotations
+
+import ast
+import codecs
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rrwkv_runtime.errors import InputError, TokenizerError
+from rrwkv_runtime.manifest import resolve_inside
+
+if TYPE_CHECKING:
+    from rrwkv_runtime.manifest import Manifest
+
+_LARGEST_FILE = 64 * 2**20
+_LONGEST_LINE = 4096
+_LARGEST_ID = 2**24
+
+
+class TextStream(Protocol):
+    """Ids in, text out: whole characters only, each as soon as its last byte is there."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether the start of a character is held back."""
+
+    def push(self, token_id: int) -> str:
+        """The characters that this token completes, possibly none. An unknown id adds nothing."""
+
+    def flush(self) -> str:
+        """What is held back, as replacement characters; the stream is then as new."""
+
+
+class Tokenizer(Protocol):
+    """Text to ids and back; `encode` adds no beginning or end token."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Every id that `encode` gives is below this."""
+
+    def encode(self, text: str) -> list[int]:
+        """Raises InputError for text that is not Unicode (lone surrogates)."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Broken UTF-8 becomes U+FFFD; unknown ids and special tokens become nothing."""
+
+    def stream(self) -> TextStream:
+        """A new stream; its pieces joined equal `decode` of the same ids."""
+
+
+def load_tokenizer(bundle: Path, manifest: Manifest) -> Tokenizer | None:
+    """The bundle's tokenizer; None if it has none. Raises DamagedBundle or TokenizerError."""
+    if manifest.tokenizer is None:
+        return None
+    path = resolve_inside(bundle, manifest.tokenizer.file)
+    tokenizer = open_tokenizer(manifest.tokenizer.type, path)
+    if tokenizer.vocab_size > manifest.vocab_size:
+        raise TokenizerError(f"{path}: has {tokenizer.vocab_size} ids, but the model only {manifest.vocab_size}")
+    return tokenizer
+
+
+def open_tokenizer(kind: str, path: Path) -> Tokenizer:
+    """A tokenizer file by its type in the manifest. Raises TokenizerError."""
+    if kind not in TOKENIZERS:
+        raise TokenizerError(f"unknown tokenizer type {kind!r}; known: {', '.join(TOKENIZERS)}")
+    return TOKENIZERS[kind](path)
+
+
+class JsonTokenizer:
+    """A `tokenizer.json`, by the `tokenizers` package. Special tokens written out in the text become their ids."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        self._special = {i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+        self._byte_level = type(tokenizer.decoder).__name__ == "ByteLevel"
+        self.vocab_size = max(tokenizer.get_vocab().values(), default=-1) + 1
+
+    @classmethod
+    def from_file(cls, path: Path) -> JsonTokenizer:
+        """Raises TokenizerError."""
+        import tokenizers
+
+        text = _read(path)
+        try:
+            return cls(tokenizers.Tokenizer.from_str(text))
+        except Exception as error:  # the package raises bare Exception
+            raise TokenizerError(f"{path}: not a usable tokenizer.json ({_one_line(error)})") from None
+
+    def encode(self, text: str) -> list[int]:
+        _utf8(text)
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        text: str = self._tokenizer.decode([i for i in ids if 0 <= i < self.vocab_size], skip_special_tokens=True)
+        return text
+
+    def stream(self) -> TextStream:
+        return ByteStream(self._token_bytes) if self._byte_level else WindowStream(self.decode)
+
+    def _token_bytes(self, token_id: int) -> bytes:
+        """As the package's ByteLevel decoder: a token of other characters than the 256 stands for itself."""
+        if not 0 <= token_id < self.vocab_size or token_id in self._special:
+            return b""
+        token: str = self._tokenizer.id_to_token(token_id) or ""
+        table = _byte_of_character()
+        try:
+            return bytes([table[character] for character in token])
+        except KeyError:
+            return token.encode("utf-8")
+
+
+class WorldTokenizer:
+    """The RWKV World tokenizer: at each byte, the longest token that matches.
+
+    Source: `TRIE_TOKENIZER` in `rwkv_tokenizer.py` of https://github.com/BlinkDL/ChatRWKV. Here one dictionary holds
+    all tokens, and each pair of bytes knows the lengths that tokens starting with it have, the longest first.
+    """
+
+    def __init__(self, vocabulary: dict[int, bytes]) -> None:
+        self._bytes = vocabulary
+        self._ids = {token: i for i, token in vocabulary.items()}
+        self.vocab_size = max(vocabulary, default=-1) + 1
+        lengths: dict[bytes, set[int]] = {}
+        for token in self._ids:
+            if len(token) > 1:
+                lengths.setdefault(token[:2], set()).add(len(token))
+        self._lengths = {pair: sorted(found, reverse=True) for pair, found in lengths.items()}
+
+    @classmethod
+    def from_file(cls, path: Path) -> WorldTokenizer:
+        """Raises TokenizerError."""
+        vocabulary = load_world_vocabulary(path)
+        if missing := {bytes([byte]) for byte in range(256)} - set(vocabulary.values()):
+            raise TokenizerError(f"{path}: no token for the byte {min(missing)!r}; every byte needs one")
+        return cls(vocabulary)
+
+    def encode(self, text: str) -> list[int]:
+        data, ids, at = _utf8(text), [], 0
+        known, lengths = self._ids, self._lengths
+        while at < len(data):
+            for length in lengths.get(data[at : at + 2], ()):
+                if (token := known.get(data[at : at + length])) is not None and at + length <= len(data):
+                    break
+            else:
+                length, token = 1, known[data[at : at + 1]]
+            ids.append(token)
+            at += length
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return b"".join(self._bytes.get(i, b"") for i in ids).decode("utf-8", "replace")
+
+    def stream(self) -> TextStream:
+        return ByteStream(lambda token_id: self._bytes.get(token_id, b""))
+
+
+TOKENIZERS: dict[str, Callable[[Path], Tokenizer]] = {
+    "tokenizer.json": JsonTokenizer.from_file,
+    "rwkv-world": WorldTokenizer.from_file,
+}
+
+
+def load_world_vocabulary(path: Path) -> dict[int, bytes]:
+    """id -> bytes, from lines `<id> <Python literal> <length in bytes>`. Raises TokenizerError naming the line."""
+    vocabulary: dict[int, bytes] = {}
+    seen: set[bytes] = set()
+    for number, line in enumerate(_read(path).split("\n"), 1):
+        if not line:
+            continue
+        try:
+            token_id, token = _world_line(line)
+        except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+            raise TokenizerError(f"{path}: line {number}: {_one_line(error)}") from None
+        if token_id in vocabulary or token in seen:
+            raise TokenizerError(f"{path}: line {number}: the id or the token appears a second time")
+        vocabulary[token_id] = token
+        seen.add(token)
+    return vocabulary
+
+
+def _world_line(line: str) -> tuple[int, bytes]:
+    if len(line) > _LONGEST_LINE or line.count(" ") < 2:
+        raise ValueError("not of the form `<id> <literal> <length>`")
+    head, rest = line.split(" ", 1)
+    literal, length = rest.rsplit(" ", 1)
+    quote, inner = literal[:1], literal[1:-1]
+    # Most lines: a plain literal stands for what is between its quotes, and parsing it would take ten times as long.
+    if quote in ("'", '"') and literal[-1] == quote and len(literal) > 2 and quote not in inner and "\\" not in inner:
+        value: Any = inner
+    else:
+        value = ast.literal_eval(literal)
+    token = value.encode("utf-8") if isinstance(value, str) else value
+    if not isinstance(token, bytes) or not token or len(token) != int(length):
+        raise ValueError(f"the literal is not text or bytes of length {length[:20]}")
+    if not 0 <= int(head) < _LARGEST_ID:
+        raise ValueError(f"the id {head[:20]} is out of range")
+    return int(head), token
+
+
+class ByteStream:
+    """A TextStream for tokens that are bytes."""
+
+    def __init__(self, token_bytes: Callable[[int], bytes]) -> None:
+        self._token_bytes = token_bytes
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._decoder.getstate()[0])
+
+    def push(self, token_id: int) -> str:
+        return self._decoder.decode(self._token_bytes(token_id))
+
+    def flush(self) -> str:
+        text = self._decoder.decode(b"", final=True)
+        self._decoder.reset()
+        return text
+
+
+class WindowStream:
+    """A TextStream for any decoder: the last token that ended on a whole character, then those since, decoded together.
+
+    The difference to the decoded first part is new text, as in text-generation-inference's `decode_token`.
+    """
+
+    _LONGEST = 16  # tokens: more than any character takes, so what still looks broken then is broken
+
+    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+        self._decode = decode
+        self._shown: list[int] = []
+        self._new: list[int] = []
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._new)
+
+    def push(self, token_id: int) -> str:
+        self._new.append(token_id)
+        text = self._text()
+        return "" if text.endswith("\ufffd") and len(self._new) < self._LONGEST else self._show(text)
+
+    def flush(self) -> str:
+        text = self._show(self._text())
+        self._shown = []
+        return text
+
+    def _text(self) -> str:
+        return self._decode(self._shown + self._new)[len(self._decode(self._shown)) :]
+
+    def _show(self, text: str) -> str:
+        if text:  # without text, as special tokens are, what came before stays the context of what comes next
+            self._shown = self._new
+        self._new = []
+        return text
+
+
+@cache
+def _byte_of_character() -> dict[str, int]:
+    """GPT-2's 256 visible characters for bytes: `bytes_to_unicode` of https://github.com/openai/gpt-2, inverted."""
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in visible]
+    return {chr(byte): byte for byte in visible} | {chr(256 + n): byte for n, byte in enumerate(others)}
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise TokenizerError(f"{path}: larger than {_LARGEST_FILE >> 20} MiB, so not a tokenizer")
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TokenizerError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise TokenizerError(f"{path}: not UTF-8 text") from None
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"the text has a lone surrogate at character {error.start}; it is not valid Unicode") from None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
