@@ -114,18 +114,25 @@ def write_graph(
         if progress:
             progress("writing weights", info.index + 1, info.total)
 
-    ir.save(
-        model,
-        folder / GRAPH_FILE,
-        external_data=DATA_FILE,
-        size_threshold_bytes=_EXTERNAL_FROM_BYTES,
-        alignment=_PAGE,
-        align_threshold=0,
-        callback=written,
-    )
+    try:
+        ir.save(
+            model,
+            folder / GRAPH_FILE,
+            external_data=DATA_FILE,
+            size_threshold_bytes=_EXTERNAL_FROM_BYTES,
+            alignment=_PAGE,
+            align_threshold=0,
+            callback=written,
+        )
+    except ir.serde.SerdeError as error:  # onnx-ir's wrapping of what reading a small weight raised
+        raise _innermost(error) from None
     _check_graph(folder / GRAPH_FILE)
     if not (folder / DATA_FILE).exists():  # a model so small that the graph file holds it all
         (folder / DATA_FILE).touch()
+
+
+def _innermost(error: BaseException) -> BaseException:
+    return _innermost(error.__cause__) if error.__cause__ else error
 
 
 def _check_graph(path: Path) -> None:
@@ -197,12 +204,12 @@ def versions() -> dict[str, str]:
 
 
 def compute_model_id(config: ModelConfig, load: LoadArray, progress: Progress | None = None) -> str:
-    """sha256 of the config and of every weight as float32 by canonical name: the same whatever file format it came in."""
+    """sha256 of the config and of every weight as float32 by canonical name, so that no file format changes it."""
     digest = hashlib.sha256(json.dumps(config.to_json(), sort_keys=True).encode())
     shapes = config.shapes()
     for index, name in enumerate(shapes):
         digest.update(f"{name}\n".encode())
-        digest.update(memoryview(load(name)).cast("B"))
+        digest.update(load(name).data)
         if progress:
             progress("reading weights", index + 1, len(shapes))
     return digest.hexdigest()

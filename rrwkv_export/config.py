@@ -126,6 +126,8 @@ class ModelConfig:
             raise ConfigError(f"{owner}: architecture {architecture!r} is not rrwkv or rwkv4")
         _only_known(owner, fields, {f.name for f in dataclasses.fields(cls)})
         medium = fields.pop("medium", None)
+        if architecture == "rwkv4" and medium is not None:
+            raise ConfigError(f"{owner}: architecture rwkv4 has no medium; leave it out or say rrwkv")
         return cls(**_complete(cls, owner, fields), medium=_medium_from_json(medium, owner))
 
 

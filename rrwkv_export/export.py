@@ -20,12 +20,11 @@ from rrwkv_export.bundle import (
     write_graph,
     write_manifest,
 )
-from rrwkv_export.checkpoint import Checkpoint, TokenizerFile, open_checkpoint
+from rrwkv_export.checkpoint import Checkpoint, TokenizerFile
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import CheckpointError
 from rrwkv_export.graph import WeightsDtype, WKVForm
 from rrwkv_export.graph.verify import Parity, Reference, compute_reference, verification_length, verify
-from rrwkv_runtime.errors import RRWKVError
 from rrwkv_runtime.manifest import Manifest, TokenizerEntry, file_sha256
 from rrwkv_runtime.text import open_tokenizer
 
@@ -46,8 +45,8 @@ def export(
     """Write a bundle for a checkpoint, verified; nothing is left behind if anything fails.
 
     wkv: "auto" takes the plain form where the keys seen in verification allow it, else the stable one. dtype: of the
-    stored matrices; compute is float32. rtol: largest error over the largest logit (1e-5 for float32 by default). tokens:
-    how many to verify with. Raises CheckpointError, OutputError, ParityError.
+    stored matrices; compute is float32. rtol: largest error over the largest logit (1e-5 for float32 by default).
+    tokens: how many to verify with. Raises CheckpointError, OutputError, ParityError.
     """
     config, load = checkpoint.config, checkpoint.weights.array
     require_space(out, config, dtype)
@@ -126,6 +125,3 @@ def _provenance(checkpoint: Checkpoint) -> dict[str, object]:
     ]
     dtypes = sorted({checkpoint.weights.dtype(name) for name in checkpoint.weights})
     return {"format": checkpoint.format, "dtypes": dtypes, "files": files}
-
-
-__all__ = ["RRWKVError", "export", "open_checkpoint", "verify_against"]

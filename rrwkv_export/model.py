@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -54,7 +54,8 @@ class State:
         return cls(0, *(torch.zeros(shape, dtype=torch.float64) for shape in zeros))
 
     def copy(self) -> State:
-        return replace(self, **{name: value.clone() for name, value in vars(self).items() if isinstance(value, Tensor)})
+        tensors = (value.clone() for value in vars(self).values() if isinstance(value, Tensor))
+        return State(self.position, *tensors)
 
 
 class _Layer:

@@ -6,11 +6,11 @@ import json
 
 import pytest
 from checkpoint_files import ASSET, RWKV4, random_weights, write_blinkdl, write_rrwkv
-from rrwkv_runtime.manifest import ChatFormat
 
 from rrwkv_export.checkpoint import TokenizerFile, open_checkpoint
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import CheckpointError, ConfigError
+from rrwkv_runtime.manifest import ChatFormat
 
 LARGE = ModelConfig(vocab_size=4096, hidden_size=8, num_layers=1, ffn_size=8)
 WORLD = "".join(f"{byte + 1} {bytes([byte])!r} 1\n" for byte in range(256)) + "257 'ab' 2\n"

@@ -7,10 +7,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from rrwkv_runtime.manifest import ChatFormat
-
 from rrwkv_export.checkpoint.entries import read_object
 from rrwkv_export.errors import ConfigError
+from rrwkv_runtime.manifest import ChatFormat
 
 _FIELDS = {field.name for field in dataclasses.fields(ChatFormat)}
 

@@ -56,7 +56,7 @@ def infer_config(path: Path, entries: Mapping[str, Entry]) -> ModelConfig:
     """A plain RWKV-4's sizes from its tensors. Raises TensorError or CheckpointError."""
     if has_mediums(entries):
         raise CheckpointError(
-            f"{path}: has mediums, whose interval and slots it does not say; put config.json beside it or give config="
+            f"{path}: has mediums, whose interval and slots it does not say; put config.json beside it or pass --config"
         )
     vocab_size, hidden_size = _matrix(path, entries, "emb.weight")
     ffn_size, _ = _matrix(path, entries, "blocks.0.ffn.key.weight")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rrwkv_runtime.manifest import ChatFormat
-
 from rrwkv_export.checkpoint import blinkdl, huggingface, rrwkv
 from rrwkv_export.checkpoint.chat import find_chat
 from rrwkv_export.checkpoint.entries import read_object
@@ -14,6 +12,7 @@ from rrwkv_export.checkpoint.tokenizer import TokenizerFile, find_tokenizer
 from rrwkv_export.checkpoint.weights import Weights
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import CheckpointError
+from rrwkv_runtime.manifest import ChatFormat
 
 # The first that recognizes a path reads it.
 _FORMATS = (huggingface, rrwkv, blinkdl)

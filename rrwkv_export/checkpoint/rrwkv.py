@@ -31,7 +31,7 @@ def read(path: Path, config: ModelConfig | None) -> Source:
 
 def _own_config(folder: Path) -> ModelConfig:
     if not (path := folder / "config.json").is_file():
-        raise CheckpointError(f"{folder}: has no config.json; put it there or give config=")
+        raise CheckpointError(f"{folder}: has no config.json; put it there or give it with --config")
     return ModelConfig.from_json(read_object(path), owner=str(path))
 
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rrwkv_export.errors import CheckpointError
 from rrwkv_runtime.errors import TokenizerError
 from rrwkv_runtime.text import JsonTokenizer, WorldTokenizer
-
-from rrwkv_export.errors import CheckpointError
 
 _OWN, _WORLD = "tokenizer.json", "rwkv_vocab_v20230424.txt"
 
@@ -32,7 +31,7 @@ def find_tokenizer(explicit: Path | None, folder: Path, vocab_size: int) -> Toke
     found, ids = _opened(path)
     if ids > vocab_size:
         raise CheckpointError(
-            f"{path}: has token {ids - 1} and the model only {vocab_size} tokens; give the model's own with tokenizer="
+            f"{path}: has token {ids - 1} and the model only {vocab_size} tokens; give its own with --tokenizer"
         )
     return found
 

@@ -30,16 +30,22 @@ class GraphWeights:
         root = scope.root
 
         def load() -> Array:
-            return self._stored(weight, np.ascontiguousarray(self.load(weight).T) * np.float32(scale))
+            matrix = self.load(weight).T
+            return self._stored(weight, np.ascontiguousarray(matrix if scale == 1 else matrix * np.float32(scale)))
 
         matrix = root.lazy(load, _DTYPES[self.dtype], (columns, rows), weight)
         return scope.op("MatMul", x, self._computed(root, matrix, f"{weight}.float32"), name=name)
 
     def embedding(self, scope: Scope, ids: ir.Value) -> ir.Value:
-        """LN0 of the embedding rows of ids [T, 1]: [T, 1, C]. LN0 is folded into the table, row by row."""
-        shape = self.config.shapes()["emb.weight"]
-        table = scope.root.lazy(self._normalized_embedding, _DTYPES[self.dtype], shape, "emb.weight")
-        return self._computed(scope, scope.op("Gather", table, ids, name="emb"), "emb.float32")
+        """LN0 of the embedding rows of ids [T, 1]: [T, 1, C].
+
+        In float32 LN0 is folded into the table. In float16 that would round values which most checkpoints hold exactly.
+        """
+        folded = self.dtype == "float32"
+        load = self._normalized_embedding if folded else lambda: self._stored("emb.weight", self.load("emb.weight"))
+        table = scope.root.lazy(load, _DTYPES[self.dtype], self.config.shapes()["emb.weight"], "emb.weight")
+        rows = self._computed(scope, scope.op("Gather", table, ids, name="emb"), "emb.float32")
+        return rows if folded else self.norm(scope, rows, "blocks.0.ln0", name="ln0")
 
     def norm(self, scope: Scope, x: ir.Value, weight: str, name: str) -> ir.Value:
         root = scope.root
@@ -69,7 +75,7 @@ class GraphWeights:
             rows -= rows.mean(axis=1, keepdims=True)
             rows /= np.sqrt((rows**2).mean(axis=1, keepdims=True) + self.config.layer_norm_epsilon)
             table[start : start + _ROWS_AT_ONCE] = rows * gain + bias
-        return self._stored("emb.weight", table)
+        return table
 
     def mix(self, block: str, roles: str) -> tuple[Array, Array, Array | None]:
         """a, b, c [len(roles), C] with mix = h ⊙ a + h' ⊙ b + M ⊙ c; c is None without mediums."""

@@ -1,0 +1,3 @@
+from rrwkv_export.commands import main
+
+main()

@@ -1,0 +1,84 @@
+"""The command line, `rrwkv`: a skin over functions of the same names. Errors become one line here and nowhere else."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+
+import click
+
+from rrwkv_export import __version__
+from rrwkv_export.commands.chat import chat
+from rrwkv_export.commands.demo import demo
+from rrwkv_export.commands.export import export
+from rrwkv_export.commands.generate import generate
+from rrwkv_export.commands.info import info
+from rrwkv_export.commands.verify import verify
+from rrwkv_runtime.errors import RRWKVError
+
+
+class _InOrder(click.Group):
+    """Lists its commands in the order in which one meets them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="rrwkv")
+@click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
+def cli(debug: bool) -> None:
+    """Take an RRWKV or RWKV-4 checkpoint to a device: export it to one verified ONNX graph, and run it.
+
+    \b
+    rrwkv chat                            talk with the built-in demo model
+    rrwkv export CHECKPOINT -o BUNDLE     a checkpoint becomes a bundle, verified
+    rrwkv chat BUNDLE                     talk with it
+    """
+
+
+for _command in (export, verify, info, generate, chat, demo):
+    cli.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0, 1 after an error, 2 after wrong usage, 130 after Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    # As after Ctrl-C, what was begun is cleaned up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        result = cli.main(args=arguments, prog_name="rrwkv", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("rrwkv: interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        from rrwkv_runtime.console import silence_stdout
+
+        silence_stdout()
+        return 0
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        click.echo(f"rrwkv: error: {_one_line(error)}", err=True)
+        return 1
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, RRWKVError):
+        return text
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else text
+    if isinstance(error, MemoryError):
+        return "out of memory; close other programs, or use a machine with more"
+    return f"{type(error).__name__}: {text[:200]} (this is a bug; run `rrwkv --debug …` and report what it prints)"

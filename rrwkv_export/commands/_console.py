@@ -1,0 +1,66 @@
+"""What commands show: bars and colours on a terminal, plain lines elsewhere. Results to stdout, the rest to stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Column, Table
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from rrwkv_export.graph.verify import Parity
+    from rrwkv_runtime.generate import Timing
+
+Progress = Callable[[str, int, int], None]
+
+
+def console(stderr: bool = False) -> Console:
+    """Wide enough off a terminal that no line is cut."""
+    made = Console(stderr=stderr, highlight=False)
+    if not made.is_terminal:
+        made.width = 160
+    return made
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """A callback progress(what, done, total) that draws one bar for each `what`; silent off a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    screen = console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    tasks: dict[str, TaskID] = {}
+    with Bars(*columns, console=screen, disable=not screen.is_terminal, transient=True) as bars:
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
+def print_parity(screen: Console, parity: Parity) -> None:
+    """What was compared, and by how much it differs."""
+    screen.print(f"compared with the float64 reference over {parity.tokens} tokens; error over the largest logit:")
+    table = Table("run", Column("error", justify="right"), f"≤ {parity.rtol:.0e}")
+    for check in parity.checks:
+        fine = check.error <= parity.rtol
+        table.add_row(check.name, f"{check.error:.2e}", "[green]ok[/]" if fine else "[red]too large[/]")
+    screen.print(table)
+
+
+def speed_line(timing: Timing) -> str:
+    return (
+        f"prefill {timing.prompt_tokens} tokens, {timing.prompt_rate:,.0f} tokens/s; "
+        f"decode {timing.generated_tokens} tokens, {timing.generated_rate:,.0f} tokens/s"
+    )
+
+
+def megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"

@@ -1,0 +1,87 @@
+"""Options that several commands share, under the names people know from llama.cpp, mlx-lm and optimum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Command], Command]
+
+PATH = click.Path(path_type=Path)
+
+bundle_argument: Decorator[Any] = click.argument("bundle", type=PATH)
+json_option: Decorator[Any] = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+threads_option: Decorator[Any] = click.option(
+    "-t", "--threads", type=click.IntRange(min=1), metavar="N", help="Threads; by default what onnxruntime takes."
+)
+provider_option: Decorator[Any] = click.option(
+    "--provider", default="cpu", show_default=True, metavar="NAME", help="Execution provider: cpu or cuda."
+)
+
+
+def stacked(*decorators: Decorator[Any]) -> Decorator[Any]:
+    """Several decorators as one, in the order in which help lists them."""
+
+    def decorate(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+checkpoint_options = stacked(
+    click.option(
+        "--config", type=PATH, metavar="FILE", help="The model's config.json, if it is not beside the weights."
+    ),
+    click.option(
+        "--tokenizer",
+        type=PATH,
+        metavar="FILE",
+        help="A tokenizer.json, or the RWKV World vocabulary (rwkv_vocab_v20230424.txt). With neither here nor beside "
+        "the weights, the bundle works on token ids.",
+    ),
+    click.option(
+        "--chat",
+        type=PATH,
+        metavar="FILE",
+        help='The chat format, as a chat.json. Without one: "User: …", "Assistant: …", a blank line after each.',
+    ),
+)
+
+verification_options = stacked(
+    click.option(
+        "--rtol",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="X",
+        help="Largest error allowed, over the largest logit.  [default: 1e-5; 5e-3 for float16]",
+    ),
+    click.option(
+        "--tokens",
+        type=click.IntRange(1, 65536),
+        metavar="N",
+        help="Tokens to compare with; by default enough to fill the medium bank, fewer for large models.",
+    ),
+)
+
+sampling_options = stacked(
+    click.option(
+        "--temp", "--temperature", "temperature", type=float, metavar="X", help="0 takes the likeliest token."
+    ),
+    click.option("--top-k", type=int, metavar="K", help="Keep the K likeliest tokens; 0 keeps all."),
+    click.option("--top-p", type=float, metavar="P", help="Keep the likeliest tokens that reach P together."),
+    click.option("--min-p", type=float, metavar="P", help="Keep tokens at least P times as likely as the likeliest."),
+    click.option("--repetition-penalty", type=float, metavar="R", help="Divide positive logits of seen tokens by R."),
+    click.option("--presence-penalty", type=float, metavar="X", help="Subtract from the logits of seen tokens."),
+    click.option("--frequency-penalty", type=float, metavar="X", help="Subtract as often as a token was seen."),
+    click.option("-s", "--seed", type=int, metavar="N", help="The same seed gives the same text."),
+)
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given on the command line."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,61 @@
+"""`rrwkv chat`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rrwkv_export.commands._options import PATH, given, provider_option, sampling_options, threads_option
+
+
+@click.command()
+@click.argument("bundle", type=PATH, required=False)
+@click.option("--system", metavar="TEXT", help="Text put before the conversation.")
+@click.option("--state", type=PATH, metavar="FILE", help="Continue from a conversation saved with /save.")
+@click.option(
+    "-n", "--max-tokens", type=int, default=512, show_default=True, metavar="N", help="Of a reply; 0: no limit."
+)
+@sampling_options
+@threads_option
+@provider_option
+def chat(
+    bundle: Path | None,
+    system: str | None,
+    state: Path | None,
+    max_tokens: int,
+    threads: int | None,
+    provider: str,
+    **sampling: Any,
+) -> None:
+    """Talk with BUNDLE; without one, with the built-in demo model.
+
+    Type /help in the chat for its commands. Ctrl-C stops a reply, Ctrl-D leaves. Piped input is answered line by line.
+    The demo is exported once, into the user's cache folder.
+    """
+    from rrwkv_export.commands.demo import cached_demo
+    from rrwkv_runtime.session import Model
+
+    model = Model.load(bundle or cached_demo(), provider, threads)
+    talk(model, system=system, state=state, max_tokens=max_tokens or None, **given(sampling))
+
+
+def talk(model: Any, *, state: Path | None = None, **options: Any) -> None:
+    """A conversation on this terminal, or through a pipe, until it ends."""
+    from platformdirs import user_state_path
+
+    from rrwkv_runtime.chat import Chat
+    from rrwkv_runtime.console import Terminal
+    from rrwkv_runtime.repl import Repl
+
+    conversation = Chat(model, **options)
+    if state:
+        conversation.load(state)
+    terminal = Terminal(history=user_state_path("rrwkv") / "history")
+    if terminal.interactive:
+        config = model.manifest.config
+        terminal.say(
+            f"{config['architecture']}, {model.manifest.parameters:,} parameters. /help lists commands.", "note"
+        )
+    Repl(conversation, terminal, show_stats=True).run()

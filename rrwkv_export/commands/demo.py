@@ -1,0 +1,99 @@
+"""`rrwkv demo`: the whole way with the checkpoint that comes along."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rrwkv_export.commands._options import PATH
+
+if TYPE_CHECKING:
+    from rrwkv_export.graph.verify import Parity
+    from rrwkv_runtime.session import Model
+
+SCRIPT = (
+    "Hi! How are you today?",
+    "What do you like to do on weekends?",
+    "Do you have any pets?",
+    "Who are you?",
+)
+
+
+@click.command()
+@click.option(
+    "-o", "--output", type=PATH, metavar="DIR", help="Where the bundle goes.  [default: the user's cache folder]"
+)
+@click.option("--scripted", is_flag=True, help="Hold the scripted conversation even at a terminal.")
+def demo(output: Path | None, scripted: bool) -> None:
+    """Export the built-in checkpoint, verify it, and talk with it.
+
+    At a terminal the conversation is yours; elsewhere it is a short scripted one, with its speed at the end.
+    """
+    from rrwkv_export.commands._console import console, print_parity, progress_bars
+    from rrwkv_runtime.session import Model
+
+    screen = console()
+    target = output or cache_folder()
+    screen.print(f"exporting the demo checkpoint to {target}", soft_wrap=True)
+    with progress_bars() as progress:
+        parity = _export_demo(target, progress)
+    print_parity(screen, parity)
+    model = Model.load(target)
+    if scripted or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        hold_script(model)
+    else:
+        from rrwkv_export.commands.chat import talk
+
+        talk(model)
+
+
+def hold_script(model: Model) -> None:
+    """The scripted conversation, streaming; its speed at the end."""
+    from rrwkv_export.commands._console import speed_line
+    from rrwkv_runtime.chat import Chat
+
+    conversation = Chat(model, seed=1, max_tokens=80)
+    for line in SCRIPT:
+        click.echo(f"> {line}")
+        for token in conversation.send(line):
+            click.echo(token.text, nl=False)
+        click.echo("\n")
+    click.echo(speed_line(conversation.stats.total))
+
+
+def cache_folder() -> Path:
+    """Where the demo bundle is kept, by version: a new version exports it anew."""
+    from platformdirs import user_cache_path
+
+    from rrwkv_export import __version__
+
+    return user_cache_path("rrwkv") / f"demo-{__version__}"
+
+
+def cached_demo() -> Path:
+    """The demo bundle, exported if it is not there yet or is damaged."""
+    from rrwkv_export.commands._console import progress_bars
+    from rrwkv_runtime.errors import RRWKVError
+    from rrwkv_runtime.manifest import Manifest, verify_files
+
+    folder = cache_folder()
+    with suppress(RRWKVError):
+        verify_files(folder, Manifest.load(folder))
+        return folder
+    click.echo(f"exporting the demo model once, to {folder}", err=True)
+    with progress_bars() as progress:
+        _export_demo(folder, progress)
+    return folder
+
+
+def _export_demo(target: Path, progress: object) -> Parity:
+    from rrwkv_export.checkpoint import open_checkpoint
+    from rrwkv_export.export import export
+
+    with resources.as_file(resources.files("rrwkv_export") / "assets" / "rrwkv-chat") as checkpoint:
+        return export(open_checkpoint(checkpoint), target, overwrite=True, progress=progress)[1]  # type: ignore[arg-type]

@@ -1,0 +1,64 @@
+"""`rrwkv export`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rrwkv_export.commands._options import PATH, checkpoint_options, verification_options
+
+
+@click.command()
+@click.argument("checkpoint", type=PATH)
+@click.option("-o", "--output", type=PATH, metavar="DIR", help="The bundle to write.  [default: ./NAME-bundle]")
+@checkpoint_options
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="What matrices are stored in; compute stays float32.",
+)
+@click.option(
+    "--wkv",
+    type=click.Choice(["auto", "plain", "stable"]),
+    default="auto",
+    show_default=True,
+    help="Form of the recurrence: plain is faster, stable is right for keys of any size; auto looks at the keys.",
+)
+@verification_options
+@click.option("--force", is_flag=True, help="Replace the bundle if there is one.")
+def export(
+    checkpoint: Path,
+    output: Path | None,
+    config: Path | None,
+    tokenizer: Path | None,
+    chat: Path | None,
+    force: bool,
+    **options: Any,
+) -> None:
+    """Export CHECKPOINT to a bundle, and verify it.
+
+    CHECKPOINT is an RRWKV directory (config.json, model.safetensors), a BlinkDL RWKV-4 .pth file, or a Hugging Face
+    RwkvForCausalLM directory. The bundle is compared with the checkpoint in every way a text can be split; if they
+    differ, nothing is left behind and the exit status is 1.
+    """
+    from rrwkv_export.checkpoint import open_checkpoint
+    from rrwkv_export.commands._console import console, megabytes, print_parity, progress_bars
+    from rrwkv_export.export import export as export_checkpoint
+
+    target = output or Path(f"{checkpoint.resolve().stem}-bundle")
+    opened = open_checkpoint(checkpoint, config=config, tokenizer=tokenizer, chat=chat)
+    with progress_bars() as progress:
+        manifest, parity = export_checkpoint(opened, target, overwrite=force, progress=progress, **options)
+    screen, graph = console(), manifest.graphs["main"]
+    print_parity(screen, parity)
+    size = megabytes(sum(entry.bytes for entry in manifest.files))
+    tokens = "no tokenizer: it works on token ids" if manifest.tokenizer is None else manifest.tokenizer.type
+    screen.print(
+        f"{target}: {manifest.config['architecture']}, {manifest.parameters:,} parameters, {graph.dtype}, "
+        f"{graph.wkv} wkv (largest key {parity.largest_key:.1f}), {tokens}, {size}",
+        soft_wrap=True,
+    )
