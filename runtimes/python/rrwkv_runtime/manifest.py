@@ -25,6 +25,7 @@ from rrwkv_runtime.schema import violations
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 _LARGEST_MANIFEST = 16 * 2**20
+_LARGEST_STATE = 2**32
 
 
 @cache
@@ -143,13 +144,16 @@ class Manifest:
         if fields["bundle_id"] != compute_bundle_id(fields):
             raise DamagedBundle("manifest.json: its content does not match its bundle id; export the bundle again")
         tokenizer, chat = fields["tokenizer"], fields["chat"]
+        states = tuple(StateSpec(**{**s, "shape": tuple(s["shape"])}) for s in fields["states"])
+        if (size := sum(spec.nbytes for spec in states)) > _LARGEST_STATE:
+            raise DamagedBundle(f"manifest.json: states of {size} bytes are larger than any model's")
         return cls(
             bundle_id=fields["bundle_id"],
             model_id=fields["model_id"],
             config=fields["config"],
             parameters=fields["parameters"],
             graphs={k: GraphEntry(**{**g, "data": tuple(g["data"])}) for k, g in fields["graphs"].items()},
-            states=tuple(StateSpec(**{**s, "shape": tuple(s["shape"])}) for s in fields["states"]),
+            states=states,
             tokenizer=None if tokenizer is None else TokenizerEntry(**tokenizer),
             chat=ChatFormat(**{**chat, "stop": tuple(chat["stop"])}),
             quantization=fields["quantization"],

@@ -1,0 +1,135 @@
+"""The demo bundle, tiny random bundles, and how much hypothesis may try."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from checkpoint_files import ASSET, random_weights, write_rrwkv
+from hypothesis import HealthCheck, settings
+
+from rrwkv_export.bundle import GraphOptions, write_graph, write_manifest
+from rrwkv_export.checkpoint import open_checkpoint
+from rrwkv_export.config import MediumConfig, ModelConfig
+from rrwkv_export.export import export
+from rrwkv_runtime.manifest import ChatFormat
+from rrwkv_runtime.session import Model
+
+GOLDEN = Path(__file__).parent / "golden"
+# Small, with the demo's vocabulary and tokenizer.
+SMALL = ModelConfig(4096, 16, 2, 32, medium=MediumConfig(interval=4, slots=2, key_size=8))
+# With pytest-xdist the workers share the cores, and threads that spin for each other are slower than one.
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else None
+
+settings.register_profile(
+    "local", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+if THREADS:
+    torch.set_num_threads(THREADS)
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A text of the demo model: logits [positions, V] of float64 arithmetic, the likeliest token everywhere."""
+
+    ids: np.ndarray
+    positions: np.ndarray
+    logits: np.ndarray
+    argmax: np.ndarray
+
+    def error(self, logits: np.ndarray) -> float:
+        """The largest error over the largest logit, of logits [len(ids), V]."""
+        return float(np.abs(logits[self.positions] - self.logits).max() / np.abs(self.logits).max())
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A random model and its bundle."""
+
+    config: ModelConfig
+    weights: Mapping[str, torch.Tensor]
+    path: Path
+    model: Model
+
+
+MakeTiny = Callable[..., Tiny]
+
+
+def _golden(name: str) -> Golden:
+    with np.load(GOLDEN / f"{name}.npz") as arrays:
+        return Golden(**arrays)
+
+
+@pytest.fixture(scope="session")
+def golden() -> Golden:
+    """300 tokens."""
+    return _golden("rrwkv-chat")
+
+
+@pytest.fixture(scope="session")
+def long_golden() -> Golden:
+    """700 tokens: more mediums than the bank holds."""
+    return _golden("rrwkv-chat-long")
+
+
+@pytest.fixture(scope="session")
+def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo checkpoint, exported and verified. Read only: copy it to change it."""
+    out = tmp_path_factory.mktemp("demo") / "rrwkv-chat"
+    export(open_checkpoint(ASSET), out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def demo_model(demo_bundle: Path) -> Model:
+    return Model.load(demo_bundle, threads=THREADS)
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model of the config SMALL. Read only."""
+    folder = tmp_path_factory.mktemp("small") / "checkpoint"
+    return write_rrwkv(folder, SMALL, random_weights(SMALL), tokenizer=ASSET / "tokenizer.json")
+
+
+@pytest.fixture(scope="session")
+def small_bundle(small_checkpoint: Path) -> Path:
+    """The small checkpoint, exported and verified. Read only."""
+    out = small_checkpoint.with_name("bundle")
+    export(open_checkpoint(small_checkpoint), out)
+    return out
+
+
+@pytest.fixture
+def bundle(small_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the small bundle, to be damaged."""
+    return Path(shutil.copytree(small_bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def make_tiny(tmp_path_factory: pytest.TempPathFactory) -> MakeTiny:
+    """make_tiny(config, seed=0, wkv="plain", dtype="float32", weights=None): a bundle that was not verified."""
+
+    def make(
+        config: ModelConfig,
+        seed: int = 0,
+        wkv: str = "plain",
+        dtype: str = "float32",
+        weights: Mapping[str, torch.Tensor] | None = None,
+    ) -> Tiny:
+        weights, folder = weights or random_weights(config, seed), tmp_path_factory.mktemp("tiny")
+        options = GraphOptions(wkv, dtype)
+        write_graph(folder, config, lambda name: weights[name].numpy().copy(), options)
+        model_id = f"{seed:064x}"
+        write_manifest(folder, config, options, model_id=model_id, tokenizer=None, chat=ChatFormat(), provenance={})
+        return Tiny(config, weights, folder, Model.load(folder, threads=1))
+
+    return make

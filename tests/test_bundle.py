@@ -1,0 +1,205 @@
+"""A bundle is written whole or not at all, and the same checkpoint always gives the same one."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from checkpoint_files import ASSET, RRWKV, RWKV4, random_weights, write_blinkdl, write_huggingface, write_rrwkv
+
+from rrwkv_export import bundle as bundles
+from rrwkv_export.bundle import GraphOptions, compute_model_id, new_directory, write_graph
+from rrwkv_export.checkpoint import open_checkpoint
+from rrwkv_export.errors import ExportError, OutputError, TensorError
+from rrwkv_export.export import export
+from rrwkv_runtime.manifest import Manifest
+
+QUICK = {"tokens": 12}
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def finished(target, text="new", overwrite=False):
+    with new_directory(target, overwrite) as folder:
+        (folder / "manifest.json").write_text(text)
+
+
+def test_a_new_directory_takes_its_name_at_the_end(tmp_path):
+    with new_directory(tmp_path / "deep" / "out") as folder:
+        (folder / "manifest.json").touch()
+        assert not (tmp_path / "deep" / "out").exists()
+        assert folder.parent == tmp_path / "deep"
+    assert names(tmp_path / "deep") == ["out"]
+    assert (tmp_path / "deep" / "out").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, ExportError])
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_failure_leaves_what_was_there(tmp_path, error, existing):
+    target = tmp_path / "out"
+    if existing:
+        finished(target, "old")
+    with pytest.raises(error), new_directory(target, overwrite=True) as folder:
+        raise error((folder / "manifest.json").write_text("half"))
+    assert names(tmp_path) == (["out"] if existing else [])
+    assert not existing or contents(target) == {"manifest.json": b"old"}
+
+
+def test_an_existing_bundle_is_replaced_only_when_told_to(tmp_path):
+    target = tmp_path / "out"
+    finished(target, "old")
+    with pytest.raises(OutputError, match=r"out exists already; choose another name or pass --force"):
+        finished(target)
+    assert contents(target) == {"manifest.json": b"old"}
+    finished(target, "new", overwrite=True)
+    assert contents(target) == {"manifest.json": b"new"}
+    assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("kind", ["folder of someone's", "empty folder", "file"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_not_a_bundle_is_never_replaced(tmp_path, kind, overwrite):
+    target = tmp_path / "out"
+    target.write_text("thesis") if kind == "file" else target.mkdir()
+    if kind == "folder of someone's":
+        (target / "thesis.tex").touch()
+    with pytest.raises(OutputError, match="exists"):
+        finished(target, overwrite=overwrite)
+    assert names(tmp_path) == ["out"]
+    assert target.is_file() or names(target) == (["thesis.tex"] if "someone" in kind else [])
+
+
+@pytest.mark.parametrize(
+    ("number", "message"), [(errno.ENOSPC, "the disk is full; free some space"), (errno.EIO, "cannot write")]
+)
+def test_a_disk_that_fails_is_one_line(tmp_path, number, message):
+    with pytest.raises(OutputError, match=message) as caught, new_directory(tmp_path / "out"):
+        raise OSError(number, "some\nreason")
+    assert str(caught.value).startswith(str(tmp_path / "out"))
+    assert names(tmp_path) == []
+
+
+def test_a_place_that_cannot_be_written_to_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot write there"):
+        finished(tmp_path / "file" / "out")
+
+
+def test_a_rename_that_fails_puts_the_old_bundle_back(tmp_path, monkeypatch):
+    target = tmp_path / "out"
+    finished(target, "old")
+    real = type(target).rename
+
+    def rename(self, to):
+        if self.suffix == ".part":
+            raise OSError(errno.EACCES, "Permission denied")
+        return real(self, to)
+
+    monkeypatch.setattr(type(target), "rename", rename)
+    with pytest.raises(OutputError, match="Permission denied"):
+        finished(target, "new", overwrite=True)
+    assert contents(target) == {"manifest.json": b"old"}
+    assert names(tmp_path) == ["out"]
+
+
+def test_the_same_export_twice_is_the_same_byte_for_byte(small_checkpoint, small_bundle, tmp_path):
+    export(open_checkpoint(small_checkpoint), tmp_path / "again")
+    first, second = contents(small_bundle), contents(tmp_path / "again")
+    manifests = [json.loads(content.pop("manifest.json")) for content in (first, second)]
+    parities = [manifest.pop("parity") for manifest in manifests]
+    assert first == second
+    assert manifests[0] == manifests[1]
+    assert parities[0].keys() == parities[1].keys()
+
+
+def test_a_bundle_holds_what_the_manifest_says_and_nothing_else(small_bundle):
+    manifest = Manifest.load(small_bundle)
+    assert names(small_bundle) == sorted([*(entry.name for entry in manifest.files), "manifest.json"])
+    assert manifest.tokenizer.file == "tokenizer.json"
+    assert (small_bundle / "tokenizer.json").read_bytes() == (ASSET / "tokenizer.json").read_bytes()
+    assert manifest.parity["passed"]
+    assert manifest.provenance["checkpoint"]["dtypes"] == ["float32"]
+    assert manifest.provenance["checkpoint"]["files"][0]["name"] == "model.safetensors"
+
+
+def test_the_model_id_does_not_depend_on_the_file_format(tmp_path):
+    weights = random_weights(RWKV4)
+    paths = [
+        write_rrwkv(tmp_path / "rrwkv", RWKV4, weights),
+        write_rrwkv(tmp_path / "shards", RWKV4, weights, shards=3),
+        write_huggingface(tmp_path / "hf", RWKV4, weights),
+        write_blinkdl(tmp_path / "model.pth", RWKV4, weights, torch.float32),
+    ]
+    manifests = [export(open_checkpoint(path), tmp_path / f"out{i}", **QUICK)[0] for i, path in enumerate(paths)]
+    assert len({manifest.model_id for manifest in manifests}) == 1
+    assert {manifest.bundle_id for manifest in manifests} == {manifests[0].bundle_id}
+
+
+def test_the_model_id_depends_on_every_weight_and_on_the_config():
+    weights = {name: value.numpy() for name, value in random_weights(RRWKV).items()}
+    base = compute_model_id(RRWKV, weights.__getitem__)
+    for name in ("emb.weight", "blocks.1.medium.squeeze", "head.weight"):
+        changed = weights | {name: np.nextafter(weights[name], np.float32(9))}
+        assert compute_model_id(RRWKV, changed.__getitem__) != base
+    other = dataclasses.replace(RRWKV, layer_norm_epsilon=1e-6)
+    assert compute_model_id(other, weights.__getitem__) != base
+
+
+def test_forms_and_types_share_the_model_id_but_not_the_bundle_id(tmp_path):
+    checkpoint = open_checkpoint(write_rrwkv(tmp_path / "in", RRWKV, random_weights(RRWKV)))
+    kinds = [{"wkv": "plain"}, {"wkv": "stable"}, {"dtype": "float16"}]
+    manifests = [export(checkpoint, tmp_path / f"{i}", **kind, **QUICK)[0] for i, kind in enumerate(kinds)]
+    assert len({manifest.model_id for manifest in manifests}) == 1
+    assert len({manifest.bundle_id for manifest in manifests}) == 3
+
+
+def test_a_weight_too_large_for_float16_is_named_and_nothing_is_left(tmp_path):
+    weights = random_weights(RRWKV)
+    weights["blocks.1.ffn.value.weight"][3, 4] = 1e6
+    checkpoint = open_checkpoint(write_rrwkv(tmp_path / "in", RRWKV, weights))
+    message = r"tensor blocks.1.ffn.value.weight holds 1e\+06, which float16 cannot; export with --dtype float32"
+    with pytest.raises(TensorError, match=message):
+        export(checkpoint, tmp_path / "out", dtype="float16", **QUICK)
+    assert names(tmp_path) == ["in"]
+
+
+def test_a_disk_too_small_is_said_before_anything_is_written(small_checkpoint, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(bundles.shutil, "disk_usage", lambda _: usage._replace(free=100_000))
+    with pytest.raises(OutputError, match=r"1 MB are needed and the disk has 0 MB left"):
+        export(open_checkpoint(small_checkpoint), tmp_path / "new" / "out")
+    assert names(tmp_path) == []
+
+
+def test_a_graph_that_is_not_valid_onnx_is_an_export_error(tmp_path, monkeypatch):
+    def invalid(*_, **__):
+        raise onnx.checker.ValidationError("Nodes in a graph must be\nsorted")
+
+    monkeypatch.setattr(bundles.onnx.checker, "check_model", invalid)
+    weights = random_weights(RWKV4)
+    with pytest.raises(ExportError, match=r"not valid ONNX \(Nodes in a graph must be\)"):
+        write_graph(tmp_path, RWKV4, lambda name: weights[name].numpy().copy(), GraphOptions("plain"))
+
+
+def test_progress_counts_up_to_its_total(small_checkpoint, tmp_path):
+    told = {}
+    checkpoint = open_checkpoint(small_checkpoint)
+    export(checkpoint, tmp_path / "out", **QUICK, progress=lambda what, *done: told.setdefault(what, []).append(done))
+    assert list(told) == ["computing the reference", "reading weights", "writing weights", "verifying"]
+    for steps in told.values():
+        done, totals = zip(*steps)
+        assert len(set(totals)) == 1
+        assert list(done) == sorted(done)
+        assert done[-1] == totals[0]

@@ -1,0 +1,252 @@
+"""Bundles' graphs against the float64 recurrence, the recorded logits, and ONNX's own rules."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from checkpoint_files import RRWKV, RWKV4, random_weights
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rrwkv_export import model as reference
+from rrwkv_export.config import MediumConfig, ModelConfig
+from rrwkv_export.graph import build, state_layout
+from rrwkv_runtime.errors import InputError
+from rrwkv_runtime.session import OPTIMIZATION_LEVELS, Model
+
+IDS = np.random.default_rng(5).integers(0, 40, 30).tolist()
+# A LayerNorm over three channels can multiply a float32 rounding; what is usual is 2e-7.
+RTOL = 2e-5
+
+mediums = st.builds(
+    MediumConfig,
+    interval=st.integers(1, 7),
+    squeeze=st.sampled_from(["attention", "mean"]),
+    reduction=st.integers(1, 20),
+    slots=st.integers(1, 5),
+    key_size=st.integers(1, 9),
+)
+configs = st.builds(
+    ModelConfig,
+    vocab_size=st.integers(5, 40),
+    hidden_size=st.integers(3, 24),
+    num_layers=st.integers(1, 3),
+    ffn_size=st.integers(1, 60),
+    medium=st.none() | mediums,
+)
+pieces = st.lists(st.integers(1, 13), min_size=1, max_size=8)
+
+
+def relative(found, expected):
+    return np.abs(found - expected).max() / np.abs(expected).max()
+
+
+def recurrence(tiny, ids):
+    """Logits [T, V] and the state of the one-token reference."""
+    state = reference.State.initial(tiny.config)
+    logits = torch.stack([reference.step(tiny.config, tiny.weights, token, state) for token in ids])
+    return logits.numpy(), state
+
+
+def in_pieces(model, ids, sizes):
+    """Logits [T, V] and the state of runs over consecutive pieces."""
+    decoder, logits = model.decoder(), []
+    for start, size in zip(itertools.accumulate(sizes, initial=0), sizes):
+        piece = ids[start : start + size]
+        logits.append(decoder.run(piece, len(piece)))
+    return np.concatenate(logits), decoder.state()
+
+
+def assert_states_agree(found, expected, rtol):
+    """Layer by layer; wkv as A / B, which is the same in every form."""
+    assert found.position == expected.position
+    for name in found.values.keys() - {"position"}:
+        value, wanted = found.values[name], getattr(expected, name).numpy()
+        if name == "wkv":
+            value, wanted = value[:, 0] / value[:, 1], wanted[:, 0] / wanted[:, 1]
+        for layer, (ours, theirs) in enumerate(zip(value, wanted, strict=True)):
+            np.testing.assert_allclose(
+                ours, theirs, rtol=0, atol=rtol * np.abs(theirs).max(), err_msg=f"{name} {layer}"
+            )
+
+
+@given(configs, st.sampled_from(["plain", "stable"]), st.integers(0, 10**6), pieces, st.data())
+def test_any_model_in_any_pieces_is_the_recurrence(make_tiny, config, wkv, seed, sizes, data):
+    tiny = make_tiny(config, seed, wkv)
+    length = sum(sizes)
+    ids = data.draw(st.lists(st.integers(0, config.vocab_size - 1), min_size=length, max_size=length))
+    expected, state = recurrence(tiny, ids)
+    logits, after = in_pieces(tiny.model, ids, sizes)
+    assert relative(logits, expected) < RTOL
+    assert_states_agree(after, state, RTOL)
+
+
+@pytest.mark.parametrize("chunk", [300, 39, 1])
+def test_the_demo_gives_the_recorded_logits(demo_model, golden, chunk):
+    logits, _ = demo_model.forward(golden.ids, num_logits=300, chunk=chunk)
+    assert golden.error(logits) < 1e-5
+    assert (logits.argmax(axis=1) == golden.argmax).all()
+
+
+def test_the_demo_gives_the_recorded_logits_in_uneven_pieces(demo_model, golden):
+    sizes = [5, 3, 8, 1, 1, 12, 4, 7] * 7 + [13]
+    logits, state = in_pieces(demo_model, golden.ids, sizes)
+    assert state.position == len(logits) == 300
+    assert golden.error(logits) < 1e-5
+
+
+def test_the_demo_gives_the_recorded_logits_of_a_long_text(demo_model, long_golden):
+    logits, _ = demo_model.forward(long_golden.ids, num_logits=700)
+    assert long_golden.error(logits) < 1e-5
+    assert (logits.argmax(axis=1) == long_golden.argmax).all()
+
+
+@pytest.mark.parametrize("wkv", ["plain", "stable"])
+@pytest.mark.parametrize("config", [RWKV4, RRWKV], ids=["rwkv4", "rrwkv"])
+def test_float16_weights_cost_no_more_than_their_rounding(make_tiny, config, wkv):
+    tiny = make_tiny(config, 2, wkv, "float16")
+    error = relative(in_pieces(tiny.model, IDS, [7, 1, 22])[0], recurrence(tiny, IDS)[0])
+    assert 1e-5 < error < 4e-3
+
+
+def test_float16_weights_that_were_float16_cost_nothing(make_tiny):
+    weights = {name: value.half().float() for name, value in random_weights(RWKV4).items()}
+    tiny = make_tiny(RWKV4, 0, "plain", "float16", weights)
+    assert relative(in_pieces(tiny.model, IDS, [7, 1, 22])[0], recurrence(tiny, IDS)[0]) < RTOL
+
+
+def with_large_keys(config, factor):
+    weights = random_weights(config)
+    return weights | {name: value * factor for name, value in weights.items() if name.endswith("att.key.weight")}
+
+
+def largest_key(config, weights):
+    seen = []
+    reference.forward(config, weights, IDS, observe=lambda _, value: seen.append(float(value.abs().max())))
+    return max(seen)
+
+
+@pytest.mark.parametrize("config", [RWKV4, RRWKV], ids=["rwkv4", "rrwkv"])
+def test_only_the_stable_form_is_right_for_huge_keys(make_tiny, config):
+    weights = with_large_keys(config, 80)
+    assert 100 < largest_key(config, weights) < 600
+    errors = {}
+    for wkv in ("plain", "stable"):
+        tiny = make_tiny(config, 0, wkv, weights=weights)
+        errors[wkv] = [relative(in_pieces(tiny.model, IDS, s)[0], recurrence(tiny, IDS)[0]) for s in ([30], [1] * 30)]
+    assert max(errors["stable"]) < 1e-4
+    assert min(errors["plain"]) > 1e-2
+
+
+def test_the_stable_form_is_right_for_a_huge_bonus(make_tiny):
+    weights = random_weights(RWKV4)
+    weights["blocks.0.att.time_first"] += 120  # exp(120) is no float32
+    tiny = make_tiny(RWKV4, 0, "stable", weights=weights)
+    assert relative(in_pieces(tiny.model, IDS, [7, 1, 22])[0], recurrence(tiny, IDS)[0]) < RTOL
+
+
+def raw_inputs(tiny, num_logits):
+    inputs = {"input_ids": np.array(IDS[:5]), "num_logits": np.array([num_logits])}
+    return inputs | tiny.model.initial_state().values
+
+
+@pytest.mark.parametrize("level", ["ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_ALL"])
+@pytest.mark.parametrize("num_logits", [-1, 0, 6])
+def test_the_graph_itself_refuses_a_wrong_num_logits(make_tiny, num_logits, level):
+    tiny, options = make_tiny(RRWKV), onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    session = onnxruntime.InferenceSession(tiny.path / "model.onnx", options, providers=["CPUExecutionProvider"])
+    assert session.run(["logits"], raw_inputs(tiny, 5))[0].shape == (5, 40)
+    with pytest.raises(Exception, match="split"):
+        session.run(["logits"], raw_inputs(tiny, num_logits))
+
+
+@pytest.mark.parametrize("num_logits", [-1, 0, 6])
+def test_the_model_refuses_a_wrong_num_logits(make_tiny, num_logits):
+    with pytest.raises(InputError, match=f"num_logits must be from 1 to the 5 tokens given, not {num_logits}"):
+        make_tiny(RRWKV).model.forward(IDS[:5], num_logits=num_logits)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("wkv", ["plain", "stable"])
+@pytest.mark.parametrize("config", [RWKV4, RRWKV], ids=["rwkv4", "rrwkv"])
+def test_the_graph_is_valid_onnx(make_tiny, config, wkv, dtype):
+    path = make_tiny(config, 0, wkv, dtype).path / "model.onnx"
+    onnx.checker.check_model(path, full_check=True)
+    model = onnx.load(path, load_external_data=False)
+    assert {opset.domain: opset.version for opset in model.opset_import} == {"": 18}
+    assert [value.name for value in model.graph.input][2:] == [state.name for state in state_layout(config, wkv)]
+    assert [value.name for value in model.graph.output][1:] == [state.output for state in state_layout(config, wkv)]
+
+
+@pytest.mark.parametrize("wkv", ["plain", "stable"])
+def test_every_optimization_level_gives_the_same_logits(make_tiny, wkv):
+    tiny = make_tiny(RRWKV, 4, wkv)
+    expected, _ = recurrence(tiny, IDS)
+    for level in OPTIMIZATION_LEVELS:
+        model = Model.load(tiny.path, threads=1, optimization=level)
+        for sizes in ([30], [1] * 30, [4, 26]):
+            assert relative(in_pieces(model, IDS, sizes)[0], expected) < RTOL, (level, sizes)
+
+
+@pytest.mark.parametrize(
+    ("node", "weight"),
+    {
+        "blocks.1.time_mix.key": "blocks.1.att.key.weight",
+        "blocks.0.time_mix.output": "blocks.0.att.output.weight",
+        "blocks.1.channel_mix.value": "blocks.1.ffn.value.weight",
+        "blocks.0.medium.query": "blocks.0.medium.query.weight",
+        "head.head": "head.weight",
+    }.items(),
+)
+def test_a_projection_is_a_node_of_its_name(make_tiny, node, weight):
+    nodes = {n.name: n for n in onnx.load(make_tiny(RRWKV).path / "model.onnx").graph.node}
+    assert nodes[node].op_type == "MatMul"
+    assert nodes[node].input[1] == weight
+
+
+def test_names_are_unique_and_none_is_numbered_by_a_tool(make_tiny):
+    graph = onnx.load(make_tiny(RRWKV, 0, "stable").path / "model.onnx").graph
+    names = [node.name for node in graph.node]
+    assert len(set(names)) == len(names)
+    assert not [name for name in names if not name or name.startswith(("node_", "val_"))]
+
+
+def test_the_large_weights_lie_in_the_data_file_on_page_boundaries(demo_bundle):
+    graph = onnx.load(demo_bundle / "model.onnx", load_external_data=False).graph
+    places = {t.name: {e.key: e.value for e in t.external_data} for t in graph.initializer if t.external_data}
+    assert {"emb.weight", "head.weight", "blocks.7.att.output.weight", "blocks.0.ffn.key.weight"} <= places.keys()
+    assert {place["location"] for place in places.values()} == {"model.onnx.data"}
+    assert all(int(place["offset"]) % 4096 == 0 for place in places.values())
+    assert (demo_bundle / "model.onnx").stat().st_size < 2**20
+
+
+def test_the_demo_graph_does_not_grow(demo_bundle):
+    """Decoding time is nodes times a microsecond: lower this number with every node saved."""
+    assert len(onnx.load(demo_bundle / "model.onnx", load_external_data=False).graph.node) <= 620
+
+
+def test_building_reads_matrices_only_when_the_model_is_saved():
+    asked = []
+    weights = random_weights(RRWKV)
+    build(RRWKV, lambda name: asked.append(name) or weights[name].numpy(), "plain")
+    assert asked
+    assert {weights[name].ndim for name in asked} == {1}
+
+
+@settings(max_examples=10)
+@given(st.integers(1, 6), st.integers(1, 4), st.integers(1, 60))
+def test_the_bank_holds_the_newest_mediums_last(make_tiny, interval, slots, length):
+    config = dataclasses.replace(RRWKV, medium=MediumConfig(interval, slots=slots, key_size=3))
+    model = make_tiny(config).model
+    bank = model.forward([7] * length)[1].values["medium_bank"][0]
+    filled = min(length // interval, slots)
+    assert not bank[: slots - filled].any()
+    assert bank[slots - filled :].any(axis=1).all()
