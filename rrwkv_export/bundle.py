@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import onnx
 import onnx_ir as ir
 
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import ExportError, OutputError
-from rrwkv_export.graph import OPSET, WeightsDtype, WKVForm, build, state_layout
+from rrwkv_export.graph import DOUBLING_TOKENS, OPSET, Over, WeightsDtype, WKVForm, build, state_layout
 from rrwkv_export.graph.scope import LoadArray
 from rrwkv_runtime.manifest import (
     FORMAT_VERSION,
@@ -36,7 +36,12 @@ from rrwkv_runtime.manifest import (
 )
 
 GRAPH_FILE, DATA_FILE = "model.onnx", "model.onnx.data"
-CHUNK = 256
+Target = Literal["cpu", "cuda"]
+# target -> graph's name -> (file, most tokens of a run, how it runs over them). All share DATA_FILE.
+TARGETS: dict[str, dict[str, tuple[str, int, Over]]] = {
+    "cpu": {"main": (GRAPH_FILE, 256, "loop")},
+    "cuda": {"main": (GRAPH_FILE, DOUBLING_TOKENS, "doubling"), "step": ("step.onnx", 1, "step")},
+}
 # Vectors stay in the graph file; matrices are aligned to pages, so that a runtime can map them.
 _EXTERNAL_FROM_BYTES, _PAGE = 4096, 4096
 _PACKAGES = ("rrwkv-export", "onnx", "onnx-ir", "onnxruntime", "torch", "numpy")
@@ -51,6 +56,15 @@ class GraphOptions:
 
     wkv: WKVForm
     dtype: WeightsDtype = "float32"
+    target: Target = "cpu"
+
+    def graphs(self) -> dict[str, GraphEntry]:
+        """What the manifest says of each graph."""
+        files = TARGETS[self.target]
+        return {
+            name: GraphEntry(file, (DATA_FILE,), chunk, self.wkv, self.dtype, OPSET)
+            for name, (file, chunk, _) in files.items()
+        }
 
 
 @contextmanager
@@ -107,9 +121,20 @@ def require_space(target: Path, config: ModelConfig, dtype: WeightsDtype) -> Non
 def write_graph(
     folder: Path, config: ModelConfig, load: LoadArray, options: GraphOptions, progress: Progress | None = None
 ) -> None:
-    """model.onnx and model.onnx.data, one weight at a time; the graph is checked with full shape inference."""
-    model = build(config, load, options.wkv, options.dtype)
+    """The target's graphs and model.onnx.data, one weight at a time; checked with full shape inference."""
+    matrices: dict[str, ir.TensorProtocol] = {}
+    for file, _, over in TARGETS[options.target].values():
+        half = options.target == "cuda" and options.dtype == "float16"
+        model = build(config, load, options.wkv, options.dtype, over, half_matmuls=half, matrices=matrices)
+        if file == GRAPH_FILE:
+            _save_with_weights(model, folder, progress)
+            matrices = _external_tensors(folder / GRAPH_FILE)
+        else:
+            ir.save(model, folder / file)
+        _check_graph(folder / file)
 
+
+def _save_with_weights(model: ir.Model, folder: Path, progress: Progress | None) -> None:
     def written(_: ir.TensorProtocol, info: ir.external_data.CallbackInfo) -> None:
         if progress:
             progress("writing weights", info.index + 1, info.total)
@@ -126,9 +151,14 @@ def write_graph(
         )
     except ir.serde.SerdeError as error:  # onnx-ir's wrapping of what reading a small weight raised
         raise _innermost(error) from None
-    _check_graph(folder / GRAPH_FILE)
     if not (folder / DATA_FILE).exists():  # a model so small that the graph file holds it all
         (folder / DATA_FILE).touch()
+
+
+def _external_tensors(path: Path) -> dict[str, ir.TensorProtocol]:
+    """The matrices that a saved graph keeps in its data file, for other graphs to refer to."""
+    values = ir.load(path).graph.initializers.items()
+    return {name: v.const_value for name, v in values if isinstance(v.const_value, ir.ExternalTensor)}
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -166,7 +196,7 @@ def write_manifest(
         "model_id": model_id,
         "config": config.to_json(),
         "parameters": config.parameters(),
-        "graphs": {"main": asdict(GraphEntry(GRAPH_FILE, (DATA_FILE,), CHUNK, options.wkv, options.dtype, OPSET))},
+        "graphs": {name: asdict(entry) for name, entry in options.graphs().items()},
         "states": [asdict(StateSpec(s.name, s.output, s.shape, s.dtype, s.init)) for s in layouts],
         "tokenizer": asdict(tokenizer) if tokenizer else None,
         "chat": asdict(chat),

@@ -13,6 +13,7 @@ import numpy as np
 from rrwkv_export.bundle import (
     GraphOptions,
     Progress,
+    Target,
     compute_model_id,
     new_directory,
     require_space,
@@ -37,6 +38,7 @@ def export(
     *,
     wkv: WKVForm | Literal["auto"] = "auto",
     dtype: WeightsDtype = "float32",
+    target: Target = "cpu",
     rtol: float | None = None,
     tokens: int | None = None,
     overwrite: bool = False,
@@ -45,13 +47,14 @@ def export(
     """Write a bundle for a checkpoint, verified; nothing is left behind if anything fails.
 
     wkv: "auto" takes the plain form where the keys seen in verification allow it, else the stable one. dtype: of the
-    stored matrices; compute is float32. rtol: largest error over the largest logit (1e-5 for float32 by default).
-    tokens: how many to verify with. Raises CheckpointError, OutputError, ParityError.
+    stored matrices; compute is float32, except that target "cuda" multiplies float16 in float16. rtol: largest error
+    over the largest logit (see DEFAULT_RTOL). tokens: how many to verify with. Raises CheckpointError, OutputError,
+    ParityError.
     """
     config, load = checkpoint.config, checkpoint.weights.array
     require_space(out, config, dtype)
     reference = reference_for(checkpoint, tokens, progress)
-    options = GraphOptions(reference.wkv_form if wkv == "auto" else wkv, dtype)
+    options = GraphOptions(reference.wkv_form if wkv == "auto" else wkv, dtype, target)
     model_id = compute_model_id(config, load, progress)
     with new_directory(out, overwrite) as folder:
         write_graph(folder, config, load, options, progress)

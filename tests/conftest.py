@@ -116,17 +116,18 @@ def bundle(small_bundle: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def make_tiny(tmp_path_factory: pytest.TempPathFactory) -> MakeTiny:
-    """make_tiny(config, seed=0, wkv="plain", dtype="float32", weights=None): a bundle that was not verified."""
+    """make_tiny(config, seed=0, wkv="plain", dtype="float32", target="cpu", weights=None): a bundle, not verified."""
 
     def make(
         config: ModelConfig,
         seed: int = 0,
         wkv: str = "plain",
         dtype: str = "float32",
+        target: str = "cpu",
         weights: Mapping[str, torch.Tensor] | None = None,
     ) -> Tiny:
         weights, folder = weights or random_weights(config, seed), tmp_path_factory.mktemp("tiny")
-        options = GraphOptions(wkv, dtype)
+        options = GraphOptions(wkv, dtype, target)
         write_graph(folder, config, lambda name: weights[name].numpy().copy(), options)
         model_id = f"{seed:064x}"
         write_manifest(folder, config, options, model_id=model_id, tokenizer=None, chat=ChatFormat(), provenance={})

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rrwkv_export import model as reference
+from rrwkv_export.bundle import TARGETS
 from rrwkv_export.config import MediumConfig, ModelConfig
-from rrwkv_export.graph import build, state_layout
-from rrwkv_runtime.errors import InputError
+from rrwkv_export.graph import DOUBLING_TOKENS, build, state_layout
+from rrwkv_runtime.errors import InputError, RRWKVError
 from rrwkv_runtime.session import OPTIMIZATION_LEVELS, Model
 
 IDS = np.random.default_rng(5).integers(0, 40, 30).tolist()
@@ -59,7 +60,7 @@ def in_pieces(model, ids, sizes):
     decoder, logits = model.decoder(), []
     for start, size in zip(itertools.accumulate(sizes, initial=0), sizes):
         piece = ids[start : start + size]
-        logits.append(decoder.run(piece, len(piece)))
+        logits.append(decoder.step(piece[0])[None].copy() if size == 1 else decoder.run(piece, size))
     return np.concatenate(logits), decoder.state()
 
 
@@ -76,9 +77,10 @@ def assert_states_agree(found, expected, rtol):
             )
 
 
+@pytest.mark.parametrize("target", TARGETS)
 @given(configs, st.sampled_from(["plain", "stable"]), st.integers(0, 10**6), pieces, st.data())
-def test_any_model_in_any_pieces_is_the_recurrence(make_tiny, config, wkv, seed, sizes, data):
-    tiny = make_tiny(config, seed, wkv)
+def test_any_model_in_any_pieces_is_the_recurrence(make_tiny, target, config, wkv, seed, sizes, data):
+    tiny = make_tiny(config, seed, wkv, target=target)
     length = sum(sizes)
     ids = data.draw(st.lists(st.integers(0, config.vocab_size - 1), min_size=length, max_size=length))
     expected, state = recurrence(tiny, ids)
@@ -117,7 +119,7 @@ def test_float16_weights_cost_no_more_than_their_rounding(make_tiny, config, wkv
 
 def test_float16_weights_that_were_float16_cost_nothing(make_tiny):
     weights = {name: value.half().float() for name, value in random_weights(RWKV4).items()}
-    tiny = make_tiny(RWKV4, 0, "plain", "float16", weights)
+    tiny = make_tiny(RWKV4, 0, "plain", "float16", weights=weights)
     assert relative(in_pieces(tiny.model, IDS, [7, 1, 22])[0], recurrence(tiny, IDS)[0]) < RTOL
 
 
@@ -186,9 +188,10 @@ def test_the_graph_is_valid_onnx(make_tiny, config, wkv, dtype):
     assert [value.name for value in model.graph.output][1:] == [state.output for state in state_layout(config, wkv)]
 
 
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("wkv", ["plain", "stable"])
-def test_every_optimization_level_gives_the_same_logits(make_tiny, wkv):
-    tiny = make_tiny(RRWKV, 4, wkv)
+def test_every_optimization_level_gives_the_same_logits(make_tiny, target, wkv):
+    tiny = make_tiny(RRWKV, 4, wkv, target=target)
     expected, _ = recurrence(tiny, IDS)
     for level in OPTIMIZATION_LEVELS:
         model = Model.load(tiny.path, threads=1, optimization=level)
@@ -230,7 +233,7 @@ def test_the_large_weights_lie_in_the_data_file_on_page_boundaries(demo_bundle):
 
 def test_the_demo_graph_does_not_grow(demo_bundle):
     """Decoding time is nodes times a microsecond: lower this number with every node saved."""
-    assert len(onnx.load(demo_bundle / "model.onnx", load_external_data=False).graph.node) <= 620
+    assert len(onnx.load(demo_bundle / "model.onnx", load_external_data=False).graph.node) <= 618
 
 
 def test_building_reads_matrices_only_when_the_model_is_saved():
@@ -250,3 +253,31 @@ def test_the_bank_holds_the_newest_mediums_last(make_tiny, interval, slots, leng
     filled = min(length // interval, slots)
     assert not bank[: slots - filled].any()
     assert bank[slots - filled :].any(axis=1).all()
+
+
+@pytest.mark.parametrize("wkv", ["plain", "stable"])
+@pytest.mark.parametrize("config", [RWKV4, RRWKV], ids=["rwkv4", "rrwkv"])
+def test_the_cuda_graphs_have_no_control_flow_and_the_step_no_dynamic_shape(make_tiny, config, wkv):
+    path = make_tiny(config, 0, wkv, target="cuda").path
+    main, step = (onnx.load(path / name).graph for name in ("model.onnx", "step.onnx"))
+    used = [{node.op_type for node in graph.node} for graph in (main, step)]
+    assert not (used[0] | used[1]) & {"Scan", "Loop", "If"}
+    assert not used[1] & {"Shape", "Range", "ConstantOfShape", "NonZero", "Unique"}
+    assert {value.name for value in step.input} == {"input_ids", *(s.name for s in state_layout(config, wkv))}
+    shared = {e.value for t in step.initializer for e in t.external_data if e.key == "location"}
+    assert shared <= {"model.onnx.data"}
+
+
+def test_the_doubling_graph_refuses_more_tokens_than_it_is_made_for(make_tiny):
+    model = make_tiny(RWKV4, target="cuda").model
+    ids = [1] * (DOUBLING_TOKENS + 1)
+    assert model.forward(ids)[1].position == len(ids)
+    with pytest.raises(RRWKVError, match="onnxruntime failed"):
+        model.forward(ids, chunk=len(ids))
+
+
+def test_in_the_stable_form_rounding_does_not_add_up(make_tiny):
+    tiny = make_tiny(RRWKV, 3, "stable")
+    ids = IDS * 20
+    _, expected = recurrence(tiny, ids)
+    assert_states_agree(tiny.model.forward(ids)[1], expected, 1e-5)

@@ -28,6 +28,13 @@ from rrwkv_export.commands._options import PATH, checkpoint_options, verificatio
     show_default=True,
     help="Form of the recurrence: plain is faster, stable is right for keys of any size; auto looks at the keys.",
 )
+@click.option(
+    "--target",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="What the graphs are made for; both run anywhere. cuda: no control flow, and a one-token graph to capture.",
+)
 @verification_options
 @click.option("--force", is_flag=True, help="Replace the bundle if there is one.")
 def export(

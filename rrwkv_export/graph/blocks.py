@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from rrwkv_export.graph.medium import MediumClock, MediumState, retrospect
+from rrwkv_export.graph.medium import MediumClock, MediumState, StepMediumClock
+from rrwkv_export.graph.recurrence import Recurrence
 from rrwkv_export.graph.scope import Scope
 from rrwkv_export.graph.weights import GraphWeights
 from rrwkv_export.graph.wkv import plain_wkv, stable_wkv
@@ -19,18 +20,23 @@ from rrwkv_export.graph.wkv import plain_wkv, stable_wkv
 
 @dataclass(frozen=True)
 class Clock:
-    """What all layers share about the place in the text: shift_sizes [T, 1] splits T + 1 rows into a shifted sequence
-    and the row to carry; medium is None for RWKV-4."""
+    """What all layers share about the place in the text, and how they run over the tokens.
 
-    shift_sizes: ir.Value
-    medium: MediumClock | None
+    shift_sizes: [T, 1] splits T + 1 rows into a shifted sequence and the row to carry; None where T is 1. medium: None
+    for RWKV-4.
+    """
+
+    recurrence: Recurrence
+    shift_sizes: ir.Value | None
+    medium: MediumClock | StepMediumClock | None
 
 
 @dataclass
 class LayerState:
     """One layer's share of the states, replaced by the new values as the layer is built.
 
-    shift: two of [1, 1, C]. wkv: [2, C] A, B; in the stable form [2, C] aa, bb and [1, C] pp.
+    shift: two of [1, 1, C]. wkv: [2, C] A, B; in the stable form [2, C] aa, bb and [1, C] pp; with a leading 1 where
+    the recurrence wants rows.
     """
 
     shift: list[ir.Value]
@@ -42,8 +48,8 @@ def layer(w: GraphWeights, scope: Scope, index: int, x: ir.Value, clock: Clock, 
     """x [T, 1, C] to x [T, 1, C]."""
     block, M = f"blocks.{index}", None
     h = w.norm(scope, x, f"{block}.ln1", name="ln1")
-    if w.config.medium and clock.medium and state.medium:
-        M = retrospect(w, scope / "medium", block, h, w.config.medium, clock.medium, state.medium)
+    if clock.medium and state.medium:
+        M = clock.medium.retrospect(w, scope / "medium", block, h, state.medium)
     x = scope.op("Add", x, _time_mix(w, scope / "time_mix", block, h, M, clock, state), name="after_time_mix")
     h = w.norm(scope, x, f"{block}.ln2", name="ln2")
     return scope.op(
@@ -69,6 +75,9 @@ def _scaled(scope: Scope, x: ir.Value, weight: np.ndarray, name: str) -> ir.Valu
 
 def _shifted(scope: Scope, h: ir.Value, clock: Clock, state: LayerState, block: int) -> ir.Value:
     """h': the carried row, then all rows but the last, which is carried on."""
+    if clock.shift_sizes is None:
+        h_prev, state.shift[block] = state.shift[block], h
+        return h_prev
     rows = scope.op("Concat", state.shift[block], h, name="shift", axis=0)
     h_prev, state.shift[block] = scope.ops("Split", rows, clock.shift_sizes, names=["previous", "last"], axis=0)
     return h_prev
@@ -84,7 +93,7 @@ def _time_mix(
     r = scope.op("Sigmoid", w.matmul(scope, mix_r, f"{block}.att.receptance.weight", name="receptance"), name="r")
     u, d = w.load(f"{block}.att.time_first"), np.exp(w.load(f"{block}.att.time_decay").astype(np.float64))
     form = plain_wkv if len(state.wkv) == 1 else stable_wkv
-    wkv, state.wkv = form(scope / "wkv", k, v, u, d, state.wkv)
+    wkv, state.wkv = form(scope / "wkv", k, v, u, d, state.wkv, clock.recurrence)
     return w.matmul(scope, scope.op("Mul", r, wkv, name="gated"), f"{block}.att.output.weight", name="output")
 
 

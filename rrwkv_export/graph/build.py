@@ -2,7 +2,8 @@
 
     input_ids int64 [T], num_logits int64 [1], states   ->   logits float32 [N, V], states
 
-Any T >= 1, from any position. `num_logits` N keeps the last N rows before the head.
+Any T >= 1, from any position. `num_logits` N keeps the last N rows before the head. The same graph comes in three ways
+of running over the tokens (see `rrwkv_export.graph.recurrence`); the "step" has T = 1 and N = 1, and no `num_logits`.
 """
 
 from __future__ import annotations
@@ -15,37 +16,57 @@ import onnx_ir as ir
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.graph import names
 from rrwkv_export.graph.blocks import Clock, layer
-from rrwkv_export.graph.medium import medium_clock
-from rrwkv_export.graph.names import WeightsDtype, WKVForm
+from rrwkv_export.graph.medium import medium_clock, step_medium_clock
+from rrwkv_export.graph.names import Over, WeightsDtype, WKVForm
+from rrwkv_export.graph.recurrence import Doubling, Loop, Step
 from rrwkv_export.graph.scope import LoadArray, Scope
 from rrwkv_export.graph.states import join_states, split_states
-from rrwkv_export.graph.weights import GraphWeights
+from rrwkv_export.graph.weights import GraphWeights, Matrices
 
 OPSET = 18
 IR_VERSION = 10
+DOUBLING_TOKENS = 1024  # the most tokens that a run of the doubling graph takes
 _DTYPES = {"float32": ir.DataType.FLOAT, "int64": ir.DataType.INT64}
-_WKV_PARTS = {"plain": [2], "stable": [2, 1]}
 
 
-def build(config: ModelConfig, load: LoadArray, wkv: WKVForm, dtype: WeightsDtype = "float32") -> ir.Model:
-    """The graph of a model; `load` gives each weight as float32, matrices only when the model is saved."""
-    scope, w = Scope(), GraphWeights(config, load, dtype)
-    ids, num_logits = _input(names.INPUT_IDS, "int64", ["T"]), _input(names.NUM_LOGITS, "int64", [1])
+def build(
+    config: ModelConfig,
+    load: LoadArray,
+    wkv: WKVForm,
+    dtype: WeightsDtype = "float32",
+    over: Over = "loop",
+    *,
+    half_matmuls: bool = False,
+    matrices: Matrices | None = None,
+) -> ir.Model:
+    """The graph of a model; `load` gives each weight as float32, matrices only when the model is saved.
+
+    over: how it runs over the tokens. half_matmuls: multiply in float16, not only store in it. matrices: those of a
+    graph saved before, to share its file.
+    """
+    scope, w = Scope(), GraphWeights(config, load, dtype, half_matmuls, matrices or {})
+    one_token = over == "step"
+    ids = _input(names.INPUT_IDS, "int64", [1] if one_token else ["T"])
+    num_logits = _input(names.NUM_LOGITS, "int64", [1])
     layouts = names.state_layout(config, wkv)
     states = {layout.name: _input(layout.name, layout.dtype, layout.shape) for layout in layouts}
+    position = states[names.POSITION]
 
-    clock, position = _clock(scope / "clock", config, ids, states[names.POSITION])
-    layers = split_states(scope / "states", config, states, _WKV_PARTS[wkv])
+    clock_scope = scope / "clock"
+    clock, after = (_step_clock if one_token else _clock)(clock_scope, config, ids, position, over)
+    layers = split_states(scope / "states", config, states, wkv, clock.recurrence.states_are_rows, one_token)
     x = w.embedding(scope, scope.op("Unsqueeze", ids, scope.common([1], np.int64, "1"), name="ids"))
     for index, state in enumerate(layers):
         x = layer(w, scope / f"blocks.{index}", index, x, clock, state)
-    logits = _head(w, scope / "head", x, ids, num_logits)
+    head = scope / "head"
+    logits = _logits(w, head, x if one_token else _last_rows(head, x, ids, num_logits))
 
-    after = {names.POSITION: position, **join_states(scope / "states", config, layers, layouts)}
-    outputs = [_output(logits, names.LOGITS, "float32", ["N", config.vocab_size])]
-    outputs += [_output(after[layout.name], layout.output, layout.dtype, layout.shape) for layout in layouts]
+    joined = {names.POSITION: after, **join_states(scope / "states", config, layers, layouts)}
+    outputs = [_output(logits, names.LOGITS, "float32", [1 if one_token else "N", config.vocab_size])]
+    outputs += [_output(joined[layout.name], layout.output, layout.dtype, layout.shape) for layout in layouts]
+    inputs = [ids, *([] if one_token else [num_logits]), *states.values()]
     graph = ir.Graph(
-        [ids, num_logits, *states.values()],
+        inputs,
         outputs,
         nodes=scope.tape.nodes,
         initializers=scope.tape.initializers,
@@ -64,17 +85,34 @@ def _output(value: ir.Value, name: str, dtype: str, shape: Sequence[int | str]) 
     return value
 
 
-def _clock(scope: Scope, config: ModelConfig, ids: ir.Value, position: ir.Value) -> tuple[Clock, ir.Value]:
+def _clock(scope: Scope, config: ModelConfig, ids: ir.Value, position: ir.Value, over: Over) -> tuple[Clock, ir.Value]:
     """What all layers share, and the position after the run."""
-    T = scope.op("Shape", ids, name="T")
+    T, one = scope.op("Shape", ids, name="T"), scope.common([1], np.int64, "1")
     count = scope.op("Squeeze", T, name="count")
-    shift_sizes = scope.op("Concat", T, scope.common([1], np.int64, "1"), name="shift_sizes", axis=0)
+    shift_sizes = scope.op("Concat", T, one, name="shift_sizes", axis=0)
     medium = medium_clock(scope / "medium", config.medium, position, T, count) if config.medium else None
-    return Clock(shift_sizes, medium), scope.op("Add", position, count, name="position_after")
+    recurrence = Loop() if over == "loop" else Doubling(DOUBLING_TOKENS, shift_sizes, _rows_within_limit(scope, T))
+    return Clock(recurrence, shift_sizes, medium), scope.op("Add", position, count, name="position_after")
 
 
-def _head(w: GraphWeights, scope: Scope, x: ir.Value, ids: ir.Value, num_logits: ir.Value) -> ir.Value:
-    """Logits [N, V] of the last N rows.
+def _rows_within_limit(scope: Scope, T: ir.Value) -> ir.Value:
+    """T + 1, computed so that T over the limit is an error (a negative length) and not a wrong result."""
+    limit = scope.const([DOUBLING_TOKENS], np.int64, "limit")
+    left = scope.op("ConstantOfShape", scope.op("Sub", limit, T, name="left"), name="left_over")
+    limit_and_one = scope.const([DOUBLING_TOKENS + 1], np.int64, "limit_and_one")
+    return scope.op("Sub", limit_and_one, scope.op("Shape", left, name="left_rows"), name="rows")
+
+
+def _step_clock(
+    scope: Scope, config: ModelConfig, ids: ir.Value, position: ir.Value, over: Over
+) -> tuple[Clock, ir.Value]:
+    medium = step_medium_clock(scope / "medium", config.medium, position) if config.medium else None
+    after = scope.op("Add", position, scope.common(1, np.int64, "scalar_1"), name="position_after")
+    return Clock(Step(), None, medium), after
+
+
+def _last_rows(scope: Scope, x: ir.Value, ids: ir.Value, num_logits: ir.Value) -> ir.Value:
+    """The last N rows of x [T, 1, C].
 
     A Split accepts the sizes [T - N, N - 1, 1] exactly when 1 <= N <= T, so a wrong N is an error and not a guess.
     """
@@ -82,6 +120,10 @@ def _head(w: GraphWeights, scope: Scope, x: ir.Value, ids: ir.Value, num_logits:
     dropped = scope.op("Sub", scope.op("Shape", ids, name="T"), num_logits, name="dropped")
     sizes = scope.op("Concat", dropped, scope.op("Sub", num_logits, one, name="earlier"), one, name="sizes", axis=0)
     _, earlier, last = scope.ops("Split", x, sizes, names=["rows_dropped", "rows_earlier", "rows_last"], axis=0)
-    rows = w.norm(scope, scope.op("Concat", earlier, last, name="rows", axis=0), "ln_out", name="ln_out")
-    logits = w.matmul(scope, rows, "head.weight", name="head")
+    return scope.op("Concat", earlier, last, name="rows", axis=0)
+
+
+def _logits(w: GraphWeights, scope: Scope, rows: ir.Value) -> ir.Value:
+    """Logits [N, V] of rows [N, 1, C]."""
+    logits = w.matmul(scope, w.norm(scope, rows, "ln_out", name="ln_out"), "head.weight", name="head")
     return scope.op("Reshape", logits, scope.const([-1, w.config.vocab_size], np.int64, "shape"), name="flat")

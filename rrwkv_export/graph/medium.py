@@ -7,6 +7,7 @@ one mask, shared too, says which of the held and the new mediums each token may 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,21 +20,6 @@ from rrwkv_export.graph.weights import GraphWeights
 SIGNIFICANCE_LIMIT = 60.0  # the squeeze's exponent is clipped to ± 60, as the model defines it
 
 
-@dataclass(frozen=True)
-class MediumClock:
-    """What all layers share about segments, computed once a run.
-
-    member [n + 1, T + 1] float32: one-hot, which segment a row belongs to; column 0 is the carried row. mask
-    [T, 1, 1 + K + n] float32: 0 where a medium (or the empty slot in front) is visible, else -infinity. sizes: [n, 1],
-    how many segments end, how many stay open. ones [T, 1, 1] float32.
-    """
-
-    member: ir.Value
-    mask: ir.Value
-    sizes: ir.Value
-    ones: ir.Value
-
-
 @dataclass
 class MediumState:
     """One layer's share of the states: carry [1, 1, C + 1] S and G; bank [K, C]; key [K, R], oldest first."""
@@ -43,59 +29,120 @@ class MediumState:
     key: ir.Value
 
 
-def retrospect(
+@dataclass(frozen=True)
+class MediumClock:
+    """What all layers share about segments, computed once a run.
+
+    member [n + 1, T + 1] float32: one-hot, which segment a row belongs to; column 0 is the carried row. mask
+    [T, 1, 1 + K + n] float32: 0 where a medium (or the empty slot in front) is visible, else -infinity. sizes: [n, 1],
+    how many segments end, how many stay open. ones [T, 1, 1] float32, where g is 1 (the mean squeeze), else None.
+    """
+
+    config: MediumConfig
+    member: ir.Value
+    mask: ir.Value
+    sizes: ir.Value
+    ones: ir.Value | None
+
+    def retrospect(self, w: GraphWeights, scope: Scope, block: str, h: ir.Value, state: MediumState) -> ir.Value:
+        """M [T, 1, C]: every token's reading of the held mediums and of those that segments of this run add."""
+        m = _excite(w, scope, block, self._squeeze(w, scope, block, h, state))
+        new_keys = w.matmul(scope, m, f"{block}.medium.key.weight", name="key")
+        held = scope.op("Concat", _nothing(w, scope, "C"), state.bank, m, name="held", axis=0)
+        keys = scope.op("Concat", _nothing(w, scope, "R"), state.key, new_keys, name="held_keys", axis=0)
+        M = _read(w, scope, block, h, held, keys, self.mask, perm=[1, 0])
+        newest = [scope.common([v], np.int64, f"{v}") for v in (-self.config.slots, 2**62, 0)]
+        state.bank = scope.op("Slice", held, *newest, name="bank")
+        state.key = scope.op("Slice", keys, *newest, name="bank_keys")
+        return M
+
+    def _squeeze(self, w: GraphWeights, scope: Scope, block: str, h: ir.Value, state: MediumState) -> ir.Value:
+        """z = S / G of each of the n segments that end in this run: [n, C]. The open segment's S, G are carried on."""
+        C = w.config.hidden_size
+        summands = _summands(w, scope, block, h, self.ones)
+        rows = scope.op("Concat", state.carry, summands, name="with_carried", axis=0)
+        flat = scope.op("Reshape", rows, scope.common([-1, C + 1], np.int64, "summand_rows"), name="rows")
+        sums = scope.op("MatMul", self.member, flat, name="sums")
+        ended, state.carry = scope.ops("Split", sums, self.sizes, names=["ended", "open"], axis=0)
+        return _ratio(scope, ended, C, axis=1)
+
+
+@dataclass(frozen=True)
+class StepMediumClock:
+    """The same for exactly one token, in static shapes: a medium is made at every token, and kept where a segment ends.
+
+    mask [1, 1, 1 + K] float32; ended [1, 1, 1] bool; ones as above. A state's bank is [1, K, C], its key [1, K, R].
+    """
+
+    config: MediumConfig
+    mask: ir.Value
+    ended: ir.Value
+    ones: ir.Value | None
+
+    def retrospect(self, w: GraphWeights, scope: Scope, block: str, h: ir.Value, state: MediumState) -> ir.Value:
+        """M [1, 1, C]."""
+        C = w.config.hidden_size
+        held = scope.op("Concat", _nothing(w, scope, "C", rank=3), state.bank, name="held", axis=1)
+        keys = scope.op("Concat", _nothing(w, scope, "R", rank=3), state.key, name="held_keys", axis=1)
+        M = _read(w, scope, block, h, held, keys, self.mask, perm=[0, 2, 1])
+
+        summands = _summands(w, scope, block, h, self.ones)
+        sums = scope.op("Add", state.carry, summands, name="sums")
+        m = _excite(w, scope, block, _ratio(scope, sums, C, axis=2))
+        key = w.matmul(scope, m, f"{block}.medium.key.weight", name="key")
+        nothing = scope.common(np.zeros((1, 1, 1)), np.float32, "nothing")
+        state.carry = scope.op("Where", self.ended, nothing, sums, name="open")
+        state.bank = self._pushed(scope, state.bank, m, "bank")
+        state.key = self._pushed(scope, state.key, key, "bank_keys")
+        return M
+
+    def _pushed(self, scope: Scope, bank: ir.Value, newest: ir.Value, name: str) -> ir.Value:
+        kept = scope.op(
+            "Slice", bank, *(scope.common([v], np.int64, f"{v}") for v in (1, 2**62, 1)), name=f"{name}.kept"
+        )
+        pushed = scope.op("Concat", kept, newest, name=f"{name}.pushed", axis=1)
+        return scope.op("Where", self.ended, pushed, bank, name=name)
+
+
+def _nothing(w: GraphWeights, scope: Scope, width: str, rank: int = 2) -> ir.Value:
+    """The empty slot: a row of zeros in front of mediums (width "C") or keys ("R"), so its score is 0."""
+    assert w.config.medium
+    size = w.config.hidden_size if width == "C" else w.config.medium.key_size
+    return scope.common(np.zeros((1,) * (rank - 1) + (size,)), np.float32, f"nothing_{width}")
+
+
+def _read(
     w: GraphWeights,
     scope: Scope,
     block: str,
     h: ir.Value,
-    medium: MediumConfig,
-    clock: MediumClock,
-    state: MediumState,
+    held: ir.Value,
+    keys: ir.Value,
+    mask: ir.Value,
+    perm: Sequence[int],
 ) -> ir.Value:
-    """M [T, 1, C]: every token's reading of the held mediums and of those that segments of this run add."""
-    K, R = medium.slots, medium.key_size
-    m = _excite(w, scope, block, _squeeze(w, scope, block, h, medium, clock, state))
-    new_keys = w.matmul(scope, m, f"{block}.medium.key.weight", name="key")
-    # The empty slot is a row of zeros in front: its score is 0 and there is nothing in it.
-    nothing = scope.common(np.zeros((1, w.config.hidden_size)), np.float32, "nothing")
-    held = scope.op("Concat", nothing, state.bank, m, name="held", axis=0)
-    no_key = scope.common(np.zeros((1, R)), np.float32, "no_key")
-    keys = scope.op("Concat", no_key, state.key, new_keys, name="held_keys", axis=0)
-
-    q = w.matmul(scope, h, f"{block}.medium.query.weight", name="query", scale=1 / math.sqrt(R))
-    scores = scope.op("MatMul", q, scope.op("Transpose", keys, name="keys_t", perm=[1, 0]), name="scores")
-    a = scope.op("Softmax", scope.op("Add", scores, clock.mask, name="visible_scores"), name="attention", axis=-1)
-
-    newest = [scope.common([-K], np.int64, "minus_slots"), *(scope.common([v], np.int64, f"{v}") for v in (2**62, 0))]
-    state.bank = scope.op("Slice", held, *newest, name="bank")
-    state.key = scope.op("Slice", keys, *newest, name="bank_keys")
-    return scope.op("MatMul", a, held, name="read")
+    """M = softmax(q · keys / sqrt(R) + mask) held: [T, 1, C]; held [..., rows, C], keys [..., rows, R]."""
+    assert w.config.medium
+    q = w.matmul(scope, h, f"{block}.medium.query.weight", name="query", scale=1 / math.sqrt(w.config.medium.key_size))
+    keys_t = scope.op("Transpose", keys, name="keys_t", perm=perm)
+    scores = scope.op("Add", scope.op("MatMul", q, keys_t, name="scores"), mask, name="visible_scores")
+    return scope.op("MatMul", scope.op("Softmax", scores, name="attention", axis=-1), held, name="read")
 
 
-def _squeeze(
-    w: GraphWeights,
-    scope: Scope,
-    block: str,
-    h: ir.Value,
-    medium: MediumConfig,
-    clock: MediumClock,
-    state: MediumState,
-) -> ir.Value:
-    """z = S / G of each of the n segments that end in this run: [n, C]. The open segment's S, G are carried on."""
-    C = w.config.hidden_size
-    if medium.squeeze == "mean":
-        weighted, g = h, clock.ones
-    else:
-        column = scope.const(w.load(f"{block}.medium.squeeze")[:, None], np.float32, "squeeze.weight")
-        score = scope.op("MatMul", h, column, name="significance")
-        g = scope.op("Exp", scope.clip(score, SIGNIFICANCE_LIMIT, name="clipped"), name="g")  # [T, 1, 1]
-        weighted = scope.op("Mul", g, h, name="weighted")
-    summands = scope.op("Concat", weighted, g, name="summands", axis=2)
-    rows = scope.op("Concat", state.carry, summands, name="with_carried", axis=0)
-    flat = scope.op("Reshape", rows, scope.common([-1, C + 1], np.int64, "summand_rows"), name="rows")
-    sums = scope.op("MatMul", clock.member, flat, name="sums")
-    ended, state.carry = scope.ops("Split", sums, clock.sizes, names=["ended", "open"], axis=0)
-    S, G = scope.ops("Split", ended, scope.common([C, 1], np.int64, "S_and_G"), names=["S", "G"], axis=1)
+def _summands(w: GraphWeights, scope: Scope, block: str, h: ir.Value, ones: ir.Value | None) -> ir.Value:
+    """g h and g of every token: [T, 1, C + 1]."""
+    if ones:
+        return scope.op("Concat", h, ones, name="summands", axis=2)
+    column = scope.const(w.load(f"{block}.medium.squeeze")[:, None], np.float32, "squeeze.weight")
+    score = scope.op("MatMul", h, column, name="significance")
+    g = scope.op("Exp", scope.clip(score, SIGNIFICANCE_LIMIT, name="clipped"), name="g")  # [T, 1, 1]
+    return scope.op("Concat", scope.op("Mul", g, h, name="weighted"), g, name="summands", axis=2)
+
+
+def _ratio(scope: Scope, sums: ir.Value, C: int, axis: int) -> ir.Value:
+    """z = S / G from [..., C + 1]."""
+    sizes = scope.common([C, 1], np.int64, "S_and_G")
+    S, G = scope.ops("Split", sums, sizes, names=["S", "G"], axis=axis)
     return scope.op("Div", S, G, name="squeeze")
 
 
@@ -119,12 +166,38 @@ def medium_clock(scope: Scope, medium: MediumConfig, position: ir.Value, T: ir.V
     rows = scope.op("Range", zero, scope.op("Add", n, one, name="n_plus_1"), one, name="segments")
     of_row = scope.op("Concat", first, segment, name="segment_of_row", axis=0)
     is_member = scope.op("Equal", scope.op("Unsqueeze", rows, axis, name="row"), of_row, name="is_member")
-    ones_shape = scope.op("Concat", T, axis, axis, name="ones_shape", axis=0)
+    ones = None
+    if medium.squeeze == "mean":
+        shape = scope.op("Concat", T, axis, axis, name="ones_shape", axis=0)
+        ones = scope.op("ConstantOfShape", shape, name="ones", value=ir.tensor(np.ones(1, np.float32)))
     return MediumClock(
+        medium,
         member=scope.op("Cast", is_member, name="member", to=ir.DataType.FLOAT),
         mask=_mask(scope / "mask", medium, position, segment, n),
         sizes=scope.op("Concat", scope.op("Reshape", n, axis, name="ended"), axis, name="sizes", axis=0),
-        ones=scope.op("ConstantOfShape", ones_shape, name="ones", value=ir.tensor(np.ones(1, np.float32))),
+        ones=ones,
+    )
+
+
+def step_medium_clock(scope: Scope, medium: MediumConfig, position: ir.Value) -> StepMediumClock:
+    """From the position []. Nothing but elementwise arithmetic, so that all of it runs where the layers run."""
+    interval, slots = (
+        scope.common(v, np.int64, n) for v, n in ((medium.interval, "interval"), (medium.slots, "slots"))
+    )
+    one = scope.common([[[1]]], np.int64, "one_token")
+    after = scope.op("Mod", scope.op("Add", position, one, name="after"), interval, name="into_segment_after")
+    ended = scope.op("Equal", after, scope.common([[[0]]], np.int64, "zero_tokens"), name="ended")
+    filled = scope.op("Div", position, interval, name="ended_before")
+    unfilled = scope.op("Sub", slots, scope.op("Min", filled, slots, name="filled"), name="unfilled")
+    # Row 0 is the empty slot; the last rows are the filled ones.
+    rows = scope.const([[[medium.slots + 1, *range(medium.slots)]]], np.int64, "rows")
+    visible = scope.op("GreaterOrEqual", rows, unfilled, name="visible")
+    shown, hidden = scope.const(0, np.float32, "shown"), scope.const(-np.inf, np.float32, "hidden")
+    return StepMediumClock(
+        medium,
+        mask=scope.op("Where", visible, shown, hidden, name="mask"),
+        ended=ended,
+        ones=scope.const(np.ones((1, 1, 1)), np.float32, "one") if medium.squeeze == "mean" else None,
     )
 
 

@@ -13,6 +13,8 @@ MEDIUM_SUM, MEDIUM_WEIGHT, MEDIUM_BANK, MEDIUM_KEY = "medium_sum", "medium_weigh
 
 WKVForm = Literal["plain", "stable"]
 WeightsDtype = Literal["float32", "float16"]
+Over = Literal["loop", "doubling", "step"]
+"""How a graph runs over its tokens; see `rrwkv_export.graph.recurrence`."""
 
 # Below exp(EMPTY) nothing is left of a float32, so an empty maximum never wins.
 EMPTY = -1e30

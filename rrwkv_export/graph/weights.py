@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,17 +13,23 @@ from rrwkv_export.errors import TensorError
 from rrwkv_export.graph.names import WeightsDtype
 from rrwkv_export.graph.scope import Array, LoadArray, Scope
 
+Matrices = Mapping[str, ir.TensorProtocol]
+
 _ROWS_AT_ONCE = 4096
 _DTYPES = {"float32": ir.DataType.FLOAT, "float16": ir.DataType.FLOAT16}
 
 
 @dataclass(frozen=True)
 class GraphWeights:
-    """load: canonical name to float32 array. dtype: what matrices are stored in; vectors stay float32."""
+    """load: canonical name to float32 array. dtype: what matrices are stored in; vectors stay float32. half_matmuls:
+    multiply in float16. saved: matrices that lie in a file already.
+    """
 
     config: ModelConfig
     load: LoadArray
     dtype: WeightsDtype
+    half_matmuls: bool
+    saved: Matrices
 
     def matmul(self, scope: Scope, x: ir.Value, weight: str, name: str, scale: float = 1.0) -> ir.Value:
         """x @ weightᵀ · scale: [..., in] to [..., out]."""
@@ -33,7 +40,11 @@ class GraphWeights:
             matrix = self.load(weight).T
             return self._stored(weight, np.ascontiguousarray(matrix if scale == 1 else matrix * np.float32(scale)))
 
-        matrix = root.lazy(load, _DTYPES[self.dtype], (columns, rows), weight)
+        matrix = self._matrix(root, load, (columns, rows), weight)
+        if self.half_matmuls:
+            half = scope.op("Cast", x, name=f"{name}.half", to=ir.DataType.FLOAT16)
+            product = scope.op("MatMul", half, matrix, name=name)
+            return scope.op("Cast", product, name=f"{name}.float", to=ir.DataType.FLOAT)
         return scope.op("MatMul", x, self._computed(root, matrix, f"{weight}.float32"), name=name)
 
     def embedding(self, scope: Scope, ids: ir.Value) -> ir.Value:
@@ -43,9 +54,14 @@ class GraphWeights:
         """
         folded = self.dtype == "float32"
         load = self._normalized_embedding if folded else lambda: self._stored("emb.weight", self.load("emb.weight"))
-        table = scope.root.lazy(load, _DTYPES[self.dtype], self.config.shapes()["emb.weight"], "emb.weight")
+        table = self._matrix(scope.root, load, self.config.shapes()["emb.weight"], "emb.weight")
         rows = self._computed(scope, scope.op("Gather", table, ids, name="emb"), "emb.float32")
         return rows if folded else self.norm(scope, rows, "blocks.0.ln0", name="ln0")
+
+    def _matrix(self, root: Scope, load: Callable[[], Array], shape: tuple[int, ...], name: str) -> ir.Value:
+        if name in self.saved:
+            return root.tape.initializer(self.saved[name])
+        return root.lazy(load, _DTYPES[self.dtype], shape, name)
 
     def norm(self, scope: Scope, x: ir.Value, weight: str, name: str) -> ir.Value:
         root = scope.root

@@ -2,7 +2,7 @@
 
 plain   A, B as they stand, keys clipped to ± 60. Right where keys stay well inside that range.
 stable  aa, bb, pp with A = aa exp(pp), B = bb exp(pp): RWKV-4's own inference form. Right for every key. Its running
-        maximum pp is a scan of its own, so that no exponential is left inside a scan.
+        maximum pp is a recurrence of its own, so that no exponential is left inside one.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from rrwkv_export.graph.recurrence import Recurrence
 from rrwkv_export.graph.scope import Array, Scope
 
 KEY_LIMIT = 60.0
 
 
 def plain_wkv(
-    scope: Scope, k: ir.Value, v: ir.Value, u: Array, d: Array, state: Sequence[ir.Value]
+    scope: Scope, k: ir.Value, v: ir.Value, u: Array, d: Array, state: Sequence[ir.Value], over: Recurrence
 ) -> tuple[ir.Value, list[ir.Value]]:
     """wkv = (A + exp(u + k) ⊙ v) / (B + exp(u + k)).
 
@@ -26,20 +27,21 @@ def plain_wkv(
     """
     ek = scope.op("Exp", scope.clip(k, KEY_LIMIT, name="clipped"), name="exp_k")
     x = scope.op("Concat", scope.op("Mul", ek, v, name="exp_k_v"), ek, name="summands", axis=1)  # [T, 2, C]
-    last, before = _scan_linear(scope, state[0], x, scope.const(np.exp(-d), np.float32, "exp_minus_d"), sequence=False)
+    last, before = over.decay(scope, state[0], x, d)
     now = scope.op("Mul", x, scope.const(np.exp(u.astype(np.float64)), np.float32, "exp_u"), name="now")
     return _ratio(scope, scope.op("Add", before, now, name="sums")), [last]
 
 
 def stable_wkv(
-    scope: Scope, k: ir.Value, v: ir.Value, u: Array, d: Array, state: Sequence[ir.Value]
+    scope: Scope, k: ir.Value, v: ir.Value, u: Array, d: Array, state: Sequence[ir.Value], over: Recurrence
 ) -> tuple[ir.Value, list[ir.Value]]:
     """The same from aa, bb [2, C] and pp [1, C], with the larger exponent taken out at every step."""
     decay = scope.const(d, np.float32, "d")
-    pp, p, p_next = _scan_maximum(scope, state[1], k, decay)
-    kept = _exp_of_difference(scope, scope.op("Sub", p, decay, name="decayed"), p_next, "kept")
+    pp, p, p_next = over.maximum(scope, state[1], k, d)
+    # In this order the rounding of p_next, exact in p - p_next, is made good; otherwise it adds up over the tokens.
+    kept = _exp_of_difference(scope, scope.op("Sub", p, p_next, name="rise"), decay, "kept")
     x = _value_and_one(scope, _exp_of_difference(scope, k, p_next, "added"), v, "summands")
-    last, before = _scan_linear(scope, state[0], x, kept, sequence=True)
+    last, before = over.keep(scope, state[0], x, kept)
 
     uk = scope.op("Add", k, scope.const(u, np.float32, "u"), name="key_with_bonus")
     q = scope.op("Max", p, uk, name="exponent")
@@ -60,26 +62,3 @@ def _value_and_one(scope: Scope, scale: ir.Value, v: ir.Value, name: str) -> ir.
 def _ratio(scope: Scope, sums: ir.Value) -> ir.Value:
     numerator, denominator = scope.ops("Split", sums, names=["numerator", "denominator"], axis=1, num_outputs=2)
     return scope.op("Div", numerator, denominator, name="ratio")
-
-
-def _scan_linear(scope: Scope, state: ir.Value, x: ir.Value, w: ir.Value, sequence: bool) -> Sequence[ir.Value]:
-    """S <- w ⊙ S + x_t: the last S [2, C], and S before every step [T, 2, C]. w is [C], or a sequence [T, 1, C]."""
-    body = Scope.body(scope / "step")
-    S, x_t, w_t = (body.input(name) for name in ("S", "x", "w"))
-    S_next = body.op("Add", body.op("Mul", S, w_t if sequence else w, name="decayed"), x_t, name="S_next")
-    # Without Identity, onnxruntime 1.32 hands out what the next iteration left in the state's buffer.
-    before = body.op("Identity", S, name="S_before")
-    step = body.graph([S, x_t, w_t] if sequence else [S, x_t], [S_next, before])
-    sequences = [x, w] if sequence else [x]
-    return scope.ops("Scan", state, *sequences, names=["last", "before"], body=step, num_scan_inputs=len(sequences))
-
-
-def _scan_maximum(scope: Scope, pp: ir.Value, k: ir.Value, d: ir.Value) -> Sequence[ir.Value]:
-    """p <- max(p - d, k_t): the last p [1, C]; p before and p after every step [T, 1, C]."""
-    body = Scope.body(scope / "maximum_step")
-    p, k_t = body.input("p"), body.input("k")
-    p_next = body.op("Max", body.op("Sub", p, d, name="decayed"), k_t, name="p_next")
-    before, after = body.op("Identity", p, name="p_before"), body.op("Identity", p_next, name="p_after")
-    step = body.graph([p, k_t], [p_next, before, after])
-    names = ["maximum.last", "maximum.before", "maximum"]
-    return scope.ops("Scan", pp, k, names=names, body=step, num_scan_inputs=1)

@@ -5,58 +5,43 @@ Two sets of buffers take turns: a run reads one and writes the other. A one-toke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from rrwkv_runtime.device import Binding, Buffers, Device
 from rrwkv_runtime.errors import Cancelled, InputError, RRWKVError
 from rrwkv_runtime.manifest import Manifest
-from rrwkv_runtime.providers import import_onnxruntime
 from rrwkv_runtime.state import State
 
 Progress = Callable[[int, int], bool | None]
 """Called with (tokens done, tokens in all) after each chunk; False asks to stop."""
 
-Values = dict[str, np.ndarray]
-"""State arrays by the names of the graph's inputs."""
-
-
-@dataclass(frozen=True)
-class _Binding:
-    """An IOBinding, and the arrays whose memory it points to without owning it."""
-
-    io: Any
-    arrays: list[np.ndarray]
-
 
 class Decoder:
     """A conversation in motion. Made by `Model.decoder`; not for use from several threads at once."""
 
-    def __init__(self, session: Any, manifest: Manifest, state: State) -> None:
-        self._session, self._manifest = session, manifest
-        self._from_numpy = import_onnxruntime().OrtValue.ortvalue_from_numpy
-        # The given state is only ever read: the first run leaves it for buffers of the decoder's own.
-        self._current = state.values
-        self._buffers: list[Values] = []
-        self._token = np.zeros(1, np.int64)
-        self._logits = np.zeros((1, manifest.vocab_size), np.float32)
-        self._row: np.ndarray = self._logits[0]
-        self._steps: dict[int, _Binding] = {}
+    def __init__(self, sessions: Mapping[str, Any], manifest: Manifest, device: Device, state: State) -> None:
+        self._session, self._manifest, self._device = sessions["main"], manifest, device
+        self._step_session = sessions.get("step", self._session)
+        self._work = device.workspace(self)
+        self._current = device.adopt(self._work, state.values)
 
     @property
     def position(self) -> int:
         """Tokens seen so far."""
-        return int(self._current["position"])
+        return int(self._device.read(self._current["position"]))
 
     def state(self) -> State:
         """An independent copy of the state now."""
-        return State(self._manifest.bundle_id, self._manifest.model_id, self._current).copy()
+        return self.take_state().copy()
 
     def take_state(self) -> State:
-        """The state now, without a copy; the decoder must not be run after this."""
-        return State(self._manifest.bundle_id, self._manifest.model_id, self._current)
+        """The state now, on the host without a copy; the decoder must not be run after this."""
+        values = {name: self._device.read(value) for name, value in self._current.items()}
+        return State(self._manifest.bundle_id, self._manifest.model_id, values)
 
     def step(self, token_id: int) -> np.ndarray:
         """Logits [V] float32 after one more token; a view that the next call overwrites. Raises InputError."""
@@ -64,16 +49,16 @@ class Decoder:
             raise InputError(f"token ids must be integers, not {token_id!r}")
         if not 0 <= token_id < self._manifest.vocab_size:
             raise InputError(f"token id {token_id} is outside 0..{self._manifest.vocab_size - 1}")
-        self._token[0] = token_id
-        source, target = self._current, self._other_buffer()
-        binding = self._steps.get(id(source))
+        work, source, target = self._work, self._current, self._other_buffer()
+        self._device.write(work.token, np.array([token_id]))
+        binding = work.steps.get(id(source))
         if binding is None:
-            binding = self._bind(self._token, 1, source, target, self._logits)
-            if any(source is buffer for buffer in self._buffers):
-                self._steps[id(source)] = binding
-        self._run(binding)
+            binding = self._bind(self._step_session, work.token, 1, source, target, work.logits)
+            if work.owns(source):
+                binding = work.steps[id(source)] = replace(binding, options=self._device.step_options())
+        self._run(self._step_session, binding)
         self._current = target
-        return self._row
+        return self._device.read(work.logits).reshape(-1)
 
     def prefill(self, ids: Sequence[int] | np.ndarray, progress: Progress | None = None) -> np.ndarray:
         """Logits [V] float32 after the last of T >= 1 ids. Raises InputError, Cancelled."""
@@ -106,9 +91,13 @@ class Decoder:
         return logits
 
     def _run_chunk(self, tokens: np.ndarray, logits: np.ndarray | None) -> None:
+        """Run some tokens; their last len(logits) rows of logits go there."""
         source, target = self._current, self._other_buffer()
-        rows = self._logits if logits is None else logits
-        self._run(self._bind(tokens, len(rows), source, target, rows))
+        rows = self._work.logits if logits is None else self._device.output(logits)
+        count = 1 if logits is None else len(logits)
+        self._run(self._session, self._bind(self._session, tokens, count, source, target, rows))
+        if logits is not None and rows is not logits:
+            logits[...] = self._device.read(rows)
         self._current = target
 
     def _checked(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -125,30 +114,32 @@ class Decoder:
             raise InputError(f"token id {wrong} is outside 0..{self._manifest.vocab_size - 1}")
         return np.ascontiguousarray(tokens, dtype=np.int64)
 
-    def _other_buffer(self) -> Values:
+    def _other_buffer(self) -> Buffers:
         """Values that may be overwritten: not those of the state now."""
-        for buffer in self._buffers:
+        for buffer in self._work.buffers:
             if buffer is not self._current:
                 return buffer
         # Always C-contiguous, whatever the given state is: the graph writes into them.
-        self._buffers.append({name: np.empty(value.shape, value.dtype) for name, value in self._current.items()})
-        return self._buffers[-1]
+        self._work.buffers.append({n: self._device.empty(v.shape, v.dtype) for n, v in self._current.items()})
+        return self._work.buffers[-1]
 
     def _bind(
-        self, tokens: np.ndarray, num_logits: int, source: Values, target: Values, logits: np.ndarray
-    ) -> _Binding:
-        """Inputs and outputs bound to the arrays' own memory."""
-        inputs = {"input_ids": tokens, "num_logits": np.array([num_logits], np.int64), **source}
+        self, session: Any, tokens: Any, num_logits: int, source: Buffers, target: Buffers, logits: Any
+    ) -> Binding:
+        """Inputs and outputs bound to the values' own memory."""
+        inputs = {"input_ids": tokens, **source}
+        if session is self._session:
+            inputs["num_logits"] = np.array([num_logits], np.int64)
         outputs = {"logits": logits, **{spec.output: target[spec.input] for spec in self._manifest.states}}
-        io = self._session.io_binding()
-        for name, array in inputs.items():
-            io.bind_ortvalue_input(name, self._from_numpy(array))
-        for name, array in outputs.items():
-            io.bind_ortvalue_output(name, self._from_numpy(array))
-        return _Binding(io, [*inputs.values(), *outputs.values()])
+        io = session.io_binding()
+        for name, value in inputs.items():
+            io.bind_ortvalue_input(name, self._device.ortvalue(value))
+        for name, value in outputs.items():
+            io.bind_ortvalue_output(name, self._device.ortvalue(value))
+        return Binding(io, [*inputs.values(), *outputs.values()])
 
-    def _run(self, binding: _Binding) -> None:
+    def _run(self, session: Any, binding: Binding) -> None:
         try:
-            self._session.run_with_iobinding(binding.io)
+            session.run_with_iobinding(binding.io, binding.options)
         except Exception as error:  # onnxruntime's own exception types share no base
             raise RRWKVError(f"onnxruntime failed: {str(error).splitlines()[0]}") from None

@@ -12,6 +12,8 @@ PROVIDERS = {
     "cuda": ("CUDAExecutionProvider", "rrwkv-runtime[cuda]"),
 }
 
+Providers = list[str | tuple[str, dict[str, str]]]
+
 
 def import_onnxruntime() -> ModuleType:
     """onnxruntime, or a ProviderError saying how to install it."""
@@ -25,11 +27,12 @@ def import_onnxruntime() -> ModuleType:
     return module
 
 
-def resolve(provider: str) -> list[str]:
+def resolve(provider: str, one_shape: bool = False) -> Providers:
     """onnxruntime's provider list for a provider's name. Raises ProviderError if this installation lacks it.
 
-    The CPU follows as the home of the few shape computations that no accelerator takes; a provider that is there but
-    fails to start is an error when the session is made, not a silent fallback.
+    one_shape: every run has the same shapes, so a GPU may capture it. The CPU follows as the home of the few shape
+    computations that no accelerator takes; a provider that is there but fails to start is an error when the session is
+    made, not a silent fallback.
     """
     if provider not in PROVIDERS:
         raise ProviderError(f"unknown provider {provider!r}; known are {', '.join(PROVIDERS)}")
@@ -39,4 +42,7 @@ def resolve(provider: str) -> list[str]:
         raise ProviderError(
             f"provider {provider!r} is not in this onnxruntime (it has {', '.join(available)}); install {package}"
         )
-    return [name] if provider == "cpu" else [name, "CPUExecutionProvider"]
+    if provider == "cpu":
+        return [name]
+    # TF32 rounds float32 products to 10 bits: off, so that a float32 bundle computes what was verified.
+    return [(name, {"use_tf32": "0", "enable_cuda_graph": str(int(one_shape))}), "CPUExecutionProvider"]

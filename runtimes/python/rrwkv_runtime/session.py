@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rrwkv_runtime.decoder import Decoder, Progress
+from rrwkv_runtime.device import DEVICES, Device
 from rrwkv_runtime.errors import DamagedBundle, InputError, ProviderError, RRWKVError
 from rrwkv_runtime.manifest import Manifest, check_sizes, resolve_inside, verify_files
-from rrwkv_runtime.providers import PROVIDERS, import_onnxruntime, resolve
+from rrwkv_runtime.providers import PROVIDERS, Providers, import_onnxruntime, resolve
 from rrwkv_runtime.state import State
 
 if TYPE_CHECKING:
@@ -30,11 +31,19 @@ _MOST_THREADS = 1024
 class Model:
     """A bundle ready to run. Make it with `Model.load`."""
 
-    def __init__(self, path: Path, manifest: Manifest, session: Any, tokenizer: Tokenizer | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        sessions: Mapping[str, Any],
+        tokenizer: Tokenizer | None,
+        device: Device,
+    ) -> None:
         self.path = path
         self.manifest = manifest
-        self.session = session
+        self.sessions = sessions
         self.tokenizer = tokenizer
+        self._device = device
 
     @classmethod
     def load(
@@ -55,16 +64,16 @@ class Model:
         bundle = Path(path)
         manifest = Manifest.load(bundle)
         check_sizes(bundle, manifest)
-        providers = resolve(provider)
+        providers = {name: resolve(provider, one_shape=name == "step") for name in manifest.graphs}
+        options = _session_options(threads, optimization)
         with _Verification(bundle, manifest, verify):
-            session = _make_session(bundle, manifest, providers, threads, optimization)
-            _check_interface(session, manifest)
+            sessions = {name: _make_session(bundle, manifest, name, providers[name], options) for name in providers}
             from rrwkv_runtime.text import load_tokenizer
 
             tokenizer = load_tokenizer(bundle, manifest)
-        if PROVIDERS[provider][0] not in session.get_providers():
+        if any(PROVIDERS[provider][0] not in session.get_providers() for session in sessions.values()):
             raise ProviderError(f"provider {provider!r} did not start; onnxruntime says why when it is imported alone")
-        return cls(bundle, manifest, session, tokenizer)
+        return cls(bundle, manifest, sessions, tokenizer, DEVICES[provider](manifest))
 
     @property
     def vocab_size(self) -> int:
@@ -83,7 +92,7 @@ class Model:
         """A moving copy of a state (None: before the first token); the given state is left as it was."""
         if state is not None:
             state.check_belongs(self.manifest, allow_other_quantization)
-        return Decoder(self.session, self.manifest, state or self.initial_state())
+        return Decoder(self.sessions, self.manifest, self._device, state or self.initial_state())
 
     def forward(
         self,
@@ -136,9 +145,7 @@ class _Verification:
             raise self._error  # damage explains whatever onnxruntime said
 
 
-def _make_session(
-    bundle: Path, manifest: Manifest, providers: list[str], threads: int | None, optimization: str
-) -> Any:
+def _session_options(threads: int | None, optimization: str) -> Any:
     ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors come back as exceptions; printing them as well would break the one line
@@ -152,19 +159,26 @@ def _make_session(
         if not 1 <= threads <= _MOST_THREADS:
             raise InputError(f"threads must be from 1 to {_MOST_THREADS}, not {threads}")
         options.intra_op_num_threads = threads
-    graph = resolve_inside(bundle, manifest.graphs["main"].file)
+    return options
+
+
+def _make_session(bundle: Path, manifest: Manifest, name: str, providers: Providers, options: Any) -> Any:
+    graph = resolve_inside(bundle, manifest.graphs[name].file)
     try:
-        session = ort.InferenceSession(str(graph), options, providers=providers)
+        session = import_onnxruntime().InferenceSession(str(graph), options, providers=providers)
         session.disable_fallback()
     except Exception as error:  # onnxruntime's own exception types share no base
         raise DamagedBundle(f"{bundle}: onnxruntime cannot load {graph.name}: {str(error).splitlines()[0]}") from None
+    _check_interface(session, manifest, one_token=name == "step")
     return session
 
 
-def _check_interface(session: Any, manifest: Manifest) -> None:
+def _check_interface(session: Any, manifest: Manifest, one_token: bool) -> None:
     inputs = {value.name for value in session.get_inputs()}
     outputs = {value.name for value in session.get_outputs()}
-    wanted_inputs = {"input_ids", "num_logits", *(spec.input for spec in manifest.states)}
+    wanted_inputs = {"input_ids", *(spec.input for spec in manifest.states)}
+    if not one_token:
+        wanted_inputs.add("num_logits")
     wanted_outputs = {"logits", *(spec.output for spec in manifest.states)}
     if inputs != wanted_inputs or outputs != wanted_outputs:
         odd = sorted((inputs ^ wanted_inputs) | (outputs ^ wanted_outputs))

@@ -1,0 +1,128 @@
+"""The CUDA path on a GPU: parity, where nodes run, decode and prefill speed. Needs onnxruntime-gpu.
+
+python -m benchmarks.cuda [SIZE ...]     sizes of benchmarks.models.SIZES; default 169m and 169m-medium
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import onnxruntime
+
+from benchmarks.models import SIZES, write_directory
+from rrwkv_export.checkpoint import Checkpoint, open_checkpoint
+from rrwkv_export.export import export, verify_against
+from rrwkv_runtime import Model
+
+ASSET = Path(__file__).parents[1] / "rrwkv_export/assets/rrwkv-chat"
+GOLDEN = Path(__file__).parents[1] / "tests/golden"
+VARIANTS = (("float32", "plain"), ("float32", "stable"), ("float16", "stable"))
+PREFILL, STEPS, ROUNDS = 1024, 200, 5
+COLUMNS = (
+    *("model", "dtype", "wkv", "step's nodes", "prefill's nodes", "against float64", "against CPU"),
+    *("ms a token (best)", f"tokens/s, {PREFILL}"),
+)
+
+
+def machine() -> str:
+    import torch
+
+    return f"{torch.cuda.get_device_name()}, onnxruntime {onnxruntime.__version__}"
+
+
+def placement(model: Model, name: str) -> str:
+    """How many nodes of a graph run on each provider."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    providers = [("CUDAExecutionProvider", {}), "CPUExecutionProvider"]
+    file = model.path / model.manifest.graphs[name].file
+    session = onnxruntime.InferenceSession(str(file), options, providers=providers)
+    counts: dict[str, int] = {}
+    for subgraph in session.get_provider_graph_assignment_info():
+        nodes = subgraph.get_nodes()
+        counts[subgraph.ep_name] = counts.get(subgraph.ep_name, 0) + len(nodes)
+    return ", ".join(f"{count} {name.removesuffix('ExecutionProvider')}" for name, count in sorted(counts.items()))
+
+
+def decode(model: Model) -> tuple[float, float]:
+    """Milliseconds a token with its logits on the host: median and best of rounds."""
+    decoder = model.decoder()
+    decoder.prefill(np.arange(64))
+    for token in range(5):
+        decoder.step(token)
+    times = []
+    for _ in range(ROUNDS):
+        started = perf_counter()
+        for token in range(STEPS):
+            decoder.step(token)
+        times.append((perf_counter() - started) / STEPS * 1e3)
+    return statistics.median(times), min(times)
+
+
+def prefill(model: Model) -> float:
+    """Tokens per second over PREFILL tokens, logits of the last on the host; median of rounds."""
+    ids = np.arange(PREFILL) % model.vocab_size
+    model.decoder().prefill(ids)
+    times = []
+    for _ in range(ROUNDS):
+        decoder = model.decoder()
+        started = perf_counter()
+        decoder.prefill(ids)
+        times.append(perf_counter() - started)
+    return PREFILL / statistics.median(times)
+
+
+def difference(model: Model, other: Model, tokens: int = 64) -> float:
+    """Largest difference of any logit over the largest logit, a prefill and then single steps."""
+    ids = np.random.default_rng(0).integers(0, model.vocab_size, tokens)
+    rows = []
+    for one in (model, other):
+        decoder = one.decoder()
+        first = decoder.run(ids[: tokens // 2], tokens // 2)
+        rows.append(np.concatenate([first, [decoder.step(int(i)).copy() for i in ids[tokens // 2 :]]]))
+    return float(np.abs(rows[0] - rows[1]).max() / np.abs(rows[1]).max())
+
+
+def golden(bundle: Path) -> float:
+    """The demo's recorded logits on the GPU."""
+    with np.load(GOLDEN / "rrwkv-chat-long.npz") as recorded:
+        logits, _ = Model.load(bundle, "cuda").forward(recorded["ids"], num_logits=len(recorded["ids"]))
+        error = np.abs(logits[recorded["positions"]] - recorded["logits"]).max()
+        return float(error / np.abs(recorded["logits"]).max())
+
+
+def row(label: str, checkpoint: Checkpoint, folder: Path, dtype: str, wkv: str) -> str:
+    bundle = folder / f"{label}-{dtype}-{wkv}"
+    export(checkpoint, bundle, dtype=dtype, wkv=wkv, target="cuda", tokens=48)  # type: ignore[arg-type]
+    parity = verify_against(bundle, checkpoint, provider="cuda", tokens=48)
+    model = Model.load(bundle, "cuda")
+    off = difference(model, Model.load(bundle, "cpu"))
+    median, best = decode(model)
+    return (
+        f"| {label} | {dtype} | {wkv} | {placement(model, 'step')} | {placement(model, 'main')} | {parity.error:.1e} "
+        f"| {off:.1e} | {median:.3f} ({best:.3f}) | {prefill(model):,.0f} |"
+    )
+
+
+def main(sizes: list[str]) -> None:
+    print(machine())
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, demo = Path(temporary), open_checkpoint(ASSET)
+        print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|", flush=True)
+        print(row("demo", demo, folder, "float32", "plain"), flush=True)
+        print(f"golden logits of the demo on the GPU: {golden(folder / 'demo-float32-plain'):.1e}", flush=True)
+        for size in sizes:
+            write_directory(folder / size, SIZES[size])
+            checkpoint = open_checkpoint(folder / size)
+            for dtype, wkv in VARIANTS:
+                print(row(size, checkpoint, folder, dtype, wkv), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or ["169m", "169m-medium"])

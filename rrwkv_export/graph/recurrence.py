@@ -1,0 +1,140 @@
+"""The two recurrences inside wkv, in three ways of running them over T tokens. All give the same numbers.
+
+loop      an ONNX Scan: cheapest on a CPU
+doubling  every step of log2(T) combines spans twice as long, for all tokens at once: no control flow, for accelerators
+step      T = 1: no control flow, static shapes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import onnx_ir as ir
+
+from rrwkv_export.graph.names import EMPTY
+from rrwkv_export.graph.scope import Array, Scope
+
+
+class Recurrence(Protocol):
+    """S [2, C] and p [1, C] have a leading 1 where `states_are_rows` (they are rows of a [T, ..., C] sequence)."""
+
+    states_are_rows: bool
+
+    def decay(self, scope: Scope, S: ir.Value, x: ir.Value, d: Array) -> Sequence[ir.Value]:
+        """S <- exp(-d) ⊙ S + x_t: the last S, and S before every step [T, 2, C]. x [T, 2, C], d [C]."""
+
+    def keep(self, scope: Scope, S: ir.Value, x: ir.Value, w: ir.Value) -> Sequence[ir.Value]:
+        """S <- w_t ⊙ S + x_t, as above, with w [T, 1, C]."""
+
+    def maximum(self, scope: Scope, p: ir.Value, k: ir.Value, d: Array) -> Sequence[ir.Value]:
+        """p <- max(p - d, k_t): the last p; p before and p after every step [T, 1, C]. k [T, 1, C]."""
+
+
+class Loop:
+    """A Scan with two operations a step."""
+
+    states_are_rows = False
+
+    def decay(self, scope: Scope, S: ir.Value, x: ir.Value, d: Array) -> Sequence[ir.Value]:
+        return self._linear(scope, S, [x], scope.const(np.exp(-d), np.float32, "exp_minus_d"))
+
+    def keep(self, scope: Scope, S: ir.Value, x: ir.Value, w: ir.Value) -> Sequence[ir.Value]:
+        return self._linear(scope, S, [x, w], None)
+
+    def _linear(
+        self, scope: Scope, S_0: ir.Value, sequences: Sequence[ir.Value], constant: ir.Value | None
+    ) -> Sequence[ir.Value]:
+        body = Scope.body(scope / "step")
+        S, x, w = (body.input(name) for name in ("S", "x", "w"))
+        S_next = body.op("Add", body.op("Mul", S, constant or w, name="decayed"), x, name="S_next")
+        # Without Identity, onnxruntime 1.32 hands out what the next iteration left in the state's buffer.
+        before = body.op("Identity", S, name="S_before")
+        step = body.graph([S, x, w][: 1 + len(sequences)], [S_next, before])
+        return scope.ops("Scan", S_0, *sequences, names=["last", "before"], body=step, num_scan_inputs=len(sequences))
+
+    def maximum(self, scope: Scope, p: ir.Value, k: ir.Value, d: Array) -> Sequence[ir.Value]:
+        decay = scope.const(d, np.float32, "maximum.d")
+        body = Scope.body(scope / "maximum_step")
+        p_t, k_t = body.input("p"), body.input("k")
+        p_next = body.op("Max", body.op("Sub", p_t, decay, name="decayed"), k_t, name="p_next")
+        before, after = body.op("Identity", p_t, name="p_before"), body.op("Identity", p_next, name="p_after")
+        step = body.graph([p_t, k_t], [p_next, before, after])
+        names = ["maximum.last", "maximum.before", "maximum"]
+        return scope.ops("Scan", p, k, names=names, body=step, num_scan_inputs=1)
+
+
+class Step:
+    """One token: the definition itself."""
+
+    states_are_rows = True
+
+    def decay(self, scope: Scope, S: ir.Value, x: ir.Value, d: Array) -> Sequence[ir.Value]:
+        return self.keep(scope, S, x, scope.const(np.exp(-d), np.float32, "exp_minus_d"))
+
+    def keep(self, scope: Scope, S: ir.Value, x: ir.Value, w: ir.Value) -> Sequence[ir.Value]:
+        return scope.op("Add", scope.op("Mul", S, w, name="decayed"), x, name="last"), S
+
+    def maximum(self, scope: Scope, p: ir.Value, k: ir.Value, d: Array) -> Sequence[ir.Value]:
+        decayed = scope.op("Sub", p, scope.const(d, np.float32, "maximum.d"), name="maximum.decayed")
+        after = scope.op("Max", decayed, k, name="maximum")
+        return after, p, after
+
+
+class Doubling:
+    """Hillis and Steele's scan (Data parallel algorithms, 1986): rows t and t - 1, then t - 2, t - 4, … are combined.
+
+    The carried state is row 0 of T + 1 rows. tokens: the largest T; sizes [T, 1] and rows [T + 1] come from the clock.
+    """
+
+    states_are_rows = True
+
+    def __init__(self, tokens: int, sizes: ir.Value, rows: ir.Value) -> None:
+        self._spans = [2**i for i in range(tokens.bit_length())]
+        self._sizes, self._rows = sizes, rows
+
+    def decay(self, scope: Scope, S: ir.Value, x: ir.Value, d: Array) -> Sequence[ir.Value]:
+        rows = scope.op("Concat", S, x, name="rows", axis=0)
+        for span in self._spans:
+            w = scope.const(np.exp(-d * span), np.float32, f"exp_minus_{span}d")
+            earlier = scope.op("Mul", self._shifted(scope, rows, span, 0, "S"), w, name=f"decayed_{span}")
+            rows = scope.op("Add", rows, earlier, name=f"sums_{span}")
+        return self._last_and_before(scope, rows, "sums")
+
+    def keep(self, scope: Scope, S: ir.Value, x: ir.Value, w: ir.Value) -> Sequence[ir.Value]:
+        rows = scope.op("Concat", S, x, name="rows", axis=0)
+        # Nothing comes before the carried row, so what it would be multiplied with does not matter.
+        weights = scope.op("Pad", w, scope.common([1, 0, 0, 0, 0, 0], np.int64, "pad_1"), name="weights")
+        for span in self._spans:
+            earlier = self._shifted(scope, rows, span, 0, "S")
+            rows = scope.op("Add", rows, scope.op("Mul", earlier, weights, name=f"kept_{span}"), name=f"sums_{span}")
+            shifted = self._shifted(scope, weights, span, 0, "w")
+            weights = scope.op("Mul", weights, shifted, name=f"weights_{span}")
+        return self._last_and_before(scope, rows, "sums")
+
+    def maximum(self, scope: Scope, p: ir.Value, k: ir.Value, d: Array) -> Sequence[ir.Value]:
+        rows = scope.op("Concat", p, k, name="maximum.rows", axis=0)
+        for span in self._spans:
+            decay = scope.const(d * span, np.float32, f"maximum.{span}d")
+            earlier = scope.op(
+                "Sub", self._shifted(scope, rows, span, EMPTY, "p"), decay, name=f"maximum.decayed_{span}"
+            )
+            rows = scope.op("Max", rows, earlier, name=f"maximum_{span}")
+        last, before = self._last_and_before(scope, rows, "maximum")
+        one = scope.common([1], np.int64, "1")
+        end, axis = scope.common([2**62], np.int64, f"{2**62}"), scope.common([0], np.int64, "0")
+        return last, before, scope.op("Slice", rows, one, end, axis, name="maximum.after")
+
+    def _shifted(self, scope: Scope, rows: ir.Value, span: int, fill: float, name: str) -> ir.Value:
+        """Row t becomes row t + span; the first rows are `fill`."""
+        pads = scope.common([span, 0, 0, 0, 0, 0], np.int64, f"pad_{span}")
+        padded = scope.op(
+            "Pad", rows, pads, scope.common(fill, np.float32, f"fill_{fill:g}"), name=f"{name}.padded_{span}"
+        )
+        zero = scope.common([0], np.int64, "0")
+        return scope.op("Slice", padded, zero, self._rows, zero, name=f"{name}.shifted_{span}")
+
+    def _last_and_before(self, scope: Scope, rows: ir.Value, name: str) -> Sequence[ir.Value]:
+        before, last = scope.ops("Split", rows, self._sizes, names=[f"{name}.before", f"{name}.last"], axis=0)
+        return last, before
