@@ -28,7 +28,7 @@ pytest: $(VENV)/.installed-dev
 
 # The runtime in an environment that holds nothing else, running a bundle.
 runtime-alone: $(VENV)/.installed-dev
-	@test -f build/demo/manifest.json || $(BIN)/rrwkv demo --scripted --output build/demo
+	@$(BIN)/rrwkv demo --scripted --output build/demo > /dev/null
 	@$(PYTHON) -m venv --clear build/alone
 	@build/alone/bin/pip install --quiet --constraint constraints.txt './runtimes/python[cpu]'
 	cd build && alone/bin/python ../tests/runtime_alone.py demo

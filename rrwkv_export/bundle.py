@@ -1,15 +1,11 @@
-"""Write a bundle: graph, weights, tokenizer, manifest. Everything is written to a temporary folder, then renamed."""
+"""What goes into a bundle's folder: graphs, weights, manifest."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +15,7 @@ import onnx
 import onnx_ir as ir
 
 from rrwkv_export.config import ModelConfig
-from rrwkv_export.errors import ExportError, OutputError
+from rrwkv_export.errors import ExportError
 from rrwkv_export.graph import DOUBLING_TOKENS, OPSET, Over, WeightsDtype, WKVForm, build, state_layout
 from rrwkv_export.graph.scope import LoadArray
 from rrwkv_runtime.manifest import (
@@ -42,6 +38,12 @@ TARGETS: dict[str, dict[str, tuple[str, int, Over]]] = {
     "cpu": {"main": (GRAPH_FILE, 256, "loop")},
     "cuda": {"main": (GRAPH_FILE, DOUBLING_TOKENS, "doubling"), "step": ("step.onnx", 1, "step")},
 }
+TOKENIZER_FILES = {"tokenizer.json": "tokenizer.json", "rwkv-world": "rwkv_vocab.txt"}
+# All files that an export may write, and so may replace.
+FILES = frozenset(
+    {MANIFEST_NAME, DATA_FILE, *TOKENIZER_FILES.values()}
+    | {file for graphs in TARGETS.values() for file, _, _ in graphs.values()}
+)
 # Vectors stay in the graph file; matrices are aligned to pages, so that a runtime can map them.
 _EXTERNAL_FROM_BYTES, _PAGE = 4096, 4096
 _PACKAGES = ("rrwkv-export", "onnx", "onnx-ir", "onnxruntime", "torch", "numpy")
@@ -65,57 +67,6 @@ class GraphOptions:
             name: GraphEntry(file, (DATA_FILE,), chunk, self.wkv, self.dtype, OPSET)
             for name, (file, chunk, _) in files.items()
         }
-
-
-@contextmanager
-def new_directory(target: Path, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its name when all went well, and is removed when not.
-
-    Raises OutputError if the target exists (unless overwrite) or its parent cannot be written to; a full disk and the
-    like are translated.
-    """
-    if target.exists() and not overwrite:
-        raise OutputError(f"{target} exists already; choose another name or pass --force to replace it")
-    if target.exists() and not (target / MANIFEST_NAME).is_file():
-        raise OutputError(f"{target} exists and is not a bundle, so it will not be replaced; choose another name")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-    except OSError as error:
-        raise OutputError(f"{target}: cannot write there ({error.strerror})") from None
-    try:
-        temporary.chmod(0o755)
-        yield temporary
-        _replace(temporary, target)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise OutputError(f"{target}: the disk is full; free some space or write elsewhere") from None
-        raise OutputError(f"{target}: cannot write ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _replace(temporary: Path, target: Path) -> None:
-    if not target.exists():
-        temporary.rename(target)
-        return
-    old = temporary.with_suffix(".old")
-    target.rename(old)
-    try:
-        temporary.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def require_space(target: Path, config: ModelConfig, dtype: WeightsDtype) -> None:
-    """Raises OutputError before anything is written if the weights cannot fit on the disk."""
-    needed = config.parameters() * (4 if dtype == "float32" else 2)
-    parent = next(folder for folder in (target.absolute(), *target.absolute().parents) if folder.is_dir())
-    free = shutil.disk_usage(parent).free
-    if free < needed:
-        raise OutputError(f"{target}: {needed / 1e6:.0f} MB are needed and the disk has {free / 1e6:.0f} MB left")
 
 
 def write_graph(
@@ -184,7 +135,7 @@ def write_manifest(
     tokenizer: TokenizerEntry | None,
     chat: ChatFormat,
     provenance: Mapping[str, Any],
-    parity: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
 ) -> Manifest:
     """Write manifest.json for the files that are in the folder, and give it back as a runtime reads it."""
     files = sorted(path for path in folder.iterdir() if path.name != MANIFEST_NAME)
@@ -202,10 +153,23 @@ def write_manifest(
         "chat": asdict(chat),
         "quantization": None,
         "provenance": {**provenance, "versions": versions()},
-        "parity": parity,
-        "files": [asdict(FileEntry(path.name, path.stat().st_size, file_sha256(path))) for path in files],
+        "parity": None,
+        "files": [asdict(entry) for entry in file_entries(files, "hashing the bundle", progress)],
     }
     return save_manifest(folder, fields)
+
+
+def file_entries(files: Sequence[Path], what: str, progress: Progress | None = None) -> list[FileEntry]:
+    """Name, size and sha256 of each file."""
+    done, total = 0, sum(path.stat().st_size for path in files)
+
+    def read(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress:
+            progress(what, done, total)
+
+    return [FileEntry(path.name, path.stat().st_size, file_sha256(path, read)) for path in files]
 
 
 def save_manifest(folder: Path, fields: Mapping[str, Any]) -> Manifest:

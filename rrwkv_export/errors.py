@@ -37,4 +37,8 @@ class OutputError(ExportError):
 
 
 class ParityError(ExportError):
-    """The exported graph does not compute what the reference computes."""
+    """The exported graph does not compute what the reference computes; `parity` is what was measured, if it was."""
+
+    def __init__(self, message: str, parity: object = None) -> None:
+        super().__init__(message)
+        self.parity = parity

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -11,12 +12,13 @@ from typing import Literal
 import numpy as np
 
 from rrwkv_export.bundle import (
+    FILES,
+    TOKENIZER_FILES,
     GraphOptions,
     Progress,
     Target,
     compute_model_id,
-    new_directory,
-    require_space,
+    file_entries,
     save_manifest,
     write_graph,
     write_manifest,
@@ -26,10 +28,9 @@ from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import CheckpointError
 from rrwkv_export.graph import WeightsDtype, WKVForm
 from rrwkv_export.graph.verify import Parity, Reference, compute_reference, verification_length, verify
-from rrwkv_runtime.manifest import Manifest, TokenizerEntry, file_sha256
+from rrwkv_export.output import new_directory, require_space
+from rrwkv_runtime.manifest import Manifest, TokenizerEntry
 from rrwkv_runtime.text import open_tokenizer
-
-_TOKENIZER_NAMES = {"tokenizer.json": "tokenizer.json", "rwkv-world": "rwkv_vocab.txt"}
 
 
 def export(
@@ -52,11 +53,11 @@ def export(
     ParityError.
     """
     config, load = checkpoint.config, checkpoint.weights.array
-    require_space(out, config, dtype)
+    require_space(out, config.parameters() * (4 if dtype == "float32" else 2))
     reference = reference_for(checkpoint, tokens, progress)
     options = GraphOptions(reference.wkv_form if wkv == "auto" else wkv, dtype, target)
     model_id = compute_model_id(config, load, progress)
-    with new_directory(out, overwrite) as folder:
+    with new_directory(out, FILES if overwrite else None) as folder:
         write_graph(folder, config, load, options, progress)
         manifest = write_manifest(
             folder,
@@ -65,7 +66,8 @@ def export(
             model_id=model_id,
             tokenizer=_copy_tokenizer(folder, checkpoint.tokenizer),
             chat=checkpoint.chat,
-            provenance={"checkpoint": _provenance(checkpoint)},
+            provenance={"checkpoint": _provenance(checkpoint, progress)},
+            progress=progress,
         )
         parity = verify(folder, reference, rtol, progress=progress)
         parity.require()
@@ -82,7 +84,7 @@ def verify_against(
     provider: str = "cpu",
     progress: Progress | None = None,
 ) -> Parity:
-    """Compare an existing bundle with a checkpoint again; the bundle is not changed. Raises BundleError."""
+    """Compare a bundle with a checkpoint again; it is not changed. Raises BundleError, CheckpointError."""
     manifest = Manifest.load(bundle)
     if manifest.config != checkpoint.config.to_json():
         raise CheckpointError(f"{checkpoint.path}: its config is not the one that {bundle} was exported from")
@@ -117,14 +119,12 @@ def _sample_ids(config: ModelConfig, tokenizer: TokenizerFile) -> Sequence[int]:
 def _copy_tokenizer(folder: Path, tokenizer: TokenizerFile | None) -> TokenizerEntry | None:
     if tokenizer is None:
         return None
-    name = _TOKENIZER_NAMES[tokenizer.type]
+    name = TOKENIZER_FILES[tokenizer.type]
     shutil.copyfile(tokenizer.path, folder / name)
     return TokenizerEntry(tokenizer.type, name)
 
 
-def _provenance(checkpoint: Checkpoint) -> dict[str, object]:
-    files = [
-        {"name": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in checkpoint.files
-    ]
+def _provenance(checkpoint: Checkpoint, progress: Progress | None) -> dict[str, object]:
+    files = [asdict(entry) for entry in file_entries(checkpoint.files, "hashing the checkpoint", progress)]
     dtypes = sorted({checkpoint.weights.dtype(name) for name in checkpoint.weights})
     return {"format": checkpoint.format, "dtypes": dtypes, "files": files}

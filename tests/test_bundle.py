@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import os
 import shutil
+import subprocess
 
 import numpy as np
 import onnx
@@ -14,10 +16,11 @@ import torch
 from checkpoint_files import ASSET, RRWKV, RWKV4, random_weights, write_blinkdl, write_huggingface, write_rrwkv
 
 from rrwkv_export import bundle as bundles
-from rrwkv_export.bundle import GraphOptions, compute_model_id, new_directory, write_graph
+from rrwkv_export.bundle import FILES, GraphOptions, compute_model_id, write_graph
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.errors import ExportError, OutputError, TensorError
 from rrwkv_export.export import export
+from rrwkv_export.output import new_directory
 from rrwkv_runtime.manifest import Manifest
 
 QUICK = {"tokens": 12}
@@ -32,7 +35,7 @@ def contents(folder):
 
 
 def finished(target, text="new", overwrite=False):
-    with new_directory(target, overwrite) as folder:
+    with new_directory(target, FILES if overwrite else None) as folder:
         (folder / "manifest.json").write_text(text)
 
 
@@ -51,7 +54,7 @@ def test_a_failure_leaves_what_was_there(tmp_path, error, existing):
     target = tmp_path / "out"
     if existing:
         finished(target, "old")
-    with pytest.raises(error), new_directory(target, overwrite=True) as folder:
+    with pytest.raises(error), new_directory(target, FILES) as folder:
         raise error((folder / "manifest.json").write_text("half"))
     assert names(tmp_path) == (["out"] if existing else [])
     assert not existing or contents(target) == {"manifest.json": b"old"}
@@ -66,6 +69,32 @@ def test_an_existing_bundle_is_replaced_only_when_told_to(tmp_path):
     finished(target, "new", overwrite=True)
     assert contents(target) == {"manifest.json": b"new"}
     assert names(tmp_path) == ["out"]
+
+
+def test_a_bundle_that_holds_other_files_is_not_replaced(tmp_path):
+    target = tmp_path / "out"
+    finished(target, "old")
+    (target / "talk.state").touch()
+    with pytest.raises(OutputError, match=r"also holds 'talk\.state'"):
+        finished(target, "new", overwrite=True)
+    assert names(target) == ["manifest.json", "talk.state"]
+
+
+def test_a_link_to_a_bundle_stays_a_link(tmp_path):
+    finished(tmp_path / "out", "old")
+    (tmp_path / "link").symlink_to("out")
+    finished(tmp_path / "link", "new", overwrite=True)
+    assert contents(tmp_path / "out") == {"manifest.json": b"new"}
+    assert (tmp_path / "link").is_symlink()
+    assert names(tmp_path) == ["link", "out"]
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path):
+    ended = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
+    (tmp_path / f".out.{ended}.x.part").mkdir()
+    (tmp_path / f".out.{os.getpid()}.x.part").mkdir()
+    finished(tmp_path / "out")
+    assert names(tmp_path) == [f".out.{os.getpid()}.x.part", "out"]
 
 
 @pytest.mark.parametrize("kind", ["folder of someone's", "empty folder", "file"])
@@ -144,7 +173,11 @@ def test_the_model_id_does_not_depend_on_the_file_format(tmp_path):
     ]
     manifests = [export(open_checkpoint(path), tmp_path / f"out{i}", **QUICK)[0] for i, path in enumerate(paths)]
     assert len({manifest.model_id for manifest in manifests}) == 1
-    assert {manifest.bundle_id for manifest in manifests} == {manifests[0].bundle_id}
+    weight_files = {entry.sha256 for manifest in manifests for entry in manifest.files if entry.name.endswith(".data")}
+    assert len(weight_files) == 1
+    # Only what the formats say of the end of a text tells them apart.
+    assert [manifest.chat.eos_token_id for manifest in manifests] == [None, None, None, 0]
+    assert len({manifest.bundle_id for manifest in manifests}) == 2
 
 
 def test_the_model_id_depends_on_every_weight_and_on_the_config():
@@ -177,7 +210,7 @@ def test_a_weight_too_large_for_float16_is_named_and_nothing_is_left(tmp_path):
 
 def test_a_disk_too_small_is_said_before_anything_is_written(small_checkpoint, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(bundles.shutil, "disk_usage", lambda _: usage._replace(free=100_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100_000))
     with pytest.raises(OutputError, match=r"1 MB are needed and the disk has 0 MB left"):
         export(open_checkpoint(small_checkpoint), tmp_path / "new" / "out")
     assert names(tmp_path) == []
@@ -197,7 +230,8 @@ def test_progress_counts_up_to_its_total(small_checkpoint, tmp_path):
     told = {}
     checkpoint = open_checkpoint(small_checkpoint)
     export(checkpoint, tmp_path / "out", **QUICK, progress=lambda what, *done: told.setdefault(what, []).append(done))
-    assert list(told) == ["computing the reference", "reading weights", "writing weights", "verifying"]
+    hashing = ["hashing the checkpoint", "hashing the bundle"]
+    assert list(told) == ["computing the reference", "reading weights", "writing weights", *hashing, "verifying"]
     for steps in told.values():
         done, totals = zip(*steps)
         assert len(set(totals)) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from checkpoint_files import ASSET, RWKV4, random_weights, write_blinkdl, write_rrwkv
+from checkpoint_files import ASSET, RWKV4, random_weights, write_blinkdl, write_huggingface, write_rrwkv
 
 from rrwkv_export.checkpoint import TokenizerFile, open_checkpoint
 from rrwkv_export.config import ModelConfig
@@ -104,3 +104,18 @@ def test_unusable_chats(folder, fields):
 def test_chat_that_is_not_there(folder):
     with pytest.raises(ConfigError, match="no such file"):
         open_checkpoint(folder, chat="none.json")
+
+
+@pytest.mark.parametrize("sampling", [{"temprature": 0.8}, {"temperature": -5}])
+def test_sampling_that_the_runtime_would_refuse_is_refused(tmp_path, sampling):
+    folder = write_rrwkv(tmp_path / "model", RWKV4, random_weights(RWKV4))
+    (folder / "chat.json").write_text(json.dumps({"sampling": sampling}))
+    with pytest.raises(ConfigError, match="sampling must be options that the runtime knows"):
+        open_checkpoint(folder)
+
+
+def test_hugging_faces_end_token_is_kept(tmp_path):
+    folder = write_huggingface(tmp_path / "model", RWKV4, random_weights(RWKV4))
+    fields = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**fields, "eos_token_id": 7}))
+    assert open_checkpoint(folder).chat.eos_token_id == 7

@@ -67,6 +67,46 @@ def test_demo_holds_its_conversation(tmp_path):
     assert (tmp_path / "demo" / "manifest.json").exists()
 
 
+def test_a_path_is_no_markup_and_any_encoding_will_do(tiny, tmp_path):
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = rrwkv("export", tiny, "-o", "out[bold]", cwd=tmp_path, env=ascii_only)
+    assert done.returncode == 0, done.stderr
+    assert "out[bold]: rrwkv" in done.stdout
+    assert rrwkv("info", "out[bold]", cwd=tmp_path, env=ascii_only).returncode == 0
+
+
+def test_a_failed_parity_shows_its_table(tiny, tmp_path):
+    done = rrwkv("export", tiny, "-o", "out", "--rtol", "1e-12", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.count("too large") >= 8
+
+
+def test_a_damaged_demo_cache_is_made_anew(tmp_path):
+    (tmp_path / "cache/rrwkv/demo-0.1.0").mkdir(parents=True)
+    cache = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = rrwkv("chat", "--seed", "1", cwd=tmp_path, env=cache, input="Hello!\n")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_demo_replaces_no_other_bundle(tiny, tmp_path):
+    assert rrwkv("export", tiny, "-o", "mine", cwd=tmp_path).returncode == 0
+    done = rrwkv("demo", "-o", "mine", cwd=tmp_path, stdin=subprocess.DEVNULL)
+    assert done.returncode == 1
+    assert "mine exists already" in done.stderr
+
+
+def test_a_closed_pipe_is_no_failure(demo_bundle, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, str(REPOSITORY / "cli.py"), "info", str(demo_bundle), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert process.stderr.read() == b""
+
+
 def _wrong_uses(folder: Path) -> dict[str, tuple[list[object], str]]:
     """name -> (arguments, what the message must say). Files are made in `folder`."""
     weights = random_weights(RWKV4, 0)

@@ -23,4 +23,5 @@ def read(path: Path, config: ModelConfig | None) -> Source:
     beside = path.with_name("config.json")
     if config is None and has_mediums(entries) and beside.is_file():
         config = ModelConfig.from_json(read_object(beside), owner=str(beside))
-    return Source(path, config or infer_config(path, entries), entries, str, (path,))
+    # Token 0 ends a text in the Pile's vocabulary and in the World's, the two that RWKV-4 was trained on.
+    return Source(path, config or infer_config(path, entries), entries, str, (path,), eos_token_id=0)

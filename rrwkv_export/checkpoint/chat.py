@@ -9,18 +9,19 @@ from typing import Any
 
 from rrwkv_export.checkpoint.entries import read_object
 from rrwkv_export.errors import ConfigError
+from rrwkv_runtime.errors import InputError
 from rrwkv_runtime.manifest import ChatFormat
+from rrwkv_runtime.sampling import Sampling
 
 _FIELDS = {field.name for field in dataclasses.fields(ChatFormat)}
 
 
-def find_chat(explicit: Path | None, folder: Path, vocab_size: int, world: bool) -> ChatFormat:
+def find_chat(explicit: Path | None, folder: Path, vocab_size: int, eos: int | None) -> ChatFormat:
     """The one that was asked for, or the folder's own, or RWKV's usual one. Raises ConfigError."""
     path = explicit or folder / "chat.json"
     if explicit or path.is_file():
         return _from_json(read_object(path), str(path), vocab_size)
-    # The World vocabulary begins at 1; token 0 is the end of a text.
-    return ChatFormat(eos_token_id=0 if world else None)
+    return ChatFormat(eos_token_id=eos)
 
 
 def _from_json(fields: dict[str, Any], owner: str, vocab_size: int) -> ChatFormat:
@@ -41,10 +42,19 @@ def _broken_rule(name: str, value: object, vocab_size: int) -> str | None:
         fine = isinstance(value, list) and all(isinstance(text, str) and text for text in value)
         return None if fine else "a list of strings that are not empty"
     if name == "sampling":
-        fine = isinstance(value, dict) and all(_is_number(number) for number in value.values())
-        return None if fine else "an object of numbers"
+        return _broken_sampling_rule(value)
     fine = value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < vocab_size)
     return None if fine else f"null or a token id below {vocab_size}"
+
+
+def _broken_sampling_rule(value: object) -> str | None:
+    if not isinstance(value, dict) or not all(_is_number(number) for number in value.values()):
+        return "an object of numbers"
+    try:
+        Sampling().changed(value)
+    except InputError as error:
+        return f"options that the runtime knows ({error})"
+    return None
 
 
 def _is_number(value: object) -> bool:

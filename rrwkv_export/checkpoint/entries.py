@@ -31,13 +31,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class Source:
-    """What a format's `read` hands over. names: canonical name -> name in the file. path: what messages call it."""
+    """What a format's `read` hands over. names: canonical name -> name in the file. path: what messages call it.
+
+    eos_token_id: of the end of a text, where there is no chat.json to say it.
+    """
 
     path: Path
     config: ModelConfig
     entries: Mapping[str, Entry]
     names: Callable[[str], str]
     files: tuple[Path, ...]
+    eos_token_id: int | None = None
 
 
 def brief(error: BaseException, limit: int = 120) -> str:

@@ -36,7 +36,8 @@ def read(path: Path, config: ModelConfig | None) -> Source:
         raise TensorError(
             f"{opened}: 'head.weight' is tied to the embedding and has no tensor; save with tie_word_embeddings=False"
         )
-    return Source(opened, config or _config(path / "config.json", fields), entries, name_in_file, files)
+    config = config or _config(path / "config.json", fields)
+    return Source(opened, config, entries, name_in_file, files, _eos_token_id(fields, config))
 
 
 def name_in_file(name: str) -> str:
@@ -45,6 +46,11 @@ def name_in_file(name: str) -> str:
         return _TOP[name]
     parts = name.split(".")
     return ".".join(["rwkv", *(_PARTS.get(part) or _MIXES.get(part) or part for part in parts)])
+
+
+def _eos_token_id(fields: dict[str, Any], config: ModelConfig) -> int | None:
+    eos = fields.get("eos_token_id")
+    return eos if type(eos) is int and 0 <= eos < config.vocab_size else None
 
 
 def _check_architecture(path: Path, fields: dict[str, Any]) -> None:

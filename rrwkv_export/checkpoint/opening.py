@@ -63,14 +63,15 @@ def _open(path: Path, config: ModelConfig | Path | str | None, tokenizer: Path |
     source = reader.read(path, config)
     folder, vocab_size = path if path.is_dir() else path.parent, source.config.vocab_size
     found = find_tokenizer(tokenizer, folder, vocab_size)
-    world = found is not None and found.type == "rwkv-world"
+    # The World vocabulary begins at 1; token 0 is the end of a text.
+    eos = 0 if found and found.type == "rwkv-world" else source.eos_token_id
     return Checkpoint(
         path=path,
         format=reader.FORMAT,
         config=source.config,
         weights=Weights(source),
         tokenizer=found,
-        chat=find_chat(chat, folder, vocab_size, world),
+        chat=find_chat(chat, folder, vocab_size, eos),
         files=source.files,
     )
 

@@ -8,8 +8,9 @@ from typing import Literal
 
 from rrwkv_export.errors import CheckpointError
 from rrwkv_runtime.errors import TokenizerError
-from rrwkv_runtime.text import JsonTokenizer, WorldTokenizer
+from rrwkv_runtime.text import open_tokenizer
 
+Kind = Literal["tokenizer.json", "rwkv-world"]
 _OWN, _WORLD = "tokenizer.json", "rwkv_vocab_v20230424.txt"
 
 
@@ -17,7 +18,7 @@ _OWN, _WORLD = "tokenizer.json", "rwkv_vocab_v20230424.txt"
 class TokenizerFile:
     """type: "tokenizer.json" (Hugging Face tokenizers) or "rwkv-world" (the RWKV World vocabulary)."""
 
-    type: Literal["tokenizer.json", "rwkv-world"]
+    type: Kind
     path: Path
 
 
@@ -28,7 +29,11 @@ def find_tokenizer(explicit: Path | None, folder: Path, vocab_size: int) -> Toke
         return None
     if not path.is_file():
         raise CheckpointError(f"{path}: no such tokenizer file; give a tokenizer.json or {_WORLD}")
-    found, ids = _opened(path)
+    kinds: dict[str, Kind] = {".json": "tokenizer.json", ".txt": "rwkv-world"}
+    if path.suffix not in kinds:
+        raise CheckpointError(f"{path}: not a tokenizer by its name; give a tokenizer.json or {_WORLD}")
+    found = TokenizerFile(kinds[path.suffix], path)
+    ids = _vocabulary(found)
     if ids > vocab_size:
         raise CheckpointError(
             f"{path}: has token {ids - 1} and the model only {vocab_size} tokens; give its own with --tokenizer"
@@ -36,13 +41,12 @@ def find_tokenizer(explicit: Path | None, folder: Path, vocab_size: int) -> Toke
     return found
 
 
-def _opened(path: Path) -> tuple[TokenizerFile, int]:
-    """The file and how many ids it spans."""
+def _vocabulary(found: TokenizerFile) -> int:
+    """How many ids the tokenizer spans; it is opened as a runtime will, and tried."""
     try:
-        if path.suffix == ".json":
-            return TokenizerFile("tokenizer.json", path), JsonTokenizer.from_file(path).vocab_size
-        if path.suffix == ".txt":
-            return TokenizerFile("rwkv-world", path), WorldTokenizer.from_file(path).vocab_size
+        tokenizer = open_tokenizer(found.type, found.path)
+        if not tokenizer.encode("User: hello"):
+            raise TokenizerError(f"{found.path}: makes no tokens of a text")
+        return tokenizer.vocab_size
     except TokenizerError as error:
         raise CheckpointError(f"{error}; download it again") from None
-    raise CheckpointError(f"{path}: not a tokenizer by its name; give a tokenizer.json or {_WORLD}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -15,6 +16,7 @@ from rrwkv_export.commands.export import export
 from rrwkv_export.commands.generate import generate
 from rrwkv_export.commands.info import info
 from rrwkv_export.commands.verify import verify
+from rrwkv_runtime.console import silence_stdout, tolerate_encodings
 from rrwkv_runtime.errors import RRWKVError
 
 
@@ -23,6 +25,12 @@ class _InOrder(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # before click sees it, which would make it a failure
+            silence_stdout()
 
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -45,6 +53,7 @@ for _command in (export, verify, info, generate, chat, demo):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0, 1 after an error, 2 after wrong usage, 130 after Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    tolerate_encodings()
     # As after Ctrl-C, what was begun is cleaned up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(_run(arguments))
@@ -62,8 +71,6 @@ def _run(arguments: list[str]) -> int:
         click.echo("rrwkv: interrupted", err=True)
         return 130
     except BrokenPipeError:
-        from rrwkv_runtime.console import silence_stdout
-
         silence_stdout()
         return 0
     except Exception as error:

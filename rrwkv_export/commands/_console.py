@@ -18,9 +18,15 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """The reader is gone, which is no failure; rich would exit with 1."""
+        raise BrokenPipeError
+
+
 def console(stderr: bool = False) -> Console:
     """Wide enough off a terminal that no line is cut."""
-    made = Console(stderr=stderr, highlight=False)
+    made = _Console(stderr=stderr, highlight=False)
     if not made.is_terminal:
         made.width = 160
     return made
@@ -47,7 +53,8 @@ def progress_bars() -> Iterator[Progress]:
 
 def print_parity(screen: Console, parity: Parity) -> None:
     """What was compared, and by how much it differs."""
-    screen.print(f"compared with the float64 reference over {parity.tokens} tokens; error over the largest logit:")
+    text = f"{parity.tokens} tokens" + (f" and {parity.mediums} mediums" if parity.mediums else "")
+    screen.print(f"compared with the float64 reference over {text}; largest error over the largest value:")
     table = Table("run", Column("error", justify="right"), f"≤ {parity.rtol:.0e}")
     for check in parity.checks:
         fine = check.error <= parity.rtol

@@ -15,7 +15,10 @@ from rrwkv_export.commands._options import PATH, given, provider_option, samplin
 @click.option("--system", metavar="TEXT", help="Text put before the conversation.")
 @click.option("--state", type=PATH, metavar="FILE", help="Continue from a conversation saved with /save.")
 @click.option(
-    "-n", "--max-tokens", type=int, default=512, show_default=True, metavar="N", help="Of a reply; 0: no limit."
+    "--allow-other-quantization", is_flag=True, help="Let --state be of another quantization of the same model."
+)
+@click.option(
+    "-n", "--max-tokens", type=int, default=512, show_default=True, metavar="N", help="Of a reply; 0 or -1: no limit."
 )
 @sampling_options
 @threads_option
@@ -24,6 +27,7 @@ def chat(
     bundle: Path | None,
     system: str | None,
     state: Path | None,
+    allow_other_quantization: bool,
     max_tokens: int,
     threads: int | None,
     provider: str,
@@ -35,14 +39,16 @@ def chat(
     The demo is exported once, into the user's cache folder.
     """
     from rrwkv_export.commands.demo import cached_demo
+    from rrwkv_runtime.prompt import token_limit
     from rrwkv_runtime.session import Model
 
+    options = {"system": system, "max_tokens": token_limit(max_tokens), **given(sampling)}
     model = Model.load(bundle or cached_demo(), provider, threads)
-    talk(model, system=system, state=state, max_tokens=max_tokens or None, **given(sampling))
+    talk(model, state, allow_other_quantization, **options)
 
 
-def talk(model: Any, *, state: Path | None = None, **options: Any) -> None:
-    """A conversation on this terminal, or through a pipe, until it ends."""
+def talk(model: Any, state: Path | None = None, allow_other_quantization: bool = False, **options: Any) -> None:
+    """A conversation on this terminal, or through a pipe, until it ends; `state` is a file to continue from."""
     from platformdirs import user_state_path
 
     from rrwkv_runtime.chat import Chat
@@ -51,7 +57,7 @@ def talk(model: Any, *, state: Path | None = None, **options: Any) -> None:
 
     conversation = Chat(model, **options)
     if state:
-        conversation.load(state)
+        conversation.load(state, allow_other_quantization)
     terminal = Terminal(history=user_state_path("rrwkv") / "history")
     if terminal.interactive:
         config = model.manifest.config

@@ -6,6 +6,7 @@ import sys
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,7 @@ import click
 from rrwkv_export.commands._options import PATH
 
 if TYPE_CHECKING:
+    from rrwkv_export.commands._console import Progress
     from rrwkv_export.graph.verify import Parity
     from rrwkv_runtime.session import Model
 
@@ -28,8 +30,9 @@ SCRIPT = (
 @click.option(
     "-o", "--output", type=PATH, metavar="DIR", help="Where the bundle goes.  [default: the user's cache folder]"
 )
+@click.option("--force", is_flag=True, help="Replace another bundle that is there.")
 @click.option("--scripted", is_flag=True, help="Hold the scripted conversation even at a terminal.")
-def demo(output: Path | None, scripted: bool) -> None:
+def demo(output: Path | None, force: bool, scripted: bool) -> None:
     """Export the built-in checkpoint, verify it, and talk with it.
 
     At a terminal the conversation is yours; elsewhere it is a short scripted one, with its speed at the end.
@@ -39,9 +42,9 @@ def demo(output: Path | None, scripted: bool) -> None:
 
     screen = console()
     target = output or cache_folder()
-    screen.print(f"exporting the demo checkpoint to {target}", soft_wrap=True)
+    screen.print(f"exporting the demo checkpoint to {target}", soft_wrap=True, markup=False)
     with progress_bars() as progress:
-        parity = _export_demo(target, progress)
+        parity = _export_demo(target, progress, force)
     print_parity(screen, parity)
     model = Model.load(target)
     if scripted or not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -76,7 +79,7 @@ def cache_folder() -> Path:
 
 
 def cached_demo() -> Path:
-    """The demo bundle, exported if it is not there yet or is damaged."""
+    """The demo bundle, exported if it is not there yet or is damaged. The folder is the program's own."""
     from rrwkv_export.commands._console import progress_bars
     from rrwkv_runtime.errors import RRWKVError
     from rrwkv_runtime.manifest import Manifest, verify_files
@@ -86,14 +89,23 @@ def cached_demo() -> Path:
         verify_files(folder, Manifest.load(folder))
         return folder
     click.echo(f"exporting the demo model once, to {folder}", err=True)
+    rmtree(folder, ignore_errors=True)
     with progress_bars() as progress:
-        _export_demo(folder, progress)
+        _export_demo(folder, progress, force=True)
     return folder
 
 
-def _export_demo(target: Path, progress: object) -> Parity:
+def _export_demo(target: Path, progress: Progress, force: bool) -> Parity:
+    """Export it; what is there is replaced if it is the demo too. Raises OutputError."""
+    from rrwkv_export.bundle import compute_model_id
     from rrwkv_export.checkpoint import open_checkpoint
     from rrwkv_export.export import export
+    from rrwkv_runtime.errors import RRWKVError
+    from rrwkv_runtime.manifest import Manifest
 
-    with resources.as_file(resources.files("rrwkv_export") / "assets" / "rrwkv-chat") as checkpoint:
-        return export(open_checkpoint(checkpoint), target, overwrite=True, progress=progress)[1]  # type: ignore[arg-type]
+    with resources.as_file(resources.files("rrwkv_export") / "assets" / "rrwkv-chat") as folder:
+        checkpoint = open_checkpoint(folder)
+        with suppress(RRWKVError):
+            ours = compute_model_id(checkpoint.config, checkpoint.weights.array)
+            force = force or Manifest.load(target).model_id == ours
+        return export(checkpoint, target, overwrite=force, progress=progress)[1]

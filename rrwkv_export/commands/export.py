@@ -54,18 +54,27 @@ def export(
     """
     from rrwkv_export.checkpoint import open_checkpoint
     from rrwkv_export.commands._console import console, megabytes, print_parity, progress_bars
+    from rrwkv_export.errors import ParityError
     from rrwkv_export.export import export as export_checkpoint
+    from rrwkv_export.graph.verify import Parity
 
-    target = output or Path(f"{checkpoint.resolve().stem}-bundle")
+    name = checkpoint.stem if checkpoint.is_file() else checkpoint.resolve().name
+    target, screen = output or Path(f"{name}-bundle"), console()
     opened = open_checkpoint(checkpoint, config=config, tokenizer=tokenizer, chat=chat)
-    with progress_bars() as progress:
-        manifest, parity = export_checkpoint(opened, target, overwrite=force, progress=progress, **options)
-    screen, graph = console(), manifest.graphs["main"]
+    try:
+        with progress_bars() as progress:
+            manifest, parity = export_checkpoint(opened, target, overwrite=force, progress=progress, **options)
+    except ParityError as error:
+        if isinstance(error.parity, Parity):
+            print_parity(screen, error.parity)
+        raise
     print_parity(screen, parity)
+    graph = manifest.graphs["main"]
     size = megabytes(sum(entry.bytes for entry in manifest.files))
     tokens = "no tokenizer: it works on token ids" if manifest.tokenizer is None else manifest.tokenizer.type
     screen.print(
         f"{target}: {manifest.config['architecture']}, {manifest.parameters:,} parameters, {graph.dtype}, "
         f"{graph.wkv} wkv (largest key {parity.largest_key:.1f}), {tokens}, {size}",
         soft_wrap=True,
+        markup=False,
     )

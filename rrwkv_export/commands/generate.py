@@ -23,7 +23,7 @@ from rrwkv_export.commands._options import (
 @click.option("-p", "--prompt", metavar="TEXT", help="What to continue; standard input if none is given.")
 @click.option("-f", "--prompt-file", type=PATH, metavar="FILE", help="Read the prompt from a file.")
 @click.option("--ids", metavar="1,2,3", help="The prompt as token ids.")
-@click.option("-n", "--max-tokens", type=int, default=256, show_default=True, metavar="N", help="0 for no limit.")
+@click.option("-n", "--max-tokens", type=int, default=256, show_default=True, metavar="N", help="0 or -1: no limit.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End before TEXT; may be given several times.")
 @click.option("--ignore-eos", is_flag=True, help="Go on after the model's end token.")
 @click.option("--stats", is_flag=True, help="Show tokens and speed at the end, on standard error.")
@@ -49,17 +49,21 @@ def generate(
     rrwkv generate BUNDLE -p "Once upon a time" -n 64
     echo "Once upon a time" | rrwkv generate BUNDLE
     """
-    from rrwkv_runtime.console import tolerate_encodings
+    from rrwkv_runtime.console import ReadingLine, tolerate_encodings
+    from rrwkv_runtime.prompt import read_prompt, token_limit
     from rrwkv_runtime.session import Model
 
     if sum(source is not None for source in (prompt, prompt_file, ids)) > 1:
         raise click.UsageError("give one of --prompt, --prompt-file and --ids")
     tolerate_encodings()
-    text: str | list[int] = _ids(ids) if ids is not None else _text(prompt, prompt_file)
-    model = Model.load(bundle, provider, threads)
-    options = given(sampling)
-    tokens = model.generate(text, max_tokens=max_tokens or None, stop=stop, ignore_eos=ignore_eos, **options)
-    timing = _stream(tokens, ids_only=model.tokenizer is None)
+    text = read_prompt(prompt, prompt_file, ids)
+    model, reading = Model.load(bundle, provider, threads), ReadingLine()
+    options = {**given(sampling), "max_tokens": token_limit(max_tokens), "stop": stop, "ignore_eos": ignore_eos}
+    tokens = model.generate(text, progress=reading, **options)
+    try:
+        timing = _stream(tokens, ids_only=model.tokenizer is None)
+    finally:
+        reading.erase()
     if stats:
         click.echo(timing, err=True)
 
@@ -77,19 +81,3 @@ def _stream(tokens: Any, ids_only: bool) -> str:
     sys.stdout.write("\n")
     rest = perf_counter() - started - first
     return f"first token after {first:.3f} s, then {(count - 1) / rest if rest and count > 1 else 0:,.0f} tokens/s"
-
-
-def _ids(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.replace(",", " ").split()]
-    except ValueError:
-        raise click.UsageError(f"--ids takes numbers with commas between them, not {text!r}") from None
-
-
-def _text(prompt: str | None, prompt_file: Path | None) -> str:
-    if prompt is not None:
-        return prompt
-    try:
-        return (prompt_file.read_bytes() if prompt_file else sys.stdin.buffer.read()).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise click.UsageError(f"the prompt is not UTF-8 text: byte {error.start} is wrong") from None

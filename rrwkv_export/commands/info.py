@@ -74,7 +74,8 @@ def _model(bundle: Path, manifest: Manifest) -> Table:
 def _parity(parity: dict[str, Any] | None) -> str:
     if not parity:
         return "not measured"
-    return f"{parity['error']:.2e} of the largest logit, {len(parity['checks'])} runs, {parity['tokens']} tokens"
+    error = "not finite" if parity["error"] is None else f"{parity['error']:.2e} of the largest value"
+    return f"{error}, {len(parity['checks'])} runs, {parity['tokens']} tokens"
 
 
 def _states(manifest: Manifest) -> Table:

@@ -37,12 +37,16 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Reference:
-    """What the checkpoint computes: logits [T, V] float64 for ids, the state after them, and the keys' magnitude."""
+    """What the checkpoint computes: logits [T, V] float64 for ids, the state after them, and magnitudes seen.
+
+    largest_key: of any |k|. largest_exponent: of any |k| or |u + k|. largest_bonus: the largest u.
+    """
 
     ids: tuple[int, ...]
     logits: Array
     state: model.State
     largest_key: float
+    largest_exponent: float
     largest_bonus: float
 
     @property
@@ -52,7 +56,7 @@ class Reference:
     @property
     def wkv_form(self) -> WKVForm:
         """The form of wkv that is right for these keys: "plain" or "stable"."""
-        small = self.largest_key < PLAIN_KEY_LIMIT and self.largest_bonus < _PLAIN_BONUS_LIMIT
+        small = self.largest_exponent < PLAIN_KEY_LIMIT and self.largest_bonus < _PLAIN_BONUS_LIMIT
         return "plain" if small else "stable"
 
 
@@ -70,6 +74,7 @@ class Parity:
 
     rtol: float
     tokens: int
+    mediums: int
     largest_logit: float
     largest_key: float
     provider: str
@@ -88,29 +93,39 @@ class Parity:
         if not self.passed:
             worst = max(self.checks, key=lambda check: check.error)
             raise ParityError(
-                f"parity failed: {worst.name!r} is off by {worst.error:.2e} of the largest logit, more than --rtol "
-                f"{self.rtol:.0e}; if that is expected (float16 weights, say), raise --rtol"
+                f"parity failed: {worst.name!r} is off by {worst.error:.2e}, more than --rtol {self.rtol:.0e}; "
+                "if that is expected (float16 weights, say), raise --rtol",
+                self,
             )
 
     def to_json(self) -> dict[str, Any]:
         return {
             "rtol": self.rtol,
-            "error": self.error if math.isfinite(self.error) else None,
+            "error": _finite(self.error),
             "passed": self.passed,
             "tokens": self.tokens,
+            "mediums": self.mediums,
             "largest_logit": self.largest_logit,
             "largest_key": self.largest_key,
             "provider": self.provider,
-            "checks": [{"name": check.name, "error": check.error} for check in self.checks],
+            "checks": [{"name": check.name, "error": _finite(check.error)} for check in self.checks],
         }
+
+
+def _finite(error: float) -> float | None:
+    """JSON knows no infinity."""
+    return error if math.isfinite(error) else None
 
 
 def verification_length(config: ModelConfig) -> int:
     """How many tokens are worth comparing: past the point where the bank is full, as far as the model's size allows."""
     medium = config.medium
-    wanted = medium.interval * (medium.slots + 2) + 5 if medium else 200
-    affordable = int(_TOKEN_PARAMETERS / config.parameters())
-    return min(max(_FEWEST, min(wanted, affordable)), _MOST)
+    affordable = min(int(_TOKEN_PARAMETERS / config.parameters()), _MOST)
+    if medium is None:
+        return max(_FEWEST, min(200, affordable))
+    # However dear: a medium is made and read, and another one is made.
+    fewest = max(_FEWEST, 2 * medium.interval + 5)
+    return max(fewest, min(medium.interval * (medium.slots + 2) + 5, affordable))
 
 
 def compute_reference(config: ModelConfig, weights: Mapping[str, Tensor], ids: Sequence[int]) -> Reference:
@@ -125,7 +140,8 @@ def compute_reference(config: ModelConfig, weights: Mapping[str, Tensor], ids: S
     if not bool(logits.isfinite().all()):
         raise ParityError("the checkpoint itself gives logits that are not finite; its weights are unusable")
     bonuses = [float(weights[f"blocks.{i}.att.time_first"].max()) for i in range(config.num_layers)]
-    return Reference(tuple(ids), logits.numpy(), state, max(magnitudes.values()), max(bonuses))
+    largest = max(magnitudes.values())
+    return Reference(tuple(ids), logits.numpy(), state, magnitudes["key"], largest, max(bonuses))
 
 
 def verify(
@@ -138,15 +154,24 @@ def verify(
     progress: Progress | None = None,
 ) -> Parity:
     """Run the bundle in every way of `_checks` and compare. Raises BundleError, ProviderError; never ParityError."""
-    entry = Manifest.load(bundle).graphs["main"]
-    rtol = DEFAULT_RTOL[entry.dtype] if rtol is None else rtol
+    manifest = Manifest.load(bundle)
+    rtol = DEFAULT_RTOL[manifest.graphs["main"].dtype] if rtol is None else rtol
+    interval = _interval(manifest.config)
     report = progress or (lambda *_: None)
     checks: list[Check] = []
     report("verifying", 0, _NUMBER_OF_CHECKS)
     for check in _checks(bundle, reference, provider, threads):
         checks.append(check)
         report("verifying", len(checks), _NUMBER_OF_CHECKS)
-    return Parity(rtol, len(reference.ids), reference.largest_logit, reference.largest_key, provider, tuple(checks))
+    return Parity(
+        rtol,
+        tokens=len(reference.ids),
+        mediums=reference.state.position // interval if interval else 0,
+        largest_logit=reference.largest_logit,
+        largest_key=reference.largest_key,
+        provider=provider,
+        checks=tuple(checks),
+    )
 
 
 def _checks(bundle: Path, reference: Reference, provider: str, threads: int | None) -> Iterator[Check]:
@@ -171,12 +196,16 @@ def _checks(bundle: Path, reference: Reference, provider: str, threads: int | No
         del other
 
 
+def _interval(config: Mapping[str, Any]) -> int:
+    """The medium interval; 0 without mediums."""
+    return int((config.get("medium") or {}).get("interval", 0))
+
+
 def chunk_lengths(config: Mapping[str, Any]) -> list[int]:
     """Two chunk lengths, one short and one long, that share no factor with the medium interval."""
-    interval = int((config.get("medium") or {}).get("interval", 1))
-    return [
-        next(n for n in range(start, 2 * start + interval) if math.gcd(n, interval) == 1) for start in (5, interval + 6)
-    ]
+    interval = _interval(config) or 1
+    starts = (5, interval + 6)
+    return [next(n for n in range(start, 2 * start + interval) if math.gcd(n, interval) == 1) for start in starts]
 
 
 def token_by_token(loaded: Model, ids: Sequence[int]) -> Array:
@@ -210,14 +239,14 @@ def states_error(reference: Reference, state: State) -> float:
         return math.inf
     found["wkv"], expected["wkv"] = (values["wkv"][:, 0] / values["wkv"][:, 1] for values in (found, expected))
     return max(
-        _relative(found[name][layer], expected[name][layer])
-        for name in found
-        for layer in range(len(found[name]))
-        if np.abs(expected[name][layer]).max() > 0
+        _relative(found[name][layer], expected[name][layer]) for name in found for layer in range(len(found[name]))
     )
 
 
 def _relative(found: Array, expected: Array) -> float:
     if found.shape != expected.shape or not np.isfinite(found).all():
         return math.inf
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
+    error, scale = float(np.abs(found - expected).max()), float(np.abs(expected).max())
+    if scale == 0:
+        return 0.0 if error == 0 else math.inf
+    return error / scale

@@ -169,7 +169,7 @@ class Manifest:
         if not bundle.is_dir():
             raise BundleError(f"{bundle}: no such bundle directory")
         if not path.is_file():
-            raise BundleError(f"{bundle}: not a bundle, it has no {MANIFEST_NAME}")
+            raise BundleError(f"{bundle}: not a bundle, it has no {MANIFEST_NAME}; make one with `rrwkv export`")
         if path.stat().st_size > _LARGEST_MANIFEST:
             raise DamagedBundle(f"{path}: larger than any manifest")
         try:
