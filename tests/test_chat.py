@@ -18,7 +18,11 @@ class Actor(FakeModel):
 
     def __init__(self, *scripts, **chat):
         super().__init__(self._line, **chat)
-        self.scripts, self.interrupt_at = [list(s) for s in scripts], None
+        self.scripts, self.interrupt_at, self.allowed = [list(s) for s in scripts], None, None
+
+    def load_state(self, path, allow_other_quantization=False):
+        self.allowed = allow_other_quantization
+        return super().load_state(path)
 
     def _line(self, ids):
         start = max((i for i in range(len(ids)) if ids[i - 1 : i + 1] == ASSISTANT), default=None)
@@ -227,7 +231,8 @@ def test_a_saved_conversation_goes_on(tmp_path):
     say(chat, "first")
     chat.save(tmp_path / "state")
     other = Chat(chat._model)
-    other.load(tmp_path / "state")
+    other.load(tmp_path / "state", allow_other_quantization=True)
+    assert chat._model.allowed is True
     say(other, "second")
     assert written(other).count("User:") == 2
     assert other.turns == [("second", "Two")]

@@ -5,12 +5,14 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import tokenizers
 from fakes import EOS, TOKENIZER, FakeModel, FakeState, V
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rrwkv_runtime.errors import Cancelled, InputError, TokenizerError
 from rrwkv_runtime.generate import StopStrings, Timing, generate
+from rrwkv_runtime.text import JsonTokenizer
 
 
 def saying(*ids):
@@ -109,8 +111,8 @@ def test_without_tokenizer_ids_go_in_and_come_out():
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        ([1, 4096], "token id 4096 at position 1 is not from 0 to 4095"),
-        ([-1], "token id -1"),
+        ([1, 4096], "token ids: 4096 at position 1 is outside 0..4095"),
+        ([-1], "token ids: -1"),
         ([1.5], "whole numbers"),
         ([True], "whole numbers"),
         ([2**70], "whole numbers"),
@@ -141,10 +143,31 @@ def test_a_given_state_comes_before_the_prompt_and_is_left_as_it_was():
     assert (seen, state) == ([[1, 2, 3]], (1, 2))
 
 
-@pytest.mark.parametrize("options", [{"max_tokens": 0}, {"stop": [""]}, {"stop_ids": [V]}, {"seed": -1}, {"top_p": 2}])
-def test_a_wrong_option_is_an_input_error_at_once(options):
-    with pytest.raises(InputError):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_tokens": 0},
+        {"max_tokens": 2.0},
+        {"stop": [""]},
+        {"stop": 5},
+        {"stop": [b"x"]},
+        {"stop_ids": [V]},
+        {"stop_ids": 5},
+        {"seed": -1},
+        {"top_p": 2},
+        {"logit_bias": None},
+    ],
+)
+def test_a_wrong_option_is_an_input_error_that_names_it_at_once(options):
+    with pytest.raises(InputError, match=next(iter(options))):
         generate(saying(), "a", **options)
+
+
+def test_the_text_goes_on_after_the_prompts_as_the_tokenizer_writes_it():
+    package = tokenizers.Tokenizer(tokenizers.models.Unigram([("<unk>", 0.0), ("▁hi", -1.0), ("▁there", -1.0)], 0))
+    package.pre_tokenizer, package.decoder = tokenizers.pre_tokenizers.Metaspace(), tokenizers.decoders.Metaspace()
+    model = FakeModel(lambda seen: 2, tokenizer=JsonTokenizer(package))
+    assert text_of(generate(model, "hi", max_tokens=2)) == " there there"
 
 
 def test_progress_can_cancel():

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import subprocess
@@ -9,7 +10,9 @@ from test_generate import TOKENIZER
 
 from rrwkv_runtime.__main__ import main
 from rrwkv_runtime.chat import Chat
-from rrwkv_runtime.console import Terminal
+from rrwkv_runtime.console import ReadingLine, Terminal
+from rrwkv_runtime.errors import InputError
+from rrwkv_runtime.prompt import read_prompt, token_limit
 from rrwkv_runtime.repl import HELP, Repl
 
 
@@ -151,9 +154,13 @@ def test_set_changes_and_shows_options():
         ("/12345", "unknown command /12345; /help lists them"),
         ("/set temprature 1", "unknown option temprature; did you mean temperature?"),
         ("/set top_k some", "top_k takes a number, not 'some'"),
-        ("/set top_p 7", "top_p must be a number above 0 to 1, not 7.0"),
+        ("/set top_p 7", "top_p must be a number from 0 to 1, not 7.0"),
         ("/set seed -1", "seed must be a whole number of 0 or more, not -1"),
+        ("/set max_tokens -5", "max_tokens must be from 1, or 0 or -1 for no limit, not -5"),
         ("/save", "give a file name"),
+        ("/save ~nobodyx/f", "~nobodyx/f: there is no home folder of that name"),
+        ("/save a\0b", "a file name cannot hold the character NUL"),
+        ("/load a\0b", "a file name cannot hold the character NUL"),
         ("\ud800", "the text has a lone surrogate at character 6; it is not valid Unicode"),
     ],
 )
@@ -161,6 +168,11 @@ def test_mistakes_are_said_in_one_line_and_the_conversation_goes_on(line, messag
     chat, console = play(line, "hi")
     assert errors(console) == [message]
     assert len(chat.turns) == 1
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "none"])
+def test_no_limit_has_several_names(value):
+    assert play(f"/set max_tokens {value}")[0].max_tokens is None
 
 
 def test_save_and_load(tmp_path):
@@ -177,7 +189,7 @@ def test_stats_and_help():
 
 
 def test_every_command_is_in_the_help():
-    assert all(command in HELP for command in Repl(None, None)._commands)
+    assert all(command in HELP for command in Repl(None, Script())._commands)
 
 
 def test_speed_and_cut_replies_are_noted_on_a_terminal():
@@ -196,6 +208,46 @@ def test_a_terminal_that_is_a_pipe_reads_lines_and_keeps_notes_apart(monkeypatch
     terminal.write("reply")
     terminal.say("note", "note")
     assert capsys.readouterr() == ("reply", "note\n")
+
+
+class Screen(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    buffer = io.BytesIO(b"typed")
+
+    def isatty(self):
+        return True
+
+
+def test_reading_a_long_prompt_shows_a_line_that_erases_itself(monkeypatch):
+    monkeypatch.setattr("sys.stderr", screen := Screen())
+    reading = ReadingLine()
+    reading(512, 512)
+    assert screen.getvalue() == ""
+    reading(51_200, 100_000)
+    assert screen.getvalue() == "reading the prompt: 51,200 of 100,000 tokens"
+    reading(100_000, 100_000)
+    assert screen.getvalue().endswith(f"\r{' ' * 44}\r")
+
+
+def test_without_a_terminal_nothing_is_shown_of_reading(capsys):
+    ReadingLine()(1, 2)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_waiting_for_a_prompt_at_a_terminal_is_said(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", Screen())
+    assert read_prompt(None, None, None) == "typed"
+    assert "standard input; end it with Ctrl-D" in capsys.readouterr().err
+
+
+def test_prompts_and_limits_that_cannot_be_read_are_input_errors(tmp_path):
+    (tmp_path / "latin").write_bytes(b"caf\xe9")
+    with pytest.raises(InputError, match="not UTF-8 text: byte 3 is wrong"):
+        read_prompt(None, tmp_path / "latin", None)
+    with pytest.raises(InputError, match=r"--ids takes numbers .* not '1,x'"):
+        read_prompt(None, None, "1,x")
+    assert [token_limit(n) for n in (-1, 0, 7)] == [None, None, 7]
 
 
 def run(*arguments, **options):
@@ -225,6 +277,21 @@ def test_the_demo_is_described(demo_model, capsys):
     assert json.loads(capsys.readouterr().out)["bundle_id"] == demo_model.manifest.bundle_id
     assert main(["info", str(demo_model.path)]) == 0
     assert "13,745,920" in capsys.readouterr().out
+
+
+def test_info_names_a_file_of_another_size(bundle, capsys):
+    (bundle / "model.onnx").write_bytes(b"cut")
+    assert main(["info", str(bundle)]) == 1
+    assert "model.onnx has 3 bytes instead of" in capsys.readouterr().err
+
+
+def test_the_state_of_another_quantization_needs_its_flag(demo_model, tmp_path):
+    state = dataclasses.replace(demo_model.initial_state(), bundle_id="f" * 64)
+    state.save(tmp_path / "state")
+    options = ["chat", demo_model.path, "--state", tmp_path / "state"]
+    refused, allowed = run(*options, input=b""), run(*options, "--allow-other-quantization", input=b"")
+    assert (refused.returncode, allowed.returncode) == (1, 0)
+    assert b"--allow-other-quantization" in refused.stderr
 
 
 def test_the_demo_generates_the_same_from_every_kind_of_prompt(demo_model, tmp_path):

@@ -83,6 +83,11 @@ def test_greedy_takes_the_first_of_the_likeliest():
     assert Sampler(Sampling(0)).sample(np.array([1, 3, 3, 2], np.float32)) == 1
 
 
+@given(logits, st.sampled_from([0.001, 1, 100]), st.integers(0, 2**32))
+def test_top_p_of_0_takes_the_first_of_the_likeliest(values, temperature, seed):
+    assert Sampler(Sampling(temperature, top_p=0), seed).sample(values) == values.argmax()
+
+
 def test_repetition_penalty_divides_positive_and_multiplies_negative_logits():
     out = penalise(np.array([2, -2], np.float32), np.array([1, 1], np.float32), Sampling(repetition_penalty=2))
     assert out.tolist() == [1, -4]
@@ -167,14 +172,17 @@ def test_log_probability_is_the_log_of_softmax():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": -0.1}, "temperature must be a number from 0 to 100, not -0.1"),
+        ({"temperature": -0.1}, "temperature must be 0 or a number from 0.001 to 100, not -0.1"),
         ({"temperature": math.nan}, "temperature"),
         ({"temperature": "hot"}, "temperature"),
         ({"top_k": 1.5}, "top_k must be a whole number from 0"),
         ({"top_k": True}, "top_k"),
-        ({"top_p": 0}, "top_p must be a number above 0 to 1, not 0"),
+        ({"temperature": 1e-320}, "temperature must be 0 or a number from 0.001 to 100"),
+        ({"temperature": False}, "temperature"),
+        ({"top_p": -0.1}, "top_p must be a number from 0 to 1, not -0.1"),
         ({"min_p": 1.1}, "min_p"),
-        ({"repetition_penalty": 0}, "repetition_penalty"),
+        ({"repetition_penalty": 1e-44}, "repetition_penalty must be a number from 0.01 to 100"),
+        ({"logit_bias": None}, "logit_bias must map token ids to numbers, not None"),
         ({"presence_penalty": 3}, "presence_penalty must be a number from -2 to 2, not 3"),
         ({"logit_bias": {-1: 1}}, "-1 is not a token id"),
         ({"logit_bias": {1: math.inf}}, "logit_bias of token 1"),

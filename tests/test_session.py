@@ -181,20 +181,23 @@ def test_stopping_at_the_end_is_too_late(tiny, expected):
     ("ids", "options", "message"),
     [
         ([], {}, "at least one token id is needed"),
-        (3, {}, "at least one token id is needed, as a flat sequence"),
-        ([[1, 2], [3, 4]], {}, "as a flat sequence"),
-        ([[1], [2, 3]], {}, "as a flat sequence"),
-        ([1.0, 2.0], {}, "token ids must be integers, not float64"),
-        ([True], {}, "token ids must be integers, not bool"),
-        (["a"], {}, "token ids must be integers"),
-        ([1, 40], {}, "token id 40 is outside 0..39"),
-        ([1, -1], {}, "token id -1 is outside 0..39"),
-        ([2**70], {}, "token ids must be integers"),
-        ([2**63], {}, f"token id {2**63} is outside"),
+        (3, {}, "token ids must be a flat sequence of whole numbers, not 3"),
+        ([[1, 2], [3, 4]], {}, "a flat sequence"),
+        ([[1], [2, 3]], {}, "a flat sequence"),
+        ([1.0, 2.0], {}, r"of whole numbers, not \[1.0, 2.0\]"),
+        ([True], {}, "of whole numbers"),
+        (["a"], {}, "of whole numbers"),
+        ([1, 40], {}, "token ids: 40 at position 1 is outside 0..39"),
+        ([1, -1], {}, "token ids: -1 at position 1 is outside 0..39"),
+        ([2**70], {}, "of whole numbers"),
+        ([2**63], {}, f"token ids: {2**63} at position 0 is outside"),
         ([1, 2], {"num_logits": 0}, "num_logits must be from 1 to the 2 tokens given, not 0"),
         ([1, 2], {"num_logits": 3}, "num_logits must be from 1 to the 2 tokens given, not 3"),
-        ([1, 2], {"chunk": 0}, "chunk must be at least 1, not 0"),
-        ([1, 2], {"chunk": -4}, "chunk must be at least 1, not -4"),
+        ([1, 2], {"chunk": 0}, "chunk must be a whole number from 1, not 0"),
+        ([1, 2], {"chunk": -4}, "chunk must be a whole number from 1, not -4"),
+        ([1, 2], {"chunk": 1.5}, "chunk must be a whole number from 1, not 1.5"),
+        ([1, 2], {"num_logits": "2"}, "num_logits must be from 1 to the 2 tokens given, not '2'"),
+        ([1, 2], {"num_logits": 1.0}, "num_logits must be from 1 to the 2 tokens given, not 1.0"),
     ],
 )
 def test_what_cannot_be_run_is_an_input_error(tiny, ids, options, message):
@@ -204,7 +207,7 @@ def test_what_cannot_be_run_is_an_input_error(tiny, ids, options, message):
 
 
 @pytest.mark.parametrize(
-    ("token", "message"), [(-1, "-1 is outside"), (40, "40 is outside 0..39"), (1.5, "integers, not 1.5"), ("a", "'a'")]
+    ("token", "message"), [(-1, "-1 at"), (40, "40 at position 0 is outside 0..39"), (1.5, "not .1.5"), ("a", "'a'")]
 )
 def test_a_wrong_step_is_an_input_error_and_changes_nothing(tiny, expected, token, message):
     decoder = tiny.decoder()
@@ -217,8 +220,10 @@ def test_a_wrong_step_is_an_input_error_and_changes_nothing(tiny, expected, toke
     ("options", "error", "message"),
     [
         ({"provider": "tpu"}, ProviderError, "unknown provider 'tpu'; known are cpu, cuda"),
-        ({"threads": 0}, InputError, "threads must be from 1 to 1024, not 0"),
-        ({"threads": 2**40}, InputError, "threads must be from 1 to 1024"),
+        ({"threads": 0}, InputError, "threads must be a whole number from 1 to 1024, not 0"),
+        ({"threads": 2**40}, InputError, "threads must be a whole number from 1 to 1024"),
+        ({"threads": 2.5}, InputError, "threads must be a whole number from 1 to 1024, not 2.5"),
+        ({"threads": "2"}, InputError, "threads must be a whole number from 1 to 1024, not '2'"),
         ({"optimization": "most"}, InputError, "optimization must be one of disabled, .*, not 'most'"),
     ],
 )
@@ -249,7 +254,7 @@ def test_the_state_of_another_bundle_is_refused(tiny, make_tiny):
 def test_the_state_of_another_quantization_is_taken_when_allowed(tiny, expected):
     _, state = tiny.forward(IDS[:9])
     sibling = dataclasses.replace(state, bundle_id="f" * 64)
-    with pytest.raises(StateError, match="allow_other_quantization=True"):
+    with pytest.raises(StateError, match=r"allow it with allow_other_quantization \(--allow-other-quantization\)"):
         tiny.decoder(sibling)
     decoder = tiny.decoder(sibling, allow_other_quantization=True)
     assert_close(decoder.run(IDS[9:], 15), expected[9:])
@@ -305,6 +310,26 @@ def test_a_graph_with_other_states_than_the_manifest_is_damage(bundle, change):
 
     sign(bundle, other_states)
     with pytest.raises(DamagedBundle, match=r"they differ in 'me(mory|dium_key)"):
+        Model.load(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dtype": "float16"}, r"state 'shift' is tensor\(float\) .* in the graph, tensor\(float16\) "),
+        ({"shape": [2, 2, 17]}, r"state 'shift' is .* in the graph, tensor\(float\) \[2, 2, 17\] in the manifest"),
+    ],
+)
+def test_a_state_of_another_type_than_the_manifests_is_damage(bundle, change, message):
+    sign(bundle, lambda fields: fields["states"][1].update(change))
+    with pytest.raises(DamagedBundle, match=message):
+        Model.load(bundle)
+
+
+@pytest.mark.parametrize("name", ["input", "output"])
+def test_a_state_that_is_listed_twice_is_damage(bundle, name):
+    sign(bundle, lambda fields: fields["states"].append({**fields["states"][1], name: "another"}))
+    with pytest.raises(DamagedBundle, match="is there twice"):
         Model.load(bundle)
 
 

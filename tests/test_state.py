@@ -106,7 +106,7 @@ def test_a_state_of_another_model_is_refused(tiny, saved):
 
 def test_a_state_of_another_quantization_is_refused_unless_allowed(tiny, saved, state):
     sibling = other(tiny.model.manifest, bundle_id="a")
-    with pytest.raises(StateError, match=r"another bundle of this model .* allow_other_quantization=True"):
+    with pytest.raises(StateError, match=r"another bundle of this model .* \(--allow-other-quantization\)"):
         State.load(saved, sibling)
     loaded = State.load(saved, sibling, allow_other_quantization=True)
     assert loaded.bundle_id == "a" * 64
@@ -246,3 +246,10 @@ def test_loading_what_is_not_there_is_one_line(tiny, tmp_path):
         tiny.model.load_state(tmp_path / "absent")
     with pytest.raises(StateError, match=r"cannot read the state"):
         tiny.model.load_state(tmp_path)
+
+
+def test_a_name_with_a_nul_is_a_state_error(tiny, state, tmp_path):
+    with pytest.raises(StateError, match=r"cannot save the state .*null"):
+        state.save(f"{tmp_path}/a\0b")
+    with pytest.raises(StateError, match=r"cannot read the state .*null"):
+        tiny.model.load_state(f"{tmp_path}/a\0b")

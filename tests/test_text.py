@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import rwkv
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rwkv.rwkv_tokenizer import TRIE_TOKENIZER
@@ -76,6 +77,27 @@ def test_window_stream_keeps_what_a_decoder_drops_at_the_start_only(ids):
         return "".join((" a", "", "b")[i] for i in ids).removeprefix(" ")
 
     assert streamed(WindowStream(decode), ids) == decode(ids)
+
+
+@given(st.lists(st.integers(0, 5), max_size=40), st.lists(st.integers(0, 5)))
+def test_a_stream_shows_what_comes_after_the_given_text(before, ids):
+    package = tokenizers.Tokenizer(
+        tokenizers.models.WordPiece({t: i for i, t in enumerate(["a", "b", "##c", "##d", "e", "."])})
+    )
+    package.decoder = tokenizers.decoders.WordPiece(cleanup=False)
+    tokenizer = JsonTokenizer(package)
+    assert tokenizer.decode(before) + streamed(tokenizer.stream(after=before), ids) == tokenizer.decode(before + ids)
+
+
+def test_after_half_a_character_a_stream_begins_anew():
+    halves = json_tokenizer.encode("🎆")
+    assert streamed(WindowStream(json_tokenizer.decode, halves[:1]), json_tokenizer.encode("hi")) == "hi"
+
+
+def test_a_text_that_the_tokenizer_has_no_tokens_for_is_an_error_of_one_line():
+    tokenizer = JsonTokenizer(tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, unk_token="[UNK]")))
+    with pytest.raises(TokenizerError, match="cannot encode this text"):
+        tokenizer.encode("b")
 
 
 @both

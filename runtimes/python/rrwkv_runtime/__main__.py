@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrwkv_runtime.errors import InputError, RRWKVError
-from rrwkv_runtime.manifest import Manifest
+from rrwkv_runtime.errors import RRWKVError
+from rrwkv_runtime.manifest import Manifest, check_sizes
+from rrwkv_runtime.prompt import read_prompt, token_limit
 
 if TYPE_CHECKING:
     from rrwkv_runtime.session import Model
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _SAMPLING: dict[str, tuple[type, str]] = {
     "temperature": (float, "0 takes the most likely token"),
     "top_k": (int, "keep the K most likely tokens; 0 keeps all"),
-    "top_p": (float, "keep the most likely tokens that reach P together"),
+    "top_p": (float, "keep the most likely tokens that reach P together; 0 keeps one"),
     "min_p": (float, "keep tokens at least P times as likely as the likeliest"),
     "repetition_penalty": (float, "divide positive logits of seen tokens by R"),
     "presence_penalty": (float, "subtract from the logits of seen tokens"),
@@ -52,38 +53,43 @@ def _chat(options: argparse.Namespace) -> None:
     chat = Chat(
         _model(options),
         system=options.system,
-        max_tokens=options.max_tokens or None,
+        max_tokens=token_limit(options.max_tokens),
         seed=options.seed,
         **_given_sampling(options),
     )
     if options.state:
-        chat.load(options.state)
+        chat.load(options.state, options.allow_other_quantization)
     Repl(chat, Terminal(), show_stats=options.stats).run()
 
 
 def _generate(options: argparse.Namespace) -> None:
-    from rrwkv_runtime.console import tolerate_encodings
+    from rrwkv_runtime.console import ReadingLine, tolerate_encodings
     from rrwkv_runtime.generate import generate
 
     tolerate_encodings()
-    prompt = _prompt(options)
-    model = _model(options)
+    prompt = read_prompt(options.prompt, options.prompt_file, options.ids)
+    model, reading = _model(options), ReadingLine()
     tokens = generate(
         model,
         prompt,
-        max_tokens=options.max_tokens or None,
+        max_tokens=token_limit(options.max_tokens),
         seed=options.seed,
         stop=options.stop,
         ignore_eos=options.ignore_eos,
+        progress=reading,
         **_given_sampling(options),
     )
-    for token in tokens:
-        print(token.text if model.tokenizer else f"{token.id} ", end="", flush=True)
+    try:
+        for token in tokens:
+            print(token.text if model.tokenizer else f"{token.id} ", end="", flush=True)
+    finally:
+        reading.erase()
     print()
 
 
 def _info(options: argparse.Namespace) -> None:
     manifest = Manifest.load(options.bundle)
+    check_sizes(options.bundle, manifest)
     if options.json:
         print(json.dumps(manifest.to_json(), indent=2, ensure_ascii=False))
         return
@@ -113,21 +119,6 @@ def _model(options: argparse.Namespace) -> Model:
     return Model.load(options.bundle, provider=options.provider, threads=options.threads)
 
 
-def _prompt(options: argparse.Namespace) -> str | list[int]:
-    if options.ids is not None:
-        try:
-            return [int(part) for part in options.ids.replace(",", " ").split()]
-        except ValueError:
-            raise InputError(f"--ids takes numbers with commas between them, not {options.ids!r}") from None
-    if options.prompt is not None:
-        return str(options.prompt)
-    try:
-        data = options.prompt_file.read_bytes() if options.prompt_file else sys.stdin.buffer.read()
-        return str(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"the prompt is not UTF-8 text: byte {error.start} is wrong") from None
-
-
 def _given_sampling(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name in _SAMPLING if (value := getattr(options, name)) is not None}
 
@@ -137,9 +128,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="{chat,generate,info}")
 
     chat = commands.add_parser("chat", help="talk with the model")
-    _add_model_options(chat, max_tokens=1024)
+    _add_model_options(chat, max_tokens=512)
     chat.add_argument("--system", metavar="TEXT", help="text put before the conversation")
     chat.add_argument("--state", type=Path, metavar="FILE", help="continue from a saved conversation")
+    chat.add_argument(
+        "--allow-other-quantization",
+        action="store_true",
+        help="let --state be of another quantization of the same model",
+    )
     chat.add_argument("--stats", action="store_true", help="show tokens and speed after each reply")
     chat.set_defaults(run=_chat)
 
@@ -166,7 +162,7 @@ def _add_model_options(parser: argparse.ArgumentParser, max_tokens: int) -> None
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=name[-1].upper(), help=text)
     parser.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same text")
     parser.add_argument(
-        "--max-tokens", type=int, default=max_tokens, metavar="N", help="default %(default)s; 0 for no limit"
+        "--max-tokens", type=int, default=max_tokens, metavar="N", help="default %(default)s; 0 or -1 for no limit"
     )
     parser.add_argument("--threads", type=int, metavar="N", help="default: what onnxruntime takes")
     parser.add_argument("--provider", default="cpu", metavar="NAME", help="default %(default)s")

@@ -15,6 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Unpack
 
+from rrwkv_runtime.checks import check_max_tokens
 from rrwkv_runtime.errors import InputError, TokenizerError
 from rrwkv_runtime.generate import Reply, Timing, Token
 from rrwkv_runtime.sampling import Sampler, Sampling, SamplingOptions, generator
@@ -79,7 +80,7 @@ class Chat:
         model: Model,
         *,
         system: str | None = None,
-        max_tokens: int | None = 1024,
+        max_tokens: int | None = 512,
         seed: int | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> None:
@@ -103,9 +104,7 @@ class Chat:
 
     @max_tokens.setter
     def max_tokens(self, value: int | None) -> None:
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise InputError(f"max_tokens must be a whole number from 1, or None for no limit, not {value!r}")
-        self._max_tokens = value
+        self._max_tokens = check_max_tokens(value)
 
     @property
     def seed(self) -> int | None:
@@ -159,10 +158,10 @@ class Chat:
         self._settle()
         self._state.save(Path(path))
 
-    def load(self, path: str | Path) -> None:
+    def load(self, path: str | Path, allow_other_quantization: bool = False) -> None:
         """Continue from a saved state; the turns before it cannot be shown or undone. Raises StateError, OSError."""
         self._settle()
-        self._state, self._turns = self._model.load_state(Path(path)), []
+        self._state, self._turns = self._model.load_state(Path(path), allow_other_quantization), []
 
     def _settle(self) -> None:
         reply = self._active() if self._active else None
@@ -198,7 +197,8 @@ class Chat:
         logits = decoder.prefill(ids, progress)
         timing = Timing(len(ids), perf_counter() - started)
         sampler, eos = Sampler(self.sampling, self._random), self._format.eos_token_id
-        reply = Reply(decoder, logits, sampler, self._tokenizer, self.max_tokens, self._stops, (), eos)
+        stream = self._tokenizer.stream(after=ids)
+        reply = Reply(decoder, logits, sampler, stream, self.max_tokens, self._stops, (), eos)
         draft = _Draft(user, before, base, decoder, decoder.state(), reply, timing)
         try:
             yield from self._stream(draft)

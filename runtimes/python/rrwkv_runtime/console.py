@@ -72,6 +72,28 @@ class Terminal:
             readline.write_history_file(self._history)
 
 
+class ReadingLine:
+    """How far a long prompt is read, in a line of standard error that erases itself; only at a terminal. A `Progress`.
+
+    A prompt of one chunk is done at the first call, and nothing is shown.
+    """
+
+    def __init__(self) -> None:
+        self._shown = 0  # characters
+
+    def __call__(self, done: int, total: int) -> None:
+        self.erase()
+        if done < total and sys.stderr.isatty():
+            text = f"reading the prompt: {done:,} of {total:,} tokens"
+            print(text, end="", file=sys.stderr, flush=True)
+            self._shown = len(text)
+
+    def erase(self) -> None:
+        if self._shown:
+            print(f"\r{' ' * self._shown}\r", end="", file=sys.stderr, flush=True)
+            self._shown = 0
+
+
 def tolerate_encodings() -> None:
     """Standard output shows what its encoding lacks as "?"; wrong bytes of standard input are left to the tokenizer."""
     for stream, errors in ((sys.stdout, "replace"), (sys.stdin, "surrogateescape")):

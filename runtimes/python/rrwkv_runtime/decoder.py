@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rrwkv_runtime.checks import check_ids, check_whole
 from rrwkv_runtime.device import Binding, Buffers, Device
 from rrwkv_runtime.errors import Cancelled, InputError, RRWKVError
 from rrwkv_runtime.manifest import Manifest
@@ -45,10 +46,8 @@ class Decoder:
 
     def step(self, token_id: int) -> np.ndarray:
         """Logits [V] float32 after one more token; a view that the next call overwrites. Raises InputError."""
-        if not isinstance(token_id, int | np.integer):
-            raise InputError(f"token ids must be integers, not {token_id!r}")
-        if not 0 <= token_id < self._manifest.vocab_size:
-            raise InputError(f"token id {token_id} is outside 0..{self._manifest.vocab_size - 1}")
+        if not (isinstance(token_id, int | np.integer) and 0 <= token_id < self._manifest.vocab_size):
+            check_ids([token_id], self._manifest.vocab_size)  # says what is wrong; too slow for every step
         work, source, target = self._work, self._current, self._other_buffer()
         self._device.write(work.token, np.array([token_id]))
         binding = work.steps.get(id(source))
@@ -73,12 +72,13 @@ class Decoder:
         progress: Progress | None = None,
     ) -> np.ndarray:
         """Logits [N, V] float32 of the last N = num_logits of T ids, given to the graph in chunks."""
-        tokens = self._checked(ids)
-        T, size = len(tokens), self._manifest.graphs["main"].chunk if chunk is None else chunk
-        if not 1 <= num_logits <= T:
-            raise InputError(f"num_logits must be from 1 to the {T} tokens given, not {num_logits}")
-        if size < 1:
-            raise InputError(f"chunk must be at least 1, not {size}")
+        tokens = check_ids(ids, self._manifest.vocab_size)
+        T, size = len(tokens), self._manifest.graphs["main"].chunk
+        if not T:
+            raise InputError("at least one token id is needed")
+        num_logits = check_whole("num_logits", num_logits, 1, T, f"from 1 to the {T} tokens given")
+        if chunk is not None:
+            size = check_whole("chunk", chunk, 1, None, "a whole number from 1")
         logits = np.empty((num_logits, self._manifest.vocab_size), np.float32)
         for start in range(0, T, size):
             piece = tokens[start : start + size]
@@ -99,20 +99,6 @@ class Decoder:
         if logits is not None and rows is not logits:
             logits[...] = self._device.read(rows)
         self._current = target
-
-    def _checked(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        try:
-            tokens = np.asarray(ids)
-        except ValueError:  # sequences of several lengths
-            tokens = np.empty((0, 0))
-        if tokens.ndim != 1 or len(tokens) == 0:
-            raise InputError("at least one token id is needed, as a flat sequence")
-        if not np.issubdtype(tokens.dtype, np.integer):
-            raise InputError(f"token ids must be integers, not {tokens.dtype}")
-        if tokens.min() < 0 or tokens.max() >= self._manifest.vocab_size:
-            wrong = next(int(i) for i in tokens if not 0 <= i < self._manifest.vocab_size)
-            raise InputError(f"token id {wrong} is outside 0..{self._manifest.vocab_size - 1}")
-        return np.ascontiguousarray(tokens, dtype=np.int64)
 
     def _other_buffer(self) -> Buffers:
         """Values that may be overwritten: not those of the state now."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from rrwkv_runtime.checks import check_ids, check_max_tokens
 from rrwkv_runtime.errors import InputError, TokenizerError
 from rrwkv_runtime.sampling import Sampler, Sampling, SamplingOptions, log_probability
 
@@ -97,17 +98,17 @@ def generate(
     Without a tokenizer the prompt must be ids, and each text is "". Raises InputError, TokenizerError, Cancelled.
     """
     ids = prompt_ids(model, prompt, fresh=state is None)
-    stops = check_stops((stop,) if isinstance(stop, str) else stop, model.tokenizer)
-    if max_tokens is not None and not (isinstance(max_tokens, int) and max_tokens >= 1):
-        raise InputError(f"max_tokens must be a whole number from 1, or None for no limit, not {max_tokens!r}")
-    ending = {int(i) for i in check_ids(list(stop_ids), model.manifest.vocab_size)}
+    stops = check_stops(stop, model.tokenizer)
+    max_tokens = check_max_tokens(max_tokens)
+    ending = set(check_ids(stop_ids, model.manifest.vocab_size, "stop_ids").tolist())
     eos = None if ignore_eos else model.manifest.chat.eos_token_id
     sampler = Sampler(Sampling(**sampling), seed)
 
     def run() -> Iterator[Token]:
         decoder = model.decoder(state)
         logits = decoder.prefill(ids, progress)
-        yield from Reply(decoder, logits, sampler, model.tokenizer, max_tokens, stops, ending, eos)
+        stream = model.tokenizer.stream(after=ids) if model.tokenizer else None
+        yield from Reply(decoder, logits, sampler, stream, max_tokens, stops, ending, eos)
 
     return run()
 
@@ -119,7 +120,7 @@ def prompt_ids(model: Model, prompt: str | Sequence[int], fresh: bool) -> list[i
             raise TokenizerError("this bundle has no tokenizer; give the prompt as token ids")
         ids = model.tokenizer.encode(prompt)
     else:
-        ids = check_ids(prompt, model.manifest.vocab_size)
+        ids = check_ids(prompt, model.manifest.vocab_size).tolist()
     bos = model.manifest.chat.bos_token_id
     if not ids and fresh and bos is not None:
         return [bos]
@@ -128,24 +129,14 @@ def prompt_ids(model: Model, prompt: str | Sequence[int], fresh: bool) -> list[i
     return ids
 
 
-def check_ids(ids: Sequence[int], vocab_size: int) -> list[int]:
-    """Plain ints, each 0 <= id < vocab_size. Raises InputError naming the first that is not."""
-    try:
-        array = np.asarray(ids)
-    except ValueError:
-        array = np.empty((0, 0))
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise InputError("token ids must be a flat sequence of whole numbers")
-    wrong = np.flatnonzero((array < 0) | (array >= vocab_size))
-    if wrong.size:
-        raise InputError(f"token id {array[wrong[0]]} at position {wrong[0]} is not from 0 to {vocab_size - 1}")
-    return [int(i) for i in array]
-
-
-def check_stops(stops: Iterable[str], tokenizer: Tokenizer | None) -> tuple[str, ...]:
+def check_stops(stop: str | Iterable[str], tokenizer: Tokenizer | None) -> tuple[str, ...]:
     """Raises InputError for an empty stop string, or any where there is no text to look for it in."""
-    stops = tuple(stops)
-    if not all(isinstance(stop, str) and stop for stop in stops):
+    if isinstance(stop, str):
+        stop = (stop,)
+    stops = tuple(stop) if isinstance(stop, Iterable) else (stop,)
+    if not all(isinstance(s, str) for s in stops):
+        raise InputError(f"stop must be a string or several, not {stop!r}")
+    if not all(stops):
         raise InputError("a stop string is empty; it would stop at once")
     if stops and tokenizer is None:
         raise InputError("stop strings need a tokenizer, and this bundle has none; use stop_ids")
@@ -196,16 +187,15 @@ class Reply:
         decoder: Decoder,
         logits: np.ndarray,
         sampler: Sampler,
-        tokenizer: Tokenizer | None,
+        stream: TextStream | None,
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
         stop_ids: Collection[int] = (),
         eos: int | None = None,
     ) -> None:
-        """logits: [V] float32, what `decoder.prefill` gave. max_tokens: None for no limit. eos: the end token's id."""
+        """logits: [V] float32, what `decoder.prefill` gave. stream: None without a tokenizer. eos: the end id."""
         self._decoder, self._logits, self._sampler = decoder, logits, sampler
-        self._stream: TextStream | None = tokenizer.stream() if tokenizer else None
-        self._stops = StopStrings(stop)
+        self._stream, self._stops = stream, StopStrings(stop)
         self._max_tokens, self._stop_ids, self._eos = max_tokens, stop_ids, eos
         self._cut = False
         self.pending: int | None = None

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rrwkv_runtime.chat import Chat
-from rrwkv_runtime.console import Console, silence_stdout
+from rrwkv_runtime.console import Console, ReadingLine, silence_stdout
 from rrwkv_runtime.errors import InputError, RRWKVError
+from rrwkv_runtime.prompt import token_limit
 
 if TYPE_CHECKING:
     from rrwkv_runtime.decoder import Progress
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _PROMPT, _CONTINUED = "> ", ". "
 _BLOCK = '"""'
 _WHOLE = ("top_k", "seed", "max_tokens")
+_NONE = ("seed", "max_tokens")
 # A model's text must not move the cursor or rename the window.
 _CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
@@ -42,14 +44,17 @@ A line ending in \\ goes on in the next; a line of \"\"\" starts and ends a long
 class Repl:
     """Reads messages and commands, streams replies.
 
-    show_stats: a line with tokens and speed after each reply on a terminal. progress: as in `generate`.
+    show_stats: a line with tokens and speed after each reply on a terminal. progress: as in `generate`; without one, a
+    terminal shows a `ReadingLine`.
     """
 
     def __init__(
         self, chat: Chat, console: Console, *, show_stats: bool = False, progress: Progress | None = None
     ) -> None:
         self.chat, self.console = chat, console
-        self._show_stats, self._progress = show_stats, progress
+        self._reading = ReadingLine()
+        self._show_stats = show_stats
+        self._progress = progress or (self._reading if console.interactive else None)
         self._open = True
         self._commands: dict[str, Callable[[str], None]] = {
             "/help": lambda _: self._note(HELP),
@@ -131,6 +136,7 @@ class Repl:
             finally:
                 # Whatever ended the loop: the turn is settled before anything else happens.
                 reply.close()
+                self._reading.erase()
         except KeyboardInterrupt:
             if not self.console.interactive:
                 raise
@@ -185,10 +191,12 @@ class Repl:
         try:
             value = int(text) if name in _WHOLE else float(text)
         except ValueError:
-            if text.lower() != "none" or name not in ("seed", "max_tokens"):
+            if text.lower() != "none" or name not in _NONE:
                 raise InputError(f"{name} takes a number, not {text!r}") from None
             value = None
-        if name in ("seed", "max_tokens"):
+        if name == "max_tokens" and isinstance(value, int):
+            value = token_limit(value)
+        if name in _NONE:
             setattr(self.chat, name, value)
         else:
             self.chat.sampling = self.chat.sampling.changed({name: value})
@@ -213,7 +221,12 @@ class Repl:
 def _path(argument: str) -> Path:
     if not argument:
         raise InputError("give a file name")
-    return Path(argument).expanduser()
+    if "\0" in argument:
+        raise InputError("a file name cannot hold the character NUL")
+    try:
+        return Path(argument).expanduser()
+    except RuntimeError:
+        raise InputError(f"{argument}: there is no home folder of that name") from None
 
 
 def _unknown(what: str, name: str, known: Iterable[str], command: str) -> InputError:

@@ -19,16 +19,16 @@ import numpy as np
 
 from rrwkv_runtime.errors import InputError
 
-# name: (lowest, highest, whether lowest itself is allowed)
-_RANGES: dict[str, tuple[float, float, bool]] = {
-    "temperature": (0, 100, True),
-    "top_k": (0, 2**31 - 1, True),
-    "top_p": (0, 1, False),
-    "min_p": (0, 1, True),
-    "repetition_penalty": (0, 100, False),
-    "presence_penalty": (-2, 2, True),
-    "frequency_penalty": (-2, 2, True),
-    "penalty_window": (0, 65536, True),
+# name: (lowest, highest); temperature may be 0 as well. Where a number is divided by, far from what overflows float32.
+_RANGES: dict[str, tuple[float, float]] = {
+    "temperature": (0.001, 100),
+    "top_k": (0, 2**31 - 1),
+    "top_p": (0, 1),
+    "min_p": (0, 1),
+    "repetition_penalty": (0.01, 100),
+    "presence_penalty": (-2, 2),
+    "frequency_penalty": (-2, 2),
+    "penalty_window": (0, 65536),
 }
 _WHOLE = ("top_k", "penalty_window")
 
@@ -53,7 +53,8 @@ class Sampling:
 
     temperature          logits are divided by it; 0 takes the most likely token
     top_k                keep the k most likely tokens; 0 keeps all (Fan et al., 2018)
-    top_p                keep the fewest most likely tokens whose probabilities reach p (Holtzman et al., 2019)
+    top_p                keep the fewest most likely tokens whose probabilities reach p (Holtzman et al., 2019);
+                         0 keeps the likeliest alone
     min_p                keep tokens at least min_p times as likely as the likeliest (Nguyen et al., 2024; llama.cpp)
     repetition_penalty   r: positive logits of seen tokens are divided by r, others multiplied (Keskar et al., 2019;
                          `RepetitionPenaltyLogitsProcessor` of transformers)
@@ -76,6 +77,8 @@ class Sampling:
     def __post_init__(self) -> None:
         for name, limits in _RANGES.items():
             _check(name, getattr(self, name), *limits)
+        if not isinstance(self.logit_bias, Mapping):
+            raise InputError(f"logit_bias must map token ids to numbers, not {self.logit_bias!r}")
         object.__setattr__(self, "logit_bias", dict(self.logit_bias))
         for token_id, bias in self.logit_bias.items():
             if not isinstance(token_id, Integral) or token_id < 0:
@@ -219,9 +222,9 @@ def log_probability(logits: np.ndarray, token_id: int) -> float:
     return float(shifted[token_id]) - math.log(float(np.exp(shifted).sum(dtype=np.float64)))
 
 
-def _check(name: str, value: Any, lowest: float, highest: float, inclusive: bool) -> None:
+def _check(name: str, value: Any, lowest: float, highest: float) -> None:
     number = isinstance(value, Integral if name in _WHOLE else Real) and not isinstance(value, bool)
-    if not number or not lowest <= value <= highest or (value == lowest and not inclusive):
-        what = "a whole number" if name in _WHOLE else "a number"
-        bound = f"from {lowest}" if inclusive else f"above {lowest}"
-        raise InputError(f"{name} must be {what} {bound} to {highest}, not {value!r}")
+    zero = name == "temperature" and number and value == 0
+    if not number or not (zero or lowest <= value <= highest):
+        what = ("0 or " if name == "temperature" else "") + ("a whole number" if name in _WHOLE else "a number")
+        raise InputError(f"{name} must be {what} from {lowest} to {highest}, not {value!r}")

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rrwkv_runtime.checks import check_whole
 from rrwkv_runtime.decoder import Decoder, Progress
 from rrwkv_runtime.device import DEVICES, Device
 from rrwkv_runtime.errors import DamagedBundle, InputError, ProviderError, RRWKVError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 OPTIMIZATION_LEVELS = ("disabled", "basic", "extended", "layout", "all")
 _MOST_THREADS = 1024
+_TENSORS = {"float32": "tensor(float)", "float16": "tensor(float16)", "int64": "tensor(int64)"}  # onnxruntime's names
 
 
 class Model:
@@ -124,13 +126,13 @@ class _Verification:
     """Hashes the files in a thread of its own while the session is made, and raises what it found at the end."""
 
     def __init__(self, bundle: Path, manifest: Manifest, wanted: bool) -> None:
-        self._check: Callable[[], None] = lambda: verify_files(bundle, manifest)
+        self._bundle, self._manifest = bundle, manifest
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True) if wanted else None
 
     def _run(self) -> None:
         try:
-            self._check()
+            verify_files(self._bundle, self._manifest)
         except BaseException as error:  # handed to the thread that waits
             self._error = error
 
@@ -156,8 +158,7 @@ def _session_options(threads: int | None, optimization: str) -> Any:
         raise InputError(f"optimization must be one of {', '.join(levels)}, not {optimization!r}")
     options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, f"ORT_{levels[optimization]}")
     if threads is not None:
-        if not 1 <= threads <= _MOST_THREADS:
-            raise InputError(f"threads must be from 1 to {_MOST_THREADS}, not {threads}")
+        threads = check_whole("threads", threads, 1, _MOST_THREADS, f"a whole number from 1 to {_MOST_THREADS}")
         options.intra_op_num_threads = threads
     return options
 
@@ -174,12 +175,22 @@ def _make_session(bundle: Path, manifest: Manifest, name: str, providers: Provid
 
 
 def _check_interface(session: Any, manifest: Manifest, one_token: bool) -> None:
-    inputs = {value.name for value in session.get_inputs()}
-    outputs = {value.name for value in session.get_outputs()}
-    wanted_inputs = {"input_ids", *(spec.input for spec in manifest.states)}
-    if not one_token:
-        wanted_inputs.add("num_logits")
-    wanted_outputs = {"logits", *(spec.output for spec in manifest.states)}
-    if inputs != wanted_inputs or outputs != wanted_outputs:
-        odd = sorted((inputs ^ wanted_inputs) | (outputs ^ wanted_outputs))
+    inputs = {value.name: value for value in session.get_inputs()}
+    outputs = {value.name: value for value in session.get_outputs()}
+    own_inputs = ("input_ids",) if one_token else ("input_ids", "num_logits")
+    wanted_inputs = [*own_inputs, *(spec.input for spec in manifest.states)]
+    wanted_outputs = ["logits", *(spec.output for spec in manifest.states)]
+    for wanted in (wanted_inputs, wanted_outputs):
+        if twice := [name for name in wanted if wanted.count(name) > 1]:
+            raise DamagedBundle(f"manifest.json: the name {twice[0]!r} is there twice among the graph's values")
+    if inputs.keys() != set(wanted_inputs) or outputs.keys() != set(wanted_outputs):
+        odd = sorted((inputs.keys() ^ set(wanted_inputs)) | (outputs.keys() ^ set(wanted_outputs)))
         raise DamagedBundle(f"the graph's inputs and outputs are not the manifest's (they differ in {odd[0]!r})")
+    for spec in manifest.states:
+        wanted_type, shape = _TENSORS[spec.dtype], list(spec.shape)
+        for value in (inputs[spec.input], outputs[spec.output]):
+            if value.type != wanted_type or list(value.shape) != shape:
+                raise DamagedBundle(
+                    f"state {value.name!r} is {value.type} {value.shape} in the graph, {wanted_type} {shape} in "
+                    "the manifest; export the bundle again"
+                )

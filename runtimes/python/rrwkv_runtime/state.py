@@ -72,10 +72,10 @@ class State:
             with temporary.open("wb") as stream:
                 stream.writelines([_MAGIC, struct.pack("<I", len(header)), header, *payload])
             temporary.replace(target)
-        except OSError as error:
-            raise StateError(f"{target}: cannot save the state ({error.strerror or error})") from None
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            raise StateError(f"{target}: cannot save the state ({_reason(error)})") from None
         finally:
-            with contextlib.suppress(OSError):  # there is none where none could be made
+            with contextlib.suppress(OSError, ValueError):  # there is none where none could be made
                 temporary.unlink()
 
     @classmethod
@@ -94,8 +94,8 @@ class State:
                 payload = _read_payload(
                     source, header, manifest.states, stream.read, source.stat().st_size - stream.tell()
                 )
-        except OSError as error:
-            raise StateError(f"{source}: cannot read the state ({error.strerror or error})") from None
+        except (OSError, ValueError) as error:
+            raise StateError(f"{source}: cannot read the state ({_reason(error)})") from None
         state.values.update(_unpack(payload, manifest.states))
         return cls(manifest.bundle_id, manifest.model_id, state.values)
 
@@ -110,8 +110,12 @@ class State:
         if not allow_other_quantization:
             raise StateError(
                 f"the state belongs to another bundle of this model ({self.bundle_id[:12]}, this is "
-                f"{manifest.bundle_id[:12]}); pass allow_other_quantization=True to use it all the same"
+                f"{manifest.bundle_id[:12]}); allow it with allow_other_quantization (--allow-other-quantization)"
             )
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _read_header(source: Path, start: bytes, read: Any) -> dict[str, Any]:

@@ -45,13 +45,16 @@ class Tokenizer(Protocol):
         """Every id that `encode` gives is below this."""
 
     def encode(self, text: str) -> list[int]:
-        """Raises InputError for text that is not Unicode (lone surrogates)."""
+        """Raises InputError for text that is not Unicode (lone surrogates), TokenizerError where it has no tokens."""
 
     def decode(self, ids: Iterable[int]) -> str:
         """Broken UTF-8 becomes U+FFFD; unknown ids and special tokens become nothing."""
 
-    def stream(self) -> TextStream:
-        """A new stream; its pieces joined equal `decode` of the same ids."""
+    def stream(self, after: Sequence[int] = ()) -> TextStream:
+        """A new stream for text that goes on after these ids, which are whole characters.
+
+        Its pieces joined are what `decode` gives for `after` and the ids pushed, less what it gives for `after` alone.
+        """
 
 
 def load_tokenizer(bundle: Path, manifest: Manifest) -> Tokenizer | None:
@@ -96,15 +99,18 @@ class JsonTokenizer:
 
     def encode(self, text: str) -> list[int]:
         _utf8(text)
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        try:
+            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        except Exception as error:  # the package raises bare Exception
+            raise TokenizerError(f"the tokenizer cannot encode this text ({_one_line(error)})") from None
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
         text: str = self._tokenizer.decode([i for i in ids if 0 <= i < self.vocab_size], skip_special_tokens=True)
         return text
 
-    def stream(self) -> TextStream:
-        return ByteStream(self._token_bytes) if self._byte_level else WindowStream(self.decode)
+    def stream(self, after: Sequence[int] = ()) -> TextStream:
+        return ByteStream(self._token_bytes) if self._byte_level else WindowStream(self.decode, after)
 
     def _token_bytes(self, token_id: int) -> bytes:
         """As the package's ByteLevel decoder: a token of other characters than the 256 stands for itself."""
@@ -159,7 +165,7 @@ class WorldTokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         return b"".join(self._bytes.get(i, b"") for i in ids).decode("utf-8", "replace")
 
-    def stream(self) -> TextStream:
+    def stream(self, after: Sequence[int] = ()) -> TextStream:
         return ByteStream(lambda token_id: self._bytes.get(token_id, b""))
 
 
@@ -229,14 +235,16 @@ class ByteStream:
 class WindowStream:
     """A TextStream for any decoder: the last token that ended on a whole character, then those since, decoded together.
 
-    The difference to the decoded first part is new text, as in text-generation-inference's `decode_token`.
+    The difference to the decoded first part is new text, as in text-generation-inference's `decode_token`. At the start
+    the first part is the end of `after`, so that the first new token is not taken for the beginning of a text.
     """
 
     _LONGEST = 16  # tokens: more than any character takes, so what still looks broken then is broken
 
-    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+    def __init__(self, decode: Callable[[Sequence[int]], str], after: Sequence[int] = ()) -> None:
         self._decode = decode
-        self._shown: list[int] = []
+        before = list(after[-self._LONGEST :])
+        self._shown = [] if decode(before).endswith("\ufffd") else before
         self._new: list[int] = []
 
     @property
