@@ -28,7 +28,7 @@ def new_directory(target: Path, replaceable: frozenset[str] | None = None) -> It
         yield temporary
         _replace(temporary, target.resolve())  # a link stays one, to what is new
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, None):  # numpy tells of a write cut short without a number
             raise OutputError(f"{target}: the disk is full; free some space or write elsewhere") from None
         raise OutputError(f"{target}: cannot write ({error.strerror or error})") from None
     finally:

@@ -120,6 +120,11 @@ def test_a_disk_that_fails_is_one_line(tmp_path, number, message):
     assert names(tmp_path) == []
 
 
+def test_a_write_cut_short_by_a_full_disk_is_told_as_that(tmp_path):
+    with pytest.raises(OutputError, match="the disk is full"), new_directory(tmp_path / "out"):
+        raise OSError("409600 requested and 284672 written")
+
+
 def test_a_place_that_cannot_be_written_to_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write there"):
