@@ -38,7 +38,7 @@ def prefill(model: Model, count: int) -> None:
 
     def report(done: int, _: int) -> None:
         nonlocal started, reported
-        if done - reported >= part:
+        if done - reported >= part or done == count:
             now = perf_counter()
             rate = (now - started) / (done - reported) * 1e6
             print(f"| {done:,} | {rate:.1f} | {anonymous_bytes() / 1e6:.1f} |", flush=True)
