@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +18,7 @@ from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import ExportError
 from rrwkv_export.graph import DOUBLING_TOKENS, OPSET, Over, WeightsDtype, WKVForm, build, state_layout
 from rrwkv_export.graph.scope import LoadArray
+from rrwkv_export.progress import Progress
 from rrwkv_runtime.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
@@ -48,9 +49,6 @@ FILES = frozenset(
 _EXTERNAL_FROM_BYTES, _PAGE = 4096, 4096
 _PACKAGES = ("rrwkv-export", "onnx", "onnx-ir", "onnxruntime", "torch", "numpy")
 
-Progress = Callable[[str, int, int], None]
-"""Called with (what is being done, how much is done, how much there is)."""
-
 
 @dataclass(frozen=True)
 class GraphOptions:
@@ -74,8 +72,8 @@ def write_graph(
 ) -> None:
     """The target's graphs and model.onnx.data, one weight at a time; checked with full shape inference."""
     matrices: dict[str, ir.TensorProtocol] = {}
+    half = options.target == "cuda" and options.dtype == "float16"
     for file, _, over in TARGETS[options.target].values():
-        half = options.target == "cuda" and options.dtype == "float16"
         model = build(config, load, options.wkv, options.dtype, over, half_matmuls=half, matrices=matrices)
         if file == GRAPH_FILE:
             _save_with_weights(model, folder, progress)

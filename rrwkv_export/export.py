@@ -15,7 +15,6 @@ from rrwkv_export.bundle import (
     FILES,
     TOKENIZER_FILES,
     GraphOptions,
-    Progress,
     Target,
     compute_model_id,
     file_entries,
@@ -29,6 +28,7 @@ from rrwkv_export.errors import CheckpointError
 from rrwkv_export.graph import WeightsDtype, WKVForm
 from rrwkv_export.graph.verify import Parity, Reference, compute_reference, verification_length, verify
 from rrwkv_export.output import new_directory, require_space
+from rrwkv_export.progress import Progress
 from rrwkv_runtime.manifest import Manifest, TokenizerEntry
 from rrwkv_runtime.text import open_tokenizer
 

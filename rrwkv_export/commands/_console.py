@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from rrwkv_export.graph.verify import Parity
+    from rrwkv_export.progress import Progress
     from rrwkv_runtime.generate import Timing
-
-Progress = Callable[[str, int, int], None]
 
 
 class _Console(Console):

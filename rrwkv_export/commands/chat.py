@@ -43,7 +43,8 @@ def chat(
     from rrwkv_runtime.session import Model
 
     options = {"system": system, "max_tokens": token_limit(max_tokens), **given(sampling)}
-    model = Model.load(bundle or cached_demo(), provider, threads)
+    # The cached demo was verified a moment ago.
+    model = Model.load(bundle or cached_demo(), provider, threads, verify=bundle is not None)
     talk(model, state, allow_other_quantization, **options)
 
 

@@ -14,8 +14,8 @@ import click
 from rrwkv_export.commands._options import PATH
 
 if TYPE_CHECKING:
-    from rrwkv_export.commands._console import Progress
     from rrwkv_export.graph.verify import Parity
+    from rrwkv_export.progress import Progress
     from rrwkv_runtime.session import Model
 
 SCRIPT = (
@@ -79,7 +79,7 @@ def cache_folder() -> Path:
 
 
 def cached_demo() -> Path:
-    """The demo bundle, exported if it is not there yet or is damaged. The folder is the program's own."""
+    """The demo bundle, its files verified; exported if it is not there yet or is damaged. The folder is our own."""
     from rrwkv_export.commands._console import progress_bars
     from rrwkv_runtime.errors import RRWKVError
     from rrwkv_runtime.manifest import Manifest, verify_files
@@ -105,7 +105,8 @@ def _export_demo(target: Path, progress: Progress, force: bool) -> Parity:
 
     with resources.as_file(resources.files("rrwkv_export") / "assets" / "rrwkv-chat") as folder:
         checkpoint = open_checkpoint(folder)
-        with suppress(RRWKVError):
-            ours = compute_model_id(checkpoint.config, checkpoint.weights.array)
-            force = force or Manifest.load(target).model_id == ours
+        if not force:
+            with suppress(RRWKVError):
+                there = Manifest.load(target).model_id
+                force = there == compute_model_id(checkpoint.config, checkpoint.weights.array)
         return export(checkpoint, target, overwrite=force, progress=progress)[1]

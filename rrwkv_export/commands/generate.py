@@ -49,13 +49,12 @@ def generate(
     rrwkv generate BUNDLE -p "Once upon a time" -n 64
     echo "Once upon a time" | rrwkv generate BUNDLE
     """
-    from rrwkv_runtime.console import ReadingLine, tolerate_encodings
+    from rrwkv_runtime.console import ReadingLine
     from rrwkv_runtime.prompt import read_prompt, token_limit
     from rrwkv_runtime.session import Model
 
     if sum(source is not None for source in (prompt, prompt_file, ids)) > 1:
         raise click.UsageError("give one of --prompt, --prompt-file and --ids")
-    tolerate_encodings()
     text = read_prompt(prompt, prompt_file, ids)
     model, reading = Model.load(bundle, provider, threads), ReadingLine()
     options = {**given(sampling), "max_tokens": token_limit(max_tokens), "stop": stop, "ignore_eos": ignore_eos}

@@ -52,8 +52,10 @@ def build(
     states = {layout.name: _input(layout.name, layout.dtype, layout.shape) for layout in layouts}
     position = states[names.POSITION]
 
-    clock_scope = scope / "clock"
-    clock, after = (_step_clock if one_token else _clock)(clock_scope, config, ids, position, over)
+    if one_token:
+        clock, after = _step_clock(scope / "clock", config, position)
+    else:
+        clock, after = _clock(scope / "clock", config, ids, position, over)
     layers = split_states(scope / "states", config, states, wkv, clock.recurrence.states_are_rows, one_token)
     x = w.embedding(scope, scope.op("Unsqueeze", ids, scope.common([1], np.int64, "1"), name="ids"))
     for index, state in enumerate(layers):
@@ -103,9 +105,7 @@ def _rows_within_limit(scope: Scope, T: ir.Value) -> ir.Value:
     return scope.op("Sub", limit_and_one, scope.op("Shape", left, name="left_rows"), name="rows")
 
 
-def _step_clock(
-    scope: Scope, config: ModelConfig, ids: ir.Value, position: ir.Value, over: Over
-) -> tuple[Clock, ir.Value]:
+def _step_clock(scope: Scope, config: ModelConfig, position: ir.Value) -> tuple[Clock, ir.Value]:
     medium = step_medium_clock(scope / "medium", config.medium, position) if config.medium else None
     after = scope.op("Add", position, scope.common(1, np.int64, "scalar_1"), name="position_after")
     return Clock(Step(), None, medium), after

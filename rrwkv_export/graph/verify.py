@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from rrwkv_export import model
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import ParityError
 from rrwkv_export.graph.names import WKVForm
+from rrwkv_export.progress import Progress
 from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.session import OPTIMIZATION_LEVELS, Model
 from rrwkv_runtime.state import State
@@ -32,7 +33,6 @@ _FEWEST, _MOST = 48, 1024
 _NUMBER_OF_CHECKS = 6 + len(OPTIMIZATION_LEVELS) - 1
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

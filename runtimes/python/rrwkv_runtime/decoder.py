@@ -1,6 +1,7 @@
 """Running the graph with the state carried along, without copying it: inputs and outputs are bound once and swapped.
 
-Two sets of buffers take turns: a run reads one and writes the other. A one-token step allocates nothing.
+Two sets of buffers take turns: a run reads one and writes the other. A one-token step allocates no state and binds
+nothing anew.
 """
 
 from __future__ import annotations
