@@ -5,6 +5,9 @@ RRWKVError (rrwkv_runtime.errors)
     ├── ConfigError        a config field is missing, unknown, of the wrong type or out of range
     ├── CheckpointError    a checkpoint file cannot be read as RRWKV or RWKV-4
     │   └── TensorError    one tensor is missing, extra, misshapen or not finite
+    ├── TextError          a calibration or evaluation text cannot be used
+    ├── RecipeError        a quantization recipe or budget cannot be followed
+    ├── GateError          a report's figure is worse than was allowed
     ├── OutputError        the place to write to cannot be used
     └── ParityError        the exported graph does not compute what the reference computes
 
@@ -30,6 +33,18 @@ class CheckpointError(ExportError):
 
 class TensorError(CheckpointError):
     """One tensor of a checkpoint is missing, extra, misshapen or not finite."""
+
+
+class TextError(ExportError):
+    """A calibration or evaluation text cannot be used."""
+
+
+class RecipeError(ExportError):
+    """A quantization recipe or budget cannot be followed."""
+
+
+class GateError(ExportError):
+    """A report's figure is worse than was allowed."""
 
 
 class OutputError(ExportError):
