@@ -76,14 +76,22 @@ def write_graph(
     for file, _, over in TARGETS[options.target].values():
         model = build(config, load, options.wkv, options.dtype, over, half_matmuls=half, matrices=matrices)
         if file == GRAPH_FILE:
-            _save_with_weights(model, folder, progress)
+            _save(model, folder, progress)
             matrices = _external_tensors(folder / GRAPH_FILE)
         else:
             ir.save(model, folder / file)
         _check_graph(folder / file)
 
 
-def _save_with_weights(model: ir.Model, folder: Path, progress: Progress | None) -> None:
+def save_with_weights(model: onnx.ModelProto, folder: Path, progress: Progress | None = None) -> None:
+    """A graph that is in memory as model.onnx and model.onnx.data, checked with full shape inference."""
+    made = ir.from_proto(model)
+    made.graph.sort()
+    _save(made, folder, progress)
+    _check_graph(folder / GRAPH_FILE)
+
+
+def _save(model: ir.Model, folder: Path, progress: Progress | None) -> None:
     def written(_: ir.TensorProtocol, info: ir.external_data.CallbackInfo) -> None:
         if progress:
             progress("writing weights", info.index + 1, info.total)

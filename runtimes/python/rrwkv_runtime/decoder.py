@@ -29,7 +29,7 @@ class Decoder:
         self._session, self._manifest, self._device = sessions["main"], manifest, device
         self._step_session = sessions.get("step", self._session)
         self._work = device.workspace(self)
-        self._current = device.adopt(self._work, state.values)
+        self._current = device.adopt(self._work, {s.input: s.carried(state.values[s.input]) for s in manifest.states})
 
     @property
     def position(self) -> int:
@@ -42,7 +42,7 @@ class Decoder:
 
     def take_state(self) -> State:
         """The state now, on the host without a copy; the decoder must not be run after this."""
-        values = {name: self._device.read(value) for name, value in self._current.items()}
+        values = {s.input: s.restored(self._device.read(self._current[s.input])) for s in self._manifest.states}
         return State(self._manifest.bundle_id, self._manifest.model_id, values)
 
     def step(self, token_id: int) -> np.ndarray:

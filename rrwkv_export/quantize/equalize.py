@@ -1,0 +1,117 @@
+"""Equalization: scales moved from a product's inputs into its matrix, channel by channel, so that both round better.
+
+    x @ W = (x / s) @ (s ⊙ W),   s_i = max|x_i|^e / max|W_i|^(1 - e),   e the exponent
+
+Dividing x by s costs nothing where what makes x has free factors (SmoothQuant, arXiv 2211.10438, as RRWKV allows):
+
+    att.key, att.value, att.receptance, ffn.key, ffn.receptance    the vectors of their mix, each role on its own
+    att.output      the columns of att.value: wkv is linear in v, and its numerator A is carried in these units
+    ffn.value       the columns of ffn.key by the root: relu(c k)² = c² relu(k)²
+    medium.up       the columns of medium.down: relu(c x) = c relu(x)
+    head            ln_out
+
+The exponent is the one with the least expected error of the product, from what calibration saw of each channel:
+
+    Δx²/12 Σ (s_i W_ij)²  +  Σ_ij Δw_j²/12 E[x_i²] / s_i²,   Δ the step between two rounded values
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rrwkv_export.quantize.rewrite import Rewriter
+from rrwkv_export.quantize.sites import HEAD, Site
+
+Array = np.ndarray[Any, np.dtype[Any]]
+EXPONENTS = tuple(float(e) for e in np.linspace(0, 1, 21))
+# A's units are powers of two, so that carrying it in them rounds nothing.
+POWER_OF_TWO_ROLES = frozenset({"att.output"})
+_MIXES = {"att.key": 0, "att.value": 1, "att.receptance": 2, "ffn.key": 0, "ffn.receptance": 1}
+EQUALIZED_ROLES = frozenset({*_MIXES, "att.output", "ffn.value", "medium.up", HEAD})
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Of a product's inputs: largest magnitude and mean square of each channel [inputs]; the least of all values."""
+
+    absmax: Array
+    square: Array
+    low: float
+
+
+def scales(W: Array, seen: Seen, exponent: float, power_of_two: bool = False) -> Array:
+    """s [inputs] float32, geometric mean 1; channels that are always zero, or that nothing reads, keep 1."""
+    x, w = seen.absmax.astype(np.float64), np.abs(W).max(axis=1).astype(np.float64)
+    alive = (x > 0) & (w > 0)
+    s = np.ones(len(x))
+    if exponent == 0 or not alive.any():
+        return s.astype(np.float32)
+    s[alive] = x[alive] ** exponent / w[alive] ** (1 - exponent)
+    s[alive] /= np.exp(np.log(s[alive]).mean())
+    limit = 2.0**12
+    s = np.clip(s, 1 / limit, limit)
+    if power_of_two:
+        s = np.exp2(np.rint(np.log2(s)))
+    return s.astype(np.float32)
+
+
+def expected_error(W: Array, seen: Seen, s: Array, weight_bits: int, inputs_rounded: bool, block: int) -> float:
+    """Expected squared error of one row's product after rounding, from the formula above."""
+    scaled = s[:, None].astype(np.float64) * W
+    levels = 2 ** (weight_bits - 1) - 1
+    square = seen.square / s.astype(np.float64) ** 2
+    error = 0.0
+    if inputs_rounded:
+        step = 2 * float((seen.absmax / s).max()) / 255
+        if seen.low >= 0:
+            step /= 2
+        error += step**2 / 12 * float((scaled**2).sum())
+        steps = np.abs(scaled).max(axis=0) / levels
+        return error + float((steps**2).sum()) / 12 * float(square.sum())
+    for start in range(0, len(W), block):
+        steps = np.abs(scaled[start : start + block]).max(axis=0) / levels
+        error += float((steps**2).sum()) / 12 * float(square[start : start + block].sum())
+    return error
+
+
+def best_exponent(
+    W: Array, seen: Seen, weight_bits: int, inputs_rounded: bool, block: int, power_of_two: bool = False
+) -> float:
+    """The exponent of EXPONENTS with the least expected error; 0 is among them, so it never makes things worse."""
+
+    def error(exponent: float) -> float:
+        s = scales(W, seen, exponent, power_of_two)
+        return expected_error(W, seen, s, weight_bits, inputs_rounded, block)
+
+    return min(EXPONENTS, key=error)
+
+
+def fold(graph: Rewriter, site: Site, s: Array) -> None:
+    """Multiply the site's matrix by s along its inputs, and divide what makes its inputs."""
+    graph.set_array(site.weight, graph.array(site.weight) * s[:, None])
+    block = f"blocks.{site.layer}"
+    if site.role in _MIXES:
+        part = "time_mix" if site.role.startswith("att") else "channel_mix"
+        for name in (f"{block}.{part}.{vector}.weight" for vector in ("now", "before", "recalled")):
+            if graph.has(name):
+                mix = graph.array(name)
+                mix[_MIXES[site.role]] /= s
+                graph.set_array(name, mix)
+    elif site.role == "att.output":
+        _divide_columns(graph, f"{block}.att.value.weight", s)
+    elif site.role == "ffn.value":
+        _divide_columns(graph, f"{block}.ffn.key.weight", np.sqrt(s))
+    elif site.role == "medium.up":
+        _divide_columns(graph, f"{block}.medium.down.weight", s)
+    elif site.role == HEAD:
+        for name in ("ln_out.weight", "ln_out.bias"):
+            graph.set_array(name, graph.array(name) / s)
+    else:
+        raise ValueError(site.role)
+
+
+def _divide_columns(graph: Rewriter, weight: str, s: Array) -> None:
+    graph.set_array(weight, graph.array(weight) / s)

@@ -1,0 +1,231 @@
+"""Graph surgery, one case a function. What a site computes keeps its value's name, whatever computes it.
+
+blocks     MatMul -> MatMulNBits: weights in 4 or 8 bits, a scale for every block of inputs, inputs float
+rows       Gather -> Gather (int8), Gather (scales), DequantizeLinear: the embedding, a scale for every row
+half       the matrix in float16 and a Cast, which a runtime folds away when it loads the graph
+static     QuantizeLinear and DequantizeLinear pairs, put in by onnxruntime's quantizer with the ranges given
+dynamic    DynamicQuantizeLinear and MatMulInteger, by onnxruntime's quantizer
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from rrwkv_export.quantize.recipe import Types
+from rrwkv_export.quantize.rounding import Blocks
+from rrwkv_export.quantize.sites import Site
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Ranges = Mapping[str, tuple[float, float]]
+_CONTRIB = "com.microsoft"
+
+
+class Rewriter:
+    """A float32 graph in memory, on its way to a quantized one. Sites are each rewritten once."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = model
+        self._nodes = {node.name: node for node in model.graph.node}
+        self._weights = {tensor.name: tensor for tensor in model.graph.initializer}
+
+    def input_of(self, site: Site) -> str:
+        """The name of the value that a site multiplies its matrix with."""
+        return str(self._nodes[site.node].input[0])
+
+    def array(self, name: str) -> Array:
+        """An initializer's value; a copy."""
+        found: Array = numpy_helper.to_array(self._weights[name]).copy()
+        return found
+
+    def set_array(self, name: str, value: Array) -> None:
+        self._weights[name].CopyFrom(numpy_helper.from_array(value, name))
+
+    def has(self, name: str) -> bool:
+        return name in self._weights
+
+    def blocks(self, site: Site, rounded: Blocks) -> None:
+        """x @ W with W [inputs, outputs] rounded in blocks along the inputs."""
+        node, name = self._nodes[site.node], site.weight
+        N, groups = rounded.scale.shape
+        packed = _packed(rounded.q, rounded.bits).reshape(N, groups, rounded.block * rounded.bits // 8)
+        self._replace_weight(name, {f"{name}.q": packed, f"{name}.scale": rounded.scale.astype(np.float32).ravel()})
+        made = helper.make_node(
+            "MatMulNBits",
+            [node.input[0], f"{name}.q", f"{name}.scale"],
+            list(node.output),
+            name=node.name,
+            domain=_CONTRIB,
+            K=site.inputs,
+            N=N,
+            bits=rounded.bits,
+            block_size=rounded.block,
+        )
+        node.CopyFrom(made)
+        self._use_contrib()
+
+    def rows(self, site: Site) -> None:
+        """The embedding in int8, each row with its own scale."""
+        node, name = self._nodes[site.node], site.weight
+        table = self.array(name)
+        scale = np.maximum(np.abs(table).max(axis=1) / 127, np.finfo(np.float32).tiny).astype(np.float32)
+        q = np.clip(np.rint(table / scale[:, None]), -127, 127).astype(np.int8)
+        self._replace_weight(name, {f"{name}.q": q, f"{name}.scale": scale})
+        ids, out = node.input[1], node.output[0]
+        at = list(self.model.graph.node).index(node)
+        made = [
+            helper.make_node("Gather", [f"{name}.q", ids], [f"{out}.q"], name=f"{out}.q"),
+            helper.make_node("Gather", [f"{name}.scale", "input_ids"], [f"{out}.scale"], name=f"{out}.scale"),
+            helper.make_node("DequantizeLinear", [f"{out}.q", f"{out}.scale"], [out], name=node.name, axis=0),
+        ]
+        self.model.graph.node.remove(node)
+        for offset, one in enumerate(made):
+            self.model.graph.node.insert(at + offset, one)
+
+    def half(self, site: Site) -> None:
+        """The matrix stored in float16, computed with in float32."""
+        node, name = self._nodes[site.node], site.weight
+        value = self.array(name).astype(np.float16)
+        self._replace_weight(name, {f"{name}.half": value})
+        cast = helper.make_node("Cast", [f"{name}.half"], [name], name=f"{name}.float32", to=TensorProto.FLOAT)
+        self.model.graph.node.insert(list(self.model.graph.node).index(node), cast)
+
+    def static(self, sites: Sequence[Site], ranges: Ranges, types: Types, insert: Insert | None = None) -> None:
+        """Pairs around the inputs of the sites' products (ranges by the value's name) and on their weights."""
+        if sites:
+            insert = insert or insert_pairs
+            self._take(insert(self.model, [site.node for site in sites], ranges, types))
+
+    def dynamic(self, sites: Sequence[Site], types: Types) -> None:
+        """Inputs rounded to uint8 with each run's own range, over all its tokens."""
+        if not sites:
+            return
+        from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
+        from onnxruntime.quantization.quant_utils import QuantizationMode
+
+        with _quiet():
+            quantizer = ONNXQuantizer(
+                _prepared(self.model),
+                True,
+                types.reduce_range,
+                QuantizationMode.IntegerOps,
+                False,
+                _quant_type(types.weights),
+                _quant_type("uint8"),
+                None,
+                [site.node for site in sites],
+                [],
+                ["MatMul"],
+                {"MatMulConstBOnly": True},
+            )
+            quantizer.quantize_model()
+        self._take(quantizer.model.model)
+
+    def _take(self, model: onnx.ModelProto) -> None:
+        self.__init__(model)  # type: ignore[misc]
+
+    def _replace_weight(self, old: str, new: Mapping[str, Array]) -> None:
+        self.model.graph.initializer.remove(self._weights.pop(old))
+        for name, value in new.items():
+            self.model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+            self._weights[name] = self.model.graph.initializer[-1]
+
+    def _use_contrib(self) -> None:
+        if all(opset.domain != _CONTRIB for opset in self.model.opset_import):
+            self.model.opset_import.append(helper.make_opsetid(_CONTRIB, 1))
+
+
+Insert = Callable[[onnx.ModelProto, Sequence[str], Ranges, Types], onnx.ModelProto]
+"""How pairs are put in: (model, names of the MatMuls, ranges, types) -> the model with them."""
+
+
+def insert_pairs(model: onnx.ModelProto, nodes: Collection[str], ranges: Ranges, types: Types) -> onnx.ModelProto:
+    """By onnxruntime's QDQQuantizer: weights with a scale for every output, inputs with one, outputs left float."""
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    with _quiet():
+        quantizer = QDQQuantizer(
+            _prepared(model),
+            True,
+            types.reduce_range,
+            _quant_type(types.weights),
+            _quant_type(types.inputs),
+            tensors_data(ranges),
+            list(nodes),
+            [],
+            ["MatMul"],
+            qdq_options(types),
+        )
+        done: onnx.ModelProto = quantizer.quantize_model()
+    return done
+
+
+def qdq_options(types: Types) -> dict[str, Any]:
+    """What onnxruntime's quantizer is told besides."""
+    return {
+        "ActivationSymmetric": types.symmetric_inputs,
+        "WeightSymmetric": True,
+        "OpTypesToExcludeOutputQuantization": ["MatMul"],
+        "MatMulConstBOnly": True,
+    }
+
+
+def tensors_data(ranges: Ranges) -> dict[str, Any]:
+    """Ranges as onnxruntime's quantizers take them."""
+    from onnxruntime.quantization.calibrate import TensorData
+
+    return {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()}
+
+
+def _packed(q: Array, bits: int) -> Array:
+    """Two 4-bit values a byte, the first in the low half."""
+    return q if bits == 8 else q[..., 0::2] | (q[..., 1::2] << 4)
+
+
+def _quant_type(name: str) -> Any:
+    from onnxruntime.quantization import QuantType
+
+    return {
+        "uint8": QuantType.QUInt8,
+        "int8": QuantType.QInt8,
+        "uint16": QuantType.QUInt16,
+    }[name]
+
+
+def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:
+    """With every value's type, as onnxruntime's quantizers want it; marked so that they do not infer them again."""
+    known = {value.name for value in model.graph.value_info}
+    if not any(prop.key == "onnx.infer" for prop in model.metadata_props):
+        model.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
+    for node in model.graph.node:
+        if node.op_type == "MatMul":
+            for name in (*node.input[:1], *node.output):
+                if name not in known:
+                    known.add(name)
+                    model.graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    return model
+
+
+def finished(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without the marks that quantizing left."""
+    del model.graph.value_info[:]
+    del model.metadata_props[:]
+    model.producer_name, model.producer_version = "rrwkv-export", ""
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """onnxruntime's quantizers log advice that does not apply here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
