@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,16 +36,35 @@ class Rows:
     reference: Decoder
     other: Decoder
 
-    @property
+    @cached_property
     def kl(self) -> Array:
         """KL divergence [N] in nats; rounding may leave it a hair below 0, which is cut off."""
-        return np.maximum((np.exp(self.log_p) * (self.log_p - self.log_q)).sum(axis=-1), 0)
+        divergence: Array = np.einsum("nv,nv->n", np.exp(self.log_p), self.log_p - self.log_q)
+        return np.maximum(divergence, 0)
 
     @property
     def top1(self) -> Array:
         """Whether both find the same token the likeliest: bool [N]."""
         same: Array = self.log_p.argmax(axis=-1) == self.log_q.argmax(axis=-1)
         return same
+
+    @property
+    def top5(self) -> Array:
+        """How many of the reference's five likeliest tokens are among the other's five, as a share: float64 [N]."""
+        best = min(5, self.log_p.shape[-1])
+        first, second = (np.argpartition(log, -best, axis=-1)[:, -best:] for log in (self.log_p, self.log_q))
+        shared: Array = (first[:, :, None] == second[:, None, :]).sum(axis=(1, 2)) / best
+        return shared
+
+    @property
+    def targets_log_p(self) -> Array:
+        """The reference's log-probability of the token that follows: float64 [N]."""
+        return self.log_p[np.arange(len(self.targets)), self.targets]
+
+    @property
+    def targets_log_q(self) -> Array:
+        """The other's log-probability of the token that follows: float64 [N]."""
+        return self.log_q[np.arange(len(self.targets)), self.targets]
 
 
 def side_by_side(
@@ -88,8 +108,7 @@ def measure(reference: Model, other: Model, ids: Array, **options: Any) -> Diver
     """The headline figures over ids; options as in `side_by_side`."""
     sums = np.zeros(4)
     for rows in side_by_side(reference, other, ids, **options):
-        own = np.arange(len(rows.targets)), rows.targets
-        sums += rows.kl.sum(), rows.top1.sum(), rows.log_q[own].sum(), rows.log_p[own].sum()
+        sums += rows.kl.sum(), rows.top1.sum(), rows.targets_log_q.sum(), rows.targets_log_p.sum()
     tokens = len(ids) - 1
     kl, top1, log_q, log_p = (float(value) for value in sums / tokens)
     return Divergence(kl, top1, float(np.exp(-log_q)), float(np.exp(-log_p)), tokens)

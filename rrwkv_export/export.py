@@ -86,6 +86,10 @@ def verify_against(
 ) -> Parity:
     """Compare a bundle with a checkpoint again; it is not changed. Raises BundleError, CheckpointError."""
     manifest = Manifest.load(bundle)
+    if manifest.quantization is not None:
+        raise CheckpointError(
+            f"{bundle}: quantized, so not what the checkpoint computes; measure it with `rrwkv report`"
+        )
     if manifest.config != checkpoint.config.to_json():
         raise CheckpointError(f"{checkpoint.path}: its config is not the one that {bundle} was exported from")
     return verify(bundle, reference_for(checkpoint, tokens, progress), rtol, provider=provider, progress=progress)

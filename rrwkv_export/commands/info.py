@@ -57,7 +57,7 @@ def _model(bundle: Path, manifest: Manifest) -> Table:
         ("parameters", f"{manifest.parameters:,}"),
         *((name, value) for name, value in config.items() if name not in ("architecture", "medium")),
         *((f"medium {name}", value) for name, value in (config.get("medium") or {}).items()),
-        ("weights", graph.dtype if manifest.quantization is None else "quantized"),
+        ("weights", _weights(manifest)),
         ("wkv", graph.wkv),
         ("graph", f"{graph.file}, opset {graph.opset}, chunks of {graph.chunk} tokens"),
         ("tokenizer", manifest.tokenizer.type if manifest.tokenizer else "none: it works on token ids"),
@@ -69,6 +69,14 @@ def _model(bundle: Path, manifest: Manifest) -> Table:
     for name, value in facts:
         table.add_row(name, Text(str(value)))
     return table
+
+
+def _weights(manifest: Manifest) -> str:
+    said = manifest.quantization
+    if said is None:
+        return manifest.graphs["main"].dtype
+    text = said.get("calibration") or {}
+    return f"quantized: {said['scheme']}" + (f", calibrated on {text['tokens']:,} tokens" if text else "")
 
 
 def _parity(parity: dict[str, Any] | None) -> str:

@@ -1,7 +1,7 @@
 """Calibration: the graph run over real text with its state carried on, and what its products are given there.
 
-Memory does not depend on the text's length: for every product's input a histogram, what is known of each channel, some
-rows, and second moments where they are asked for.
+Memory does not depend on the text's length: for every product's input a histogram, what is known of each channel, and
+second moments where they are asked for.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from rrwkv_export.quantize.sites import EMB, Site
 from rrwkv_runtime.manifest import StateSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
-KEPT_ROWS = 256  # of every input, spread evenly over what was seen
-_STEPS = 8
+_STEPS = 4
+_ROWS_AT_ONCE = 256  # single steps are gathered, as few rows cost as much as many
 
 
 @dataclass
 class Observation:
     """What one product's input was seen to be.
 
-    absmax [inputs] float32: largest magnitude of each channel. square [inputs] float64: its mean square. sample
-    [≤ KEPT_ROWS, inputs] float32: some rows. moments [inputs, inputs] float32: the mean of x xᵀ, where asked for.
+    absmax [inputs] float32: largest magnitude of each channel. square [inputs] float64: its mean square. moments
+    [inputs, inputs] float32: the mean of x xᵀ, where asked for.
     """
 
     inputs: int
@@ -40,11 +40,17 @@ class Observation:
         self.absmax = np.zeros(self.inputs, np.float32)
         self._squares = np.zeros(self.inputs)
         self._products = np.zeros((self.inputs, self.inputs), np.float32) if self.with_moments else None
-        self._kept: list[Array] = []
-        self._stride = 1
+        self._waiting: list[Array] = []
 
     def add(self, x: Array) -> None:
-        """Rows [n, inputs] float32, n >= 0."""
+        """Rows [n, inputs] float32, n >= 0; counted by the next `flush` at the latest."""
+        self._waiting.append(x)
+        if sum(map(len, self._waiting)) >= _ROWS_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Count what waits."""
+        x, self._waiting = np.concatenate([np.zeros((0, self.inputs), np.float32), *self._waiting]), []
         if not len(x):
             return
         self.histogram.add(x)
@@ -52,23 +58,11 @@ class Observation:
         self._squares += np.einsum("ij,ij->j", x, x, dtype=np.float64)
         if self._products is not None:
             self._products += x.T @ x
-        self._keep(x)
         self.rows += len(x)
-
-    def _keep(self, x: Array) -> None:
-        """Every stride-th row; the stride doubles, and every second row goes, when there are too many."""
-        first = -self.rows % self._stride
-        self._kept += [row.copy() for row in x[first :: self._stride]]
-        while len(self._kept) > KEPT_ROWS:
-            self._kept, self._stride = self._kept[::2], self._stride * 2
 
     @property
     def square(self) -> Array:
         return self._squares / max(self.rows, 1)
-
-    @property
-    def sample(self) -> Array:
-        return np.stack(self._kept) if self._kept else np.zeros((0, self.inputs), np.float32)
 
     @property
     def moments(self) -> Array | None:
@@ -104,6 +98,8 @@ def observe(
         done += len(ids)
         if progress:
             progress(done, total)
+    for observation in found.values():
+        observation.flush()
     return found
 
 
@@ -130,4 +126,5 @@ def _session(model: onnx.ModelProto, names: Collection[str]) -> Any:
     with_outputs.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the work between runs needs the cores
     return ort.InferenceSession(with_outputs.SerializeToString(), options, providers=["CPUExecutionProvider"])

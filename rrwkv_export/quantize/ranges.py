@@ -37,8 +37,11 @@ class Histogram:
         self.low, self.high = min(self.low, low), max(self.high, high)
         while max(-low, high) >= self.limit:
             self._widen()
-        index = (values.ravel() * np.float32(BINS / 2 / self.limit) + np.float32(BINS / 2)).astype(np.int32)
-        self.bins += np.bincount(np.minimum(index, BINS - 1), minlength=BINS)
+        place = values.ravel() * np.float32(BINS / 2 / self.limit)
+        place += np.float32(BINS / 2)
+        index = place.astype(np.int64)
+        np.minimum(index, BINS - 1, out=index)
+        self.bins += np.bincount(index, minlength=BINS)
         self.count += values.size
 
     def _widen(self) -> None:

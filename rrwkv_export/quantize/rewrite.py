@@ -109,15 +109,15 @@ class Rewriter:
         from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
         from onnxruntime.quantization.quant_utils import QuantizationMode
 
-        with _quiet():
+        with quiet():
             quantizer = ONNXQuantizer(
-                _prepared(self.model),
+                prepared(self.model, [site.node for site in sites]),
                 True,
                 types.reduce_range,
                 QuantizationMode.IntegerOps,
                 False,
-                _quant_type(types.weights),
-                _quant_type("uint8"),
+                quant_type(types.weights),
+                quant_type("uint8"),
                 None,
                 [site.node for site in sites],
                 [],
@@ -149,13 +149,13 @@ def insert_pairs(model: onnx.ModelProto, nodes: Collection[str], ranges: Ranges,
     """By onnxruntime's QDQQuantizer: weights with a scale for every output, inputs with one, outputs left float."""
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-    with _quiet():
+    with quiet():
         quantizer = QDQQuantizer(
-            _prepared(model),
+            prepared(model, nodes),
             True,
             types.reduce_range,
-            _quant_type(types.weights),
-            _quant_type(types.inputs),
+            quant_type(types.weights),
+            quant_type(types.inputs),
             tensors_data(ranges),
             list(nodes),
             [],
@@ -171,8 +171,7 @@ def qdq_options(types: Types) -> dict[str, Any]:
     return {
         "ActivationSymmetric": types.symmetric_inputs,
         "WeightSymmetric": True,
-        "OpTypesToExcludeOutputQuantization": ["MatMul"],
-        "MatMulConstBOnly": True,
+        "QDQOpTypePerChannelSupportToAxis": {"MatMul": 1},
     }
 
 
@@ -188,7 +187,7 @@ def _packed(q: Array, bits: int) -> Array:
     return q if bits == 8 else q[..., 0::2] | (q[..., 1::2] << 4)
 
 
-def _quant_type(name: str) -> Any:
+def quant_type(name: str) -> Any:
     from onnxruntime.quantization import QuantType
 
     return {
@@ -198,17 +197,18 @@ def _quant_type(name: str) -> Any:
     }[name]
 
 
-def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:
-    """With every value's type, as onnxruntime's quantizers want it; marked so that they do not infer them again."""
+def prepared(model: onnx.ModelProto, nodes: Collection[str]) -> onnx.ModelProto:
+    """With the types of what these products read, which is rounded, and not of what they give, which is not.
+
+    The mark says that types are inferred already: onnxruntime's quantizers round every value of known type.
+    """
     known = {value.name for value in model.graph.value_info}
     if not any(prop.key == "onnx.infer" for prop in model.metadata_props):
         model.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
     for node in model.graph.node:
-        if node.op_type == "MatMul":
-            for name in (*node.input[:1], *node.output):
-                if name not in known:
-                    known.add(name)
-                    model.graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+        if node.name in nodes and node.input[0] not in known:
+            known.add(node.input[0])
+            model.graph.value_info.append(helper.make_tensor_value_info(node.input[0], TensorProto.FLOAT, None))
     return model
 
 
@@ -221,7 +221,7 @@ def finished(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """onnxruntime's quantizers log advice that does not apply here."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

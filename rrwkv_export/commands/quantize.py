@@ -1,0 +1,96 @@
+"""`rrwkv quantize`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rrwkv_export.commands._options import PATH, bundle_argument
+
+if TYPE_CHECKING:
+    from rrwkv_export.quantize.recipe import Recipe
+
+SCHEMES = ("int8", "int8-static", "int8-dynamic", "int8-weight", "int4", "float16")
+TARGETS = ("x86-vnni", "x86", "arm64", "qnn")
+
+
+@click.command()
+@bundle_argument
+@click.option("-o", "--output", type=PATH, required=True, metavar="DIR", help="Where the quantized bundle goes.")
+@click.option("--scheme", type=click.Choice(SCHEMES), help="One of the recipes that come along.  [default: int8]")
+@click.option("--recipe", type=PATH, metavar="FILE", help="A recipe of your own, in TOML, in place of --scheme.")
+@click.option(
+    "--target", type=click.Choice(TARGETS), help="Integer types of inputs and weights.  [default: as the recipe says]"
+)
+@click.option(
+    "--calibration",
+    type=PATH,
+    multiple=True,
+    metavar="FILE",
+    help="Text to observe: .txt, .jsonl dialogues, or .ids; several times if you like.  [default: the one that comes "
+    "along, 256 dialogues]",
+)
+@click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Only so many passages of each text.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Which ones.")
+@click.option(
+    "--engine",
+    type=click.Choice(["onnxruntime", "optimum"]),
+    default="onnxruntime",
+    show_default=True,
+    help="What puts in the pairs of static quantization; optimum needs rrwkv-export[optimum].",
+)
+@click.option("--force", is_flag=True, help="Replace a bundle that is there.")
+def quantize(
+    bundle: Path,
+    output: Path,
+    scheme: str | None,
+    recipe: Path | None,
+    target: str | None,
+    calibration: tuple[Path, ...],
+    samples: int | None,
+    seed: int,
+    engine: str,
+    force: bool,
+) -> None:
+    """Quantize BUNDLE, a float32 one, to few bits.
+
+    Ranges are observed on text, with the state carried through it. Measure what it cost with `rrwkv report`.
+    """
+    from rrwkv_export.commands._console import console, megabytes, progress_bars
+    from rrwkv_export.quantize.quantizer import Calibration
+    from rrwkv_export.quantize.quantizer import quantize as run
+    from rrwkv_export.quantize.shipped import TEXT
+    from rrwkv_runtime.manifest import Manifest
+
+    chosen = _recipe(scheme, recipe, target)
+    source = Manifest.load(bundle)
+    texts = calibration or ((TEXT,) if source.tokenizer else ())
+    read = Calibration.read(texts, bundle, samples, seed)
+    insert = None
+    if engine == "optimum":
+        from rrwkv_export.quantize.with_optimum import insert_pairs
+
+        insert = insert_pairs
+    with progress_bars() as progress:
+        made = run(bundle, output, chosen, read, insert=insert, overwrite=force, progress=progress)
+    screen = console()
+    before, after = (sum(f.bytes for f in m.files if f.name.startswith("model.onnx")) for m in (source, made))
+    screen.print(
+        f"{chosen.scheme}: {megabytes(before)} to {megabytes(after)}"
+        + (f", calibrated on {read.tokens:,} tokens" if (made.quantization or {}).get("calibration") else "")
+    )
+    screen.print(f"wrote {output}; what it cost: rrwkv report {output} --reference {bundle}", soft_wrap=True)
+
+
+def _recipe(scheme: str | None, recipe: Path | None, target: str | None) -> Recipe:
+    from dataclasses import replace
+
+    from rrwkv_export.quantize.recipe import load_recipe
+    from rrwkv_export.quantize.shipped import shipped_recipe
+
+    if scheme and recipe:
+        raise click.UsageError("give --scheme or --recipe, not both")
+    chosen = load_recipe(recipe) if recipe else shipped_recipe(scheme or "int8")
+    return replace(chosen, target=target) if target else chosen

@@ -1,0 +1,216 @@
+"""Quantizing a bundle: what is observed, that folding changes nothing, what every scheme gives, what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from conftest import SMALL, THREADS
+from test_cli import rrwkv
+
+from rrwkv_export.divergence import measure
+from rrwkv_export.errors import RecipeError
+from rrwkv_export.quantize.equalize import EQUALIZED_ROLES, fold
+from rrwkv_export.quantize.observe import observe
+from rrwkv_export.quantize.quantizer import Calibration, Source, quantize, rewrite
+from rrwkv_export.quantize.recipe import TARGETS, Choice, Recipe, parse_recipe
+from rrwkv_export.quantize.rewrite import finished
+from rrwkv_export.quantize.shipped import SCHEMES, TEXT, shipped_recipe
+from rrwkv_runtime.errors import StateError
+from rrwkv_runtime.manifest import Manifest
+from rrwkv_runtime.session import Model
+
+IDS = np.random.default_rng(1).integers(0, SMALL.vocab_size, 160)
+
+
+@pytest.fixture(scope="module")
+def calibration(small_bundle):
+    return Calibration.read([TEXT], small_bundle, samples=4)
+
+
+@pytest.fixture(scope="module")
+def source(small_bundle):
+    return Source.open(small_bundle)
+
+
+@pytest.fixture(scope="module")
+def quantized(small_bundle, calibration, tmp_path_factory):
+    """A function: the small bundle quantized by a recipe, once."""
+    made = {}
+
+    def make(recipe):
+        key = (recipe.scheme, recipe.target)
+        if key not in made:
+            out = tmp_path_factory.mktemp("quantized") / recipe.scheme
+            quantize(small_bundle, out, recipe, calibration)
+            made[key] = out
+        return made[key]
+
+    return make
+
+
+def load(path):
+    return Model.load(path, threads=THREADS)
+
+
+def session_of(model):
+    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def logits_of(graph, manifest, ids):
+    session = session_of(graph)
+    states = {spec.input: spec.initial() for spec in manifest.states}
+    return session.run(["logits"], {"input_ids": ids, "num_logits": np.array([len(ids)]), **states})[0]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_scheme_is_small_and_close(scheme, quantized, small_bundle):
+    out = quantized(shipped_recipe(scheme))
+    found = measure(load(small_bundle), load(out), IDS)
+    assert 0 < found.kl < (0.05 if scheme == "int4" else 0.005)
+    tensors = onnx.load(str(out / "model.onnx")).graph.initializer
+    large = [t.name for t in tensors if t.data_type == onnx.TensorProto.FLOAT and np.prod(t.dims) > 4096]
+    assert not [name for name in large if not name.endswith(".scale")]
+    manifest = Manifest.load(out)
+    assert manifest.quantization["scheme"] == scheme
+    assert manifest.model_id == Manifest.load(small_bundle).model_id
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_targets_choose_the_integer_types(target, quantized, small_bundle):
+    recipe = replace(shipped_recipe("int8-static"), target=target)
+    out = quantized(recipe)
+    zero_points = {
+        t.data_type for t in onnx.load(str(out / "model.onnx")).graph.initializer if t.name.endswith("mix_k_zero_point")
+    }
+    wanted = {"uint8": onnx.TensorProto.UINT8, "int8": onnx.TensorProto.INT8, "uint16": onnx.TensorProto.UINT16}
+    assert zero_points == {wanted[recipe.types.inputs]}
+    assert measure(load(small_bundle), load(out), IDS).kl < 0.01
+
+
+def test_static_logits_do_not_depend_on_the_chunks(quantized):
+    model = load(quantized(shipped_recipe("int8-static")))
+    at_once, _ = model.forward(IDS, num_logits=len(IDS))
+    one_by_one, _ = model.forward(IDS, num_logits=len(IDS), chunk=1)
+    assert np.abs(at_once - one_by_one).max() < 0.05 * np.abs(at_once).max()
+
+
+def test_folding_changes_nothing(source):
+    """Random scales, powers of two where A is carried in them: the float graph computes the same."""
+    rng = np.random.default_rng(0)
+    plain, folded = source.rewriter(), source.rewriter()
+    for site in source.sites:
+        if site.role in EQUALIZED_ROLES:
+            fold(folded, site, np.exp2(rng.integers(-2, 3, site.inputs)).astype(np.float32))
+    expected, found = (logits_of(finished(g.model), source.manifest, IDS) for g in (plain, folded))
+    assert np.abs(found - expected).max() < 2e-5 * np.abs(expected).max()
+
+
+def test_observation_is_what_the_graph_computes(source, calibration):
+    """Maxima and moments against the values themselves, the state carried through two passages of odd lengths."""
+    site = next(s for s in source.sites if s.name == "blocks.1.ffn.value")
+    graph = source.rewriter()
+    name = graph.input_of(site)
+    pieces = [IDS[:37], IDS[37:50]]
+    seen = observe(graph.model, source.manifest.states, [site], pieces, moments=[name])[name]
+    graph.model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    session = session_of(graph.model)
+    states = {spec.input: spec.initial() for spec in source.manifest.states}
+    x = session.run([name], {"input_ids": IDS[:50], "num_logits": np.array([1]), **states})[0].reshape(50, -1)
+    assert seen.rows == 50
+    np.testing.assert_allclose(seen.absmax, np.abs(x).max(axis=0), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(seen.moments, x.T @ x / 50, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(seen.square, (x**2).mean(axis=0), rtol=1e-3, atol=1e-7)
+
+
+def test_the_same_input_gives_the_same_bytes(small_bundle, calibration, tmp_path):
+    entries = []
+    for name in ("a", "b"):
+        quantize(small_bundle, tmp_path / name, shipped_recipe("int8"), calibration)
+        entries.append((tmp_path / name / "manifest.json").read_bytes())
+    assert entries[0] == entries[1]
+
+
+def test_states_are_the_models_own_in_every_quantization(quantized, small_bundle, tmp_path):
+    """A saved state goes from the float bundle to a quantized one whose graph carries wkv in other units, and back."""
+    plain, small = load(small_bundle), load(quantized(shipped_recipe("int8-static")))
+    assert any(spec.exponents != 0 for spec in small.manifest.states)
+    _, state = plain.forward(IDS)
+    state.save(tmp_path / "state")
+    with pytest.raises(StateError, match="another bundle"):
+        small.load_state(tmp_path / "state")
+    given = small.load_state(tmp_path / "state", allow_other_quantization=True)
+    np.testing.assert_array_equal(small.decoder(given).take_state().values["wkv"], state.values["wkv"])
+    after, _ = small.forward(IDS[:8], given, num_logits=8)
+    expected, _ = plain.forward(IDS[:8], state, num_logits=8)
+    assert np.abs(after - expected).max() < 0.1 * np.abs(expected).max()
+
+
+def test_a_layer_may_be_left_as_it_is(source, calibration):
+    recipe = parse_recipe(
+        'scheme = "one"\n[default]\nweights = 32\nequalize = 0\n[layers.1."att.key"]\nweights = 8\ninputs = "float"'
+    )
+    made = rewrite(source, recipe, calibration).model
+    assert [n.name for n in made.graph.node if n.op_type == "MatMulNBits"] == ["blocks.1.time_mix.key"]
+
+
+def test_a_text_too_short_for_a_medium_is_said(source, small_bundle, tmp_path):
+    (tmp_path / "short.ids").write_text("1 2 3")
+    short = Calibration.read([tmp_path / "short.ids"], small_bundle)
+    with pytest.raises(RecipeError, match="never reached"):
+        rewrite(source, Recipe("x", default=Choice()), short)
+
+
+def test_what_cannot_be_quantized(quantized, bundle, small_bundle, calibration, tmp_path):
+    with pytest.raises(RecipeError, match="already quantized"):
+        quantize(quantized(shipped_recipe("int8")), tmp_path / "out", shipped_recipe("int8"), calibration)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command(small_bundle, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("What a day it was, and what a night! " * 20)
+    done = rrwkv("quantize", small_bundle, "-o", "out", "--calibration", text, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    info = json.loads(rrwkv("info", "out", "--json", cwd=tmp_path).stdout)
+    assert info["quantization"]["calibration"]["files"][0]["name"] == "text.txt"
+    again = rrwkv("quantize", "out", "-o", "twice", cwd=tmp_path)
+    assert again.returncode == 1
+    assert "already quantized" in again.stderr
+    assert not (tmp_path / "twice").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "is empty"), (b"\xff\xfe", "not UTF-8")],
+)
+def test_wrong_texts(content, said, small_bundle, tmp_path):
+    (tmp_path / "text.txt").write_bytes(content)
+    done = rrwkv("quantize", small_bundle, "-o", "out", "--calibration", "text.txt", cwd=tmp_path)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_optimum_gives_the_same_logits(source, calibration):
+    pytest.importorskip("optimum.onnxruntime", reason="the extra [optimum] is not installed")
+    from rrwkv_export.quantize.with_optimum import insert_pairs
+
+    recipe = shipped_recipe("int8-static")
+    ours, theirs = (rewrite(source, recipe, calibration, insert=insert).model for insert in (None, insert_pairs))
+    expected, found = (logits_of(model, source.manifest, IDS) for model in (ours, theirs))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_damaged_source_is_refused(bundle):
+    data = bundle / "model.onnx.data"
+    data.write_bytes(data.read_bytes()[:-1] + b"x")
+    with pytest.raises(Exception, match="sha256"):
+        Source.open(bundle)
+    shutil.rmtree(bundle)
