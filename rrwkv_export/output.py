@@ -15,13 +15,16 @@ from rrwkv_runtime.manifest import MANIFEST_NAME
 
 
 @contextmanager
-def new_directory(target: Path, replaceable: frozenset[str] | None = None) -> Iterator[Path]:
+def new_directory(
+    target: Path, replaceable: frozenset[str] | None = None, *, marker: str = MANIFEST_NAME, what: str = "a bundle"
+) -> Iterator[Path]:
     """A temporary folder beside `target` that takes its name when all went well, and is removed when not.
 
-    replaceable: None refuses a target that exists; else one is replaced if it is a bundle with no files but these.
-    Raises OutputError for that, for a place that cannot be written to, and for a full disk.
+    replaceable: None refuses a target that exists; else one is replaced if it is `what` with no files but these.
+    marker: the file by which to know that it is. Raises OutputError for that, for a place that cannot be written to,
+    and for a full disk.
     """
-    _check_target(target, replaceable)
+    _check_target(target, replaceable, marker, what)
     temporary = _temporary_folder(target)
     try:
         temporary.chmod(0o755)
@@ -45,7 +48,7 @@ def require_space(target: Path, needed: int) -> None:
         raise OutputError(f"{target}: {needed / 1e6:.0f} MB are needed and the disk has {free / 1e6:.0f} MB left")
 
 
-def _check_target(target: Path, replaceable: frozenset[str] | None) -> None:
+def _check_target(target: Path, replaceable: frozenset[str] | None, marker: str, what: str) -> None:
     try:
         str(target).encode()
     except UnicodeEncodeError:
@@ -56,8 +59,8 @@ def _check_target(target: Path, replaceable: frozenset[str] | None) -> None:
         return
     if replaceable is None:
         raise OutputError(f"{target} exists already; choose another name or pass --force to replace it")
-    if not (target / MANIFEST_NAME).is_file():
-        raise OutputError(f"{target} exists and is not a bundle, so it will not be replaced; choose another name")
+    if not (target / marker).is_file():
+        raise OutputError(f"{target} exists and is not {what}, so it will not be replaced; choose another name")
     if others := sorted(path.name for path in target.iterdir() if path.name not in replaceable):
         raise OutputError(f"{target} also holds {others[0]!r}, which would be lost; move it, or choose another name")
 

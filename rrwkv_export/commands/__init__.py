@@ -15,6 +15,8 @@ from rrwkv_export.commands.demo import demo
 from rrwkv_export.commands.export import export
 from rrwkv_export.commands.generate import generate
 from rrwkv_export.commands.info import info
+from rrwkv_export.commands.quantize import quantize
+from rrwkv_export.commands.report import report
 from rrwkv_export.commands.verify import verify
 from rrwkv_runtime.console import silence_stdout, tolerate_encodings
 from rrwkv_runtime.errors import RRWKVError
@@ -42,11 +44,12 @@ def cli(debug: bool) -> None:
     \b
     rrwkv chat                            talk with the built-in demo model
     rrwkv export CHECKPOINT -o BUNDLE     a checkpoint becomes a bundle, verified
-    rrwkv chat BUNDLE                     talk with it
+    rrwkv quantize BUNDLE -o SMALL        8-bit or 4-bit weights, calibrated on text
+    rrwkv chat SMALL                      talk with it
     """
 
 
-for _command in (export, verify, info, generate, chat, demo):
+for _command in (export, verify, quantize, info, generate, chat, report, demo):
     cli.add_command(_command)
 
 

@@ -16,8 +16,10 @@ from rrwkv_export.commands._options import PATH
 if TYPE_CHECKING:
     from rrwkv_export.graph.verify import Parity
     from rrwkv_export.progress import Progress
+    from rrwkv_export.report import Report
     from rrwkv_runtime.session import Model
 
+_REPORT_TOKENS = 4096  # a quarter of what `rrwkv report` reads
 SCRIPT = (
     "Hi! How are you today?",
     "What do you like to do on weekends?",
@@ -33,20 +35,30 @@ SCRIPT = (
 @click.option("--force", is_flag=True, help="Replace another bundle that is there.")
 @click.option("--scripted", is_flag=True, help="Hold the scripted conversation even at a terminal.")
 def demo(output: Path | None, force: bool, scripted: bool) -> None:
-    """Export the built-in checkpoint, verify it, and talk with it.
+    """Export the built-in checkpoint, verify it, quantize it to int8, report what that cost, and talk with it.
 
     At a terminal the conversation is yours; elsewhere it is a short scripted one, with its speed at the end.
     """
     from rrwkv_export.commands._console import console, print_parity, progress_bars
+    from rrwkv_export.commands.report import headline
     from rrwkv_runtime.session import Model
 
     screen = console()
     target = output or cache_folder()
+    small, page = (target.with_name(f"{target.name}-{suffix}") for suffix in ("int8", "report"))
     screen.print(f"exporting the demo checkpoint to {target}", soft_wrap=True, markup=False)
     with progress_bars() as progress:
         parity = _export_demo(target, progress, force)
     print_parity(screen, parity)
-    model = Model.load(target)
+    screen.print(f"quantizing it to {small}", soft_wrap=True, markup=False)
+    with progress_bars() as progress:
+        _quantize_demo(target, small, progress)
+    screen.print("measuring what that cost", soft_wrap=True, markup=False)
+    with progress_bars() as progress:
+        made = _report_demo(target, small, page, progress)
+    screen.print(headline(made))
+    screen.print(f"the whole report: {page / 'report.html'}", soft_wrap=True, markup=False)
+    model = Model.load(small)
     if scripted or not (sys.stdin.isatty() and sys.stdout.isatty()):
         hold_script(model)
     else:
@@ -67,6 +79,25 @@ def hold_script(model: Model) -> None:
             click.echo(token.text, nl=False)
         click.echo("\n")
     click.echo(speed_line(conversation.stats.total))
+
+
+def _quantize_demo(target: Path, small: Path, progress: Progress) -> None:
+    """To int8 with the text that comes along; an earlier one is replaced. Raises OutputError."""
+    from rrwkv_export.quantize.quantizer import Calibration, quantize
+    from rrwkv_export.quantize.shipped import TEXT, shipped_recipe
+    from rrwkv_runtime.manifest import MANIFEST_NAME
+
+    there = (small / MANIFEST_NAME).is_file()
+    calibration = Calibration.read([TEXT], target)
+    quantize(target, small, shipped_recipe("int8"), calibration, overwrite=there, progress=progress)
+
+
+def _report_demo(target: Path, small: Path, page: Path, progress: Progress) -> Report:
+    from rrwkv_export.quantize.shipped import EVALUATION_TEXT
+    from rrwkv_export.report import report
+
+    there = (page / "report.json").is_file()
+    return report(small, target, [EVALUATION_TEXT], page, tokens=_REPORT_TOKENS, overwrite=there, progress=progress)
 
 
 def cache_folder() -> Path:

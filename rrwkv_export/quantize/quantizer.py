@@ -237,14 +237,15 @@ def _round_to_blocks(
     blocks = [site for site in source.sites if site.role != "emb" and choices[site].kind == "blocks"]
     for site in blocks:
         if choices[site].rounding == "nearest":
-            graph.blocks(site, nearest(graph.array(site.weight), choices[site].weights, choices[site].block))
+            rounded = nearest(graph.array(site.weight), choices[site].weights, choices[site].block)
+            graph.blocks(site, rounded, choices[site].compute)
     left = [site for site in blocks if choices[site].rounding == "gptq"]
     while left:
         now = _within(left, _MOMENT_BYTES)
         names = sorted({graph.input_of(site) for site in now})
         seen = _observe(source, graph, now, calibration, "observing second moments", progress, names)
         for index, site in enumerate(now):
-            graph.blocks(site, _by_gptq(graph, site, choices[site], seen))
+            graph.blocks(site, _by_gptq(graph, site, choices[site], seen), choices[site].compute)
             if progress:
                 progress("rounding", index + 1, len(now))
         left = left[len(now) :]

@@ -7,6 +7,7 @@
     weights = 8                        # bits: 4, 8, 16 or 32
     inputs = "static"                  # static (observed ranges), dynamic (each run's own) or float
     block = 32                         # of weights whose inputs stay float: so many inputs share a scale
+    compute = "int8"                   # of those: int8 (inputs rounded block by block as they come: fast) or float32
     range = "minmax"                   # minmax, percentile, entropy or mse
     percentile = 99.99
     equalize = 0.85                    # an exponent from 0 (off) to 1, or "search"
@@ -39,6 +40,7 @@ _VALUES: dict[str, tuple[Any, ...]] = {
     "weights": (4, 8, 16, 32),
     "inputs": ("static", "dynamic", "float"),
     "block": (16, 32, 64, 128, 256),
+    "compute": ("int8", "float32"),
     "range": METHODS,
     "rounding": ("nearest", "gptq"),
 }
@@ -51,6 +53,7 @@ class Choice:
     weights: int = 8
     inputs: Inputs = "static"
     block: int = 32
+    compute: Literal["int8", "float32"] = "int8"
     range: str = "minmax"
     percentile: float = 99.99
     equalize: float | Literal["search"] = 0.85

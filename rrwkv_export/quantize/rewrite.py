@@ -25,6 +25,7 @@ from rrwkv_export.quantize.sites import Site
 Array = np.ndarray[Any, np.dtype[Any]]
 Ranges = Mapping[str, tuple[float, float]]
 _CONTRIB = "com.microsoft"
+_ACCURACY_LEVELS = {"float32": 1, "int8": 4}  # as MatMulNBits numbers them
 
 
 class Rewriter:
@@ -50,8 +51,11 @@ class Rewriter:
     def has(self, name: str) -> bool:
         return name in self._weights
 
-    def blocks(self, site: Site, rounded: Blocks) -> None:
-        """x @ W with W [inputs, outputs] rounded in blocks along the inputs."""
+    def blocks(self, site: Site, rounded: Blocks, compute: str) -> None:
+        """x @ W with W [inputs, outputs] rounded in blocks along the inputs.
+
+        compute: "int8" lets onnxruntime round x as it comes, each block of each token with a scale of its own.
+        """
         node, name = self._nodes[site.node], site.weight
         N, groups = rounded.scale.shape
         packed = _packed(rounded.q, rounded.bits).reshape(N, groups, rounded.block * rounded.bits // 8)
@@ -66,6 +70,7 @@ class Rewriter:
             N=N,
             bits=rounded.bits,
             block_size=rounded.block,
+            accuracy_level=_ACCURACY_LEVELS[compute],
         )
         node.CopyFrom(made)
         self._use_contrib()

@@ -1,0 +1,48 @@
+"""On what a report was measured."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+from rrwkv_export.bundle import versions
+from rrwkv_runtime.providers import import_onnxruntime
+
+
+def machine(provider: str = "cpu", threads: int | None = None) -> dict[str, str]:
+    """What -> which, for people: processor, cores, threads, system, versions."""
+    found = {
+        "processor": _processor(),
+        "cores": str(_cores()),
+        "threads": "onnxruntime's choice" if threads is None else str(threads),
+        "provider": provider,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+    if provider == "cuda" and (gpu := _gpu()):
+        found["gpu"] = gpu
+    return {**found, **versions(), "onnxruntime": str(import_onnxruntime().__version__)}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gpu() -> str | None:
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
