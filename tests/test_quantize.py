@@ -20,6 +20,7 @@ from rrwkv_export.quantize.observe import observe
 from rrwkv_export.quantize.quantizer import Calibration, Source, quantize, rewrite
 from rrwkv_export.quantize.recipe import TARGETS, Choice, Recipe, parse_recipe
 from rrwkv_export.quantize.rewrite import finished
+from rrwkv_export.quantize.sensitivity import KINDS, Scale, choose, sensitivity, trade_off
 from rrwkv_export.quantize.shipped import SCHEMES, TEXT, shipped_recipe
 from rrwkv_runtime.errors import StateError
 from rrwkv_runtime.manifest import Manifest
@@ -214,3 +215,22 @@ def test_a_damaged_source_is_refused(bundle):
     with pytest.raises(Exception, match="sha256"):
         Source.open(bundle)
     shutil.rmtree(bundle)
+
+
+def test_what_a_role_costs_alone_and_what_a_budget_allows(source, small_bundle):
+    observed, ids = Calibration.read([TEXT], small_bundle).split(200, 3)
+    scale = Scale(source, ids)
+    assert scale.kl(source.rewriter().model) < 1e-9
+    costs = sensitivity(source, observed, scale, kinds=["weight 8", "weight 4"], by_layer=False)
+    assert costs == sorted(costs, key=lambda cost: -cost.kl)
+    points = trade_off(costs)
+    assert [p.bytes for p in points] == sorted((p.bytes for p in points), reverse=True)
+    middle = points[len(points) // 2]
+    recipe, _ = choose(source, observed, scale, points, Recipe("x"), max_bytes=middle.bytes)
+    assert recipe.roles == {role: KINDS[kind] for role, kind in middle.kinds.items()}
+    _, kl = choose(source, observed, scale, points, Recipe("x"), max_kl=2 * points[0].kl)
+    assert kl <= 2 * points[0].kl
+    with pytest.raises(RecipeError, match="the smallest takes"):
+        choose(source, observed, scale, points, Recipe("x"), max_bytes=10)
+    with pytest.raises(RecipeError, match="best found has"):
+        choose(source, observed, scale, points, Recipe("x"), max_kl=1e-12)

@@ -17,6 +17,7 @@ from rrwkv_export.commands.generate import generate
 from rrwkv_export.commands.info import info
 from rrwkv_export.commands.quantize import quantize
 from rrwkv_export.commands.report import report
+from rrwkv_export.commands.sensitivity import sensitivity
 from rrwkv_export.commands.verify import verify
 from rrwkv_runtime.console import silence_stdout, tolerate_encodings
 from rrwkv_runtime.errors import RRWKVError
@@ -49,7 +50,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for _command in (export, verify, quantize, info, generate, chat, report, demo):
+for _command in (export, verify, quantize, sensitivity, info, generate, chat, report, demo):
     cli.add_command(_command)
 
 

@@ -10,6 +10,7 @@ import click
 from rrwkv_export.commands._options import PATH, bundle_argument
 
 if TYPE_CHECKING:
+    from rrwkv_export.quantize.quantizer import Calibration
     from rrwkv_export.quantize.recipe import Recipe
 
 SCHEMES = ("int8", "int8-static", "int8-dynamic", "int8-weight", "int4", "float16")
@@ -41,6 +42,8 @@ TARGETS = ("x86-vnni", "x86", "arm64", "qnn")
     show_default=True,
     help="What puts in the pairs of static quantization; optimum needs rrwkv-export[optimum].",
 )
+@click.option("--max-kl", type=click.FloatRange(min=0), metavar="X", help="Choose the smallest recipe of this mean KL.")
+@click.option("--max-bytes", type=click.IntRange(min=1), metavar="N", help="Choose the best recipe of so many bytes.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is there.")
 def quantize(
     bundle: Path,
@@ -52,11 +55,16 @@ def quantize(
     samples: int | None,
     seed: int,
     engine: str,
+    max_kl: float | None,
+    max_bytes: int | None,
     force: bool,
 ) -> None:
     """Quantize BUNDLE, a float32 one, to few bits.
 
     Ranges are observed on text, with the state carried through it. Measure what it cost with `rrwkv report`.
+
+    With --max-kl or --max-bytes (of the matrices), what becomes of each role is chosen by its sensitivity; the KL
+    divergence is that on a part of the calibration text that is not observed.
     """
     from rrwkv_export.commands._console import console, megabytes, progress_bars
     from rrwkv_export.quantize.quantizer import Calibration
@@ -73,6 +81,8 @@ def quantize(
         from rrwkv_export.quantize.with_optimum import insert_pairs
 
         insert = insert_pairs
+    if max_kl is not None or max_bytes is not None:
+        chosen = _within_budget(bundle, read, chosen, max_kl, max_bytes)
     with progress_bars() as progress:
         made = run(bundle, output, chosen, read, insert=insert, overwrite=force, progress=progress)
     screen = console()
@@ -82,6 +92,33 @@ def quantize(
         + (f", calibrated on {read.tokens:,} tokens" if (made.quantization or {}).get("calibration") else "")
     )
     screen.print(f"wrote {output}; what it cost: rrwkv report {output} --reference {bundle}", soft_wrap=True)
+
+
+def _within_budget(
+    bundle: Path, calibration: Calibration, base: Recipe, max_kl: float | None, max_bytes: int | None
+) -> Recipe:
+    """The recipe that the budget allows; prints the curve it is on. Raises RecipeError."""
+    from rich.table import Column, Table
+
+    from rrwkv_export.commands._console import console, megabytes, progress_bars
+    from rrwkv_export.quantize import sensitivity as trials
+    from rrwkv_export.quantize.quantizer import Source
+
+    source = Source.open(bundle)
+    observed, ids = calibration.split(trials.TOKENS, trials.SAMPLES)
+    with progress_bars() as progress:
+        scale = trials.Scale(source, ids)
+        kinds = ("static 8", "weight 8", "weight 4")
+        costs = trials.sensitivity(source, observed, scale, kinds=kinds, base=base, progress=progress)
+    points = trials.trade_off(costs)
+    table = Table("matrices", Column("expected KL", justify="right"), "static 8", "weight 8", "weight 4")
+    for point in points:
+        roles = {kind: " ".join(r for r, k in point.kinds.items() if k == kind) for kind in kinds}
+        table.add_row(megabytes(point.bytes), f"{point.kl:.5f}", *(roles[kind] for kind in kinds))
+    console().print(table)
+    chosen, kl = trials.choose(source, observed, scale, points, base, max_kl=max_kl, max_bytes=max_bytes)
+    console().print(f"chosen for the budget: mean KL {kl:.5f} on {scale.tokens:,} tokens that were not observed")
+    return chosen
 
 
 def _recipe(scheme: str | None, recipe: Path | None, target: str | None) -> Recipe:

@@ -21,7 +21,7 @@ from rrwkv_export.bundle import (
     versions,
 )
 from rrwkv_export.config import ModelConfig
-from rrwkv_export.errors import RecipeError
+from rrwkv_export.errors import RecipeError, TextError
 from rrwkv_export.output import new_directory, require_space
 from rrwkv_export.progress import Progress
 from rrwkv_export.quantize.equalize import (
@@ -94,6 +94,26 @@ class Calibration:
     @property
     def tokens(self) -> int:
         return sum(len(ids) for ids in self.passages)
+
+    def require(self) -> None:
+        """Raises TextError if there is nothing to observe."""
+        if not self.texts:
+            raise TextError("a text is needed, and none comes along for a bundle without a tokenizer; give a .ids file")
+
+    def split(self, tokens: int, samples: int) -> tuple[Calibration, Array]:
+        """For trials: at most `samples` passages to observe, and others, of so many tokens in all, to measure on.
+
+        What is measured on is the end of the last text, and never observed; unless there is but one passage.
+        """
+        self.require()
+        *others, last = self.texts
+        passages, kept = list(last.passages), list(last.passages)
+        held: list[Array] = []
+        while len(kept) > 1 and sum(len(ids) for ids in held) < tokens:
+            held.insert(0, kept.pop())
+        first = Text(last.name, last.sha256, tuple(kept))
+        observed = tuple(text.sample(samples, self.seed) for text in (*others, first))
+        return Calibration(observed, samples, self.seed), np.concatenate(held or passages)[:tokens]
 
     def to_json(self) -> dict[str, Any]:
         files = [{"name": text.name, "sha256": text.sha256, "passages": len(text.passages)} for text in self.texts]
@@ -204,6 +224,7 @@ def _observe(
         if progress:
             progress(what, done, total)
 
+    calibration.require()
     return observe(graph.model, source.manifest.states, wanted, calibration.passages, moments=moments, progress=told)
 
 

@@ -2,6 +2,6 @@
 
 from rrwkv_export.report.gates import Gates
 from rrwkv_export.report.result import Report, Row
-from rrwkv_export.report.run import FILES, report, write_report
+from rrwkv_export.report.run import FILES, Options, measure, report, write_report
 
-__all__ = ["FILES", "Gates", "Report", "Row", "report", "write_report"]
+__all__ = ["FILES", "Gates", "Options", "Report", "Row", "measure", "report", "write_report"]

@@ -149,6 +149,7 @@ def _drift_panel(axes: Any, name: str, state: StateDrift) -> None:
     ratio = "" if state.ratio is None else f", {number(state.ratio)} ×"
     axes.set_title(f"{name}: {verdict(state.flat)}{ratio}", loc="left")
     axes.set_ylim(bottom=0)
+    axes.locator_params(nbins=4)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short_percent(value)))
     axes.xaxis.set_major_formatter(_thousands())
 
@@ -188,7 +189,8 @@ def _layers(report: Report) -> Figure:
     for site, error in errors.items():
         x, y, strength = roles.index(site.role), site.layer or 0, min(1.0, error / most)
         axes.fill([x, x + 0.96, x + 0.96, x], [y, y, y + 0.94, y + 0.94], color=MODEL, alpha=0.06 + 0.7 * strength)
-        axes.text(x + 0.48, y + 0.5, number(100 * error, 2), ha="center", va="center", fontsize=8.5)
+        cell = axes.text(x + 0.48, y + 0.5, number(100 * error, 2), ha="center", va="center", fontsize=8.5)
+        cell.set_in_layout(False)  # it is inside the axes: measuring it would only take time
     axes.set_xlim(0, len(roles))
     axes.set_ylim(depth, 0)
     axes.set_xticks([i + 0.48 for i in range(len(roles))], [role.replace(".", "\n") for role in roles])

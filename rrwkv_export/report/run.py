@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rrwkv_export.output import new_directory
 from rrwkv_export.progress import Progress
@@ -32,13 +33,22 @@ NO_GATES = Gates()
 
 
 @dataclass(frozen=True)
-class _Settings:
-    tokens: int
-    chunk: int
-    speed: bool
-    provider: str
-    threads: int | None
-    progress: Progress | None
+class Options:
+    """How to measure.
+
+    tokens: predictions of each text that count, from its beginning. chunk: tokens that a run is given. speed: whether
+    to measure speed and memory. threads: None lets onnxruntime choose. Raises InputError.
+    """
+
+    tokens: int = TOKENS
+    chunk: int = CHUNK
+    speed: bool = True
+    provider: str = "cpu"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        check_whole("tokens", self.tokens, 1, None, "a whole number from 1")
+        check_whole("chunk", self.chunk, 1, None, "a whole number from 1")
 
     def load(self, bundle: Path) -> Model:
         return Model.load(bundle, self.provider, self.threads)
@@ -53,36 +63,20 @@ def report(
     texts: Sequence[Path],
     out: Path,
     *,
-    gates: Gates = NO_GATES,
-    tokens: int = TOKENS,
-    chunk: int = CHUNK,
     against: Sequence[Path] = (),
-    speed: bool = True,
-    provider: str = "cpu",
-    threads: int | None = None,
+    gates: Gates = NO_GATES,
     overwrite: bool = False,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Report:
     """Compare a bundle with its reference on texts, and write report.html, report.md and report.json into a new folder.
 
-    tokens: predictions of each text that count, from its beginning. chunk: tokens that a run is given. against: further
-    bundles, held against the same reference. speed: whether to measure speed and memory. overwrite: replace an earlier
-    report. Raises GateError, after the files are written, if a gate is broken; and BundleError, TextError, OutputError.
+    The first text makes the headline. against: further bundles, held against the same reference. overwrite: replace an
+    earlier report. options: the fields of Options. Raises GateError, after the files are written, if a gate is broken;
+    and BundleError, TextError, InputError, OutputError.
     """
     made = write_report(
-        bundle,
-        reference,
-        texts,
-        out,
-        gates=gates,
-        tokens=tokens,
-        chunk=chunk,
-        against=against,
-        speed=speed,
-        provider=provider,
-        threads=threads,
-        overwrite=overwrite,
-        progress=progress,
+        bundle, reference, texts, out, against=against, gates=gates, overwrite=overwrite, progress=progress, **options
     )
     made.require()
     return made
@@ -94,35 +88,46 @@ def write_report(
     texts: Sequence[Path],
     out: Path,
     *,
-    gates: Gates = NO_GATES,
-    tokens: int = TOKENS,
-    chunk: int = CHUNK,
-    against: Sequence[Path] = (),
-    speed: bool = True,
-    provider: str = "cpu",
-    threads: int | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    **options: Any,
 ) -> Report:
     """As `report`, but a broken gate raises nothing: the result's `require` does."""
-    settings = _Settings(
-        check_whole("tokens", tokens, 1, None, "a whole number from 1"),
-        check_whole("chunk", chunk, 1, None, "a whole number from 1"),
-        speed,
-        provider,
-        threads,
-        progress,
-    )
+    with new_directory(out, FILES if overwrite else None, marker=JSON, what="a report") as folder:
+        made = measure(bundle, reference, texts, **options)
+        for name, render in ((JSON, render_json), (MARKDOWN, render_markdown), (PAGE, render_html)):
+            (folder / name).write_bytes(render(made).encode("utf-8", "replace"))  # names and recipes may hold anything
+    return made
+
+
+def measure(
+    bundle: Path,
+    reference: Path,
+    texts: Sequence[Path],
+    *,
+    against: Sequence[Path] = (),
+    gates: Gates = NO_GATES,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Report:
+    """The report, not written anywhere; arguments as of `report`."""
+    how = Options(**options)
     if not texts:
         raise InputError("a report needs at least one text")
     _check_models(reference, [bundle, *against])
     read = [read_text(path, reference) for path in texts]
-    replaceable = FILES if overwrite else None
-    with new_directory(out, replaceable, marker=JSON, what="a report") as folder:
-        made = _measure(bundle, reference, read, against, gates, settings)
-        for name, render in ((JSON, render_json), (MARKDOWN, render_markdown), (PAGE, render_html)):
-            (folder / name).write_bytes(render(made).encode("utf-8", "replace"))
-    return made
+    first, second = how.load(reference), how.load(bundle)
+    main = _compare(first, second, read, how, progress)
+    return Report(
+        reference=subject(reference, first.manifest, how.resident(reference)),
+        main=main,
+        layers=layer_errors(first, second, read[0].ids, provider=how.provider, chunk=how.chunk, progress=progress),
+        placement=placement(second, how.provider),
+        continuations=continuations(first, second, read[0]),
+        against=tuple(_compare(first, how.load(path), read, how, progress) for path in against),
+        gates=check_gates(gates, main.comparisons),
+        chunk=how.chunk,
+        machine=machine(how.provider, how.threads),
+    )
 
 
 def _check_models(reference: Path, bundles: Sequence[Path]) -> None:
@@ -134,30 +139,11 @@ def _check_models(reference: Path, bundles: Sequence[Path]) -> None:
             )
 
 
-def _measure(
-    bundle: Path, reference: Path, texts: Sequence[Text], against: Sequence[Path], gates: Gates, settings: _Settings
-) -> Report:
-    first, second = settings.load(reference), settings.load(bundle)
-    main = _compare(first, second, texts, settings)
-    ids = texts[0].ids
-    provider, progress = settings.provider, settings.progress
-    return Report(
-        reference=subject(reference, first.manifest, settings.resident(reference)),
-        main=main,
-        layers=layer_errors(first, second, ids, provider=provider, chunk=settings.chunk, progress=progress),
-        placement=placement(second, provider),
-        continuations=continuations(first, second, texts[0]),
-        against=tuple(_compare(first, settings.load(path), texts, settings) for path in against),
-        gates=check_gates(gates, main.comparisons),
-        chunk=settings.chunk,
-        machine=machine(provider, settings.threads),
-    )
-
-
-def _compare(reference: Model, other: Model, texts: Sequence[Text], settings: _Settings) -> Measured:
-    # Speed first: what comes after warms the machine.
-    measured = speeds(reference, other, texts[0].ids) if settings.speed else None
-    options = {"tokens": settings.tokens, "chunk": settings.chunk}
-    comparisons = (compare(reference, other, text, progress=settings.progress, **options) for text in texts)
-    its = subject(other.path, other.manifest, settings.resident(other.path))
-    return Measured(its, tuple(comparisons), measured)
+def _compare(
+    reference: Model, other: Model, texts: Sequence[Text], how: Options, progress: Progress | None
+) -> Measured:
+    measured = speeds(reference, other, texts[0].ids) if how.speed else None
+    comparisons = [
+        compare(reference, other, text, tokens=how.tokens, chunk=how.chunk, progress=progress) for text in texts
+    ]
+    return Measured(subject(other.path, other.manifest, how.resident(other.path)), tuple(comparisons), measured)

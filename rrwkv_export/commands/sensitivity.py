@@ -1,0 +1,90 @@
+"""`rrwkv sensitivity`"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from rrwkv_export.commands._options import PATH, bundle_argument, json_option
+
+KINDS = ("static 8", "weight 8", "weight 4", "float16")
+
+
+@click.command()
+@bundle_argument
+@click.option(
+    "--kind",
+    "kinds",
+    type=click.Choice(KINDS),
+    multiple=True,
+    help="What to try: 8-bit weights and inputs, 8-bit or 4-bit weights, float16; several times if you like.  "
+    "[default: static 8]",
+)
+@click.option("--layers", is_flag=True, help="Every layer of a role by itself, too.")
+@click.option(
+    "--calibration",
+    type=PATH,
+    multiple=True,
+    metavar="FILE",
+    help="Text to observe.  [default: the one that comes along]",
+)
+@click.option(
+    "--samples", type=click.IntRange(min=1), default=32, show_default=True, metavar="N", help="Passages to observe."
+)
+@click.option(
+    "--tokens",
+    type=click.IntRange(min=1),
+    default=2048,
+    show_default=True,
+    metavar="N",
+    help="Predictions to measure on.",
+)
+@json_option
+def sensitivity(
+    bundle: Path,
+    kinds: tuple[str, ...],
+    layers: bool,
+    calibration: tuple[Path, ...],
+    samples: int,
+    tokens: int,
+    as_json: bool,
+) -> None:
+    """Rank the roles of BUNDLE's matrices by what rounding each alone costs.
+
+    The cost is the mean KL divergence from the float model, on a part of the text that is not observed.
+    """
+    from rich.table import Column, Table
+
+    from rrwkv_export.commands._console import console, progress_bars
+    from rrwkv_export.quantize.quantizer import Calibration, Source
+    from rrwkv_export.quantize.sensitivity import Scale
+    from rrwkv_export.quantize.sensitivity import sensitivity as run
+    from rrwkv_export.quantize.shipped import TEXT, shipped_recipe
+
+    source = Source.open(bundle)
+    read = Calibration.read(calibration or ((TEXT,) if source.manifest.tokenizer else ()), bundle)
+    observed, ids = read.split(tokens, samples)
+    with progress_bars() as progress:
+        scale = Scale(source, ids, tokens)
+        costs = run(
+            source,
+            observed,
+            scale,
+            kinds=kinds or KINDS[:1],
+            by_layer=layers,
+            base=shipped_recipe("int8-static"),
+            progress=progress,
+        )
+    if as_json:
+        click.echo(json.dumps([asdict(cost) for cost in costs], indent=1))
+        return
+    numbers = [Column(name, justify="right") for name in ("layer", "mean KL", "bytes")]
+    table = Table("role", numbers[0], "kind", *numbers[1:])
+    for cost in costs:
+        layer = "all" if cost.layer is None else str(cost.layer)
+        table.add_row(cost.role, layer, cost.kind, f"{cost.kl:.6f}", f"{cost.bytes:,}")
+    console().print(table)
+    click.echo(f"measured on {scale.tokens:,} tokens; observed {observed.tokens:,} others")
