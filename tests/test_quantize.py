@@ -102,7 +102,7 @@ def test_static_logits_do_not_depend_on_the_chunks(quantized):
 
 
 def test_folding_changes_nothing(source):
-    """Random scales, powers of two where A is carried in them: the float graph computes the same."""
+    """Random scales: the float graph computes the same."""
     rng = np.random.default_rng(0)
     plain, folded = source.rewriter(), source.rewriter()
     for site in source.sites:
@@ -146,7 +146,7 @@ def test_states_are_the_models_own_in_every_quantization(quantized, small_bundle
     with pytest.raises(StateError, match="another bundle"):
         small.load_state(tmp_path / "state")
     given = small.load_state(tmp_path / "state", allow_other_quantization=True)
-    np.testing.assert_array_equal(small.decoder(given).take_state().values["wkv"], state.values["wkv"])
+    np.testing.assert_allclose(small.decoder(given).take_state().values["wkv"], state.values["wkv"], rtol=1e-6)
     after, _ = small.forward(IDS[:8], given, num_logits=8)
     expected, _ = plain.forward(IDS[:8], state, num_logits=8)
     assert np.abs(after - expected).max() < 0.1 * np.abs(expected).max()

@@ -27,8 +27,8 @@ from rrwkv_export.quantize.sites import HEAD, Site
 
 Array = np.ndarray[Any, np.dtype[Any]]
 EXPONENTS = tuple(float(e) for e in np.linspace(0, 1, 21))
-# A's units are powers of two, so that carrying it in them rounds nothing.
-POWER_OF_TWO_ROLES = frozenset({"att.output"})
+# A is carried in units of its own, which the manifest keeps: quarter powers of two are short to write.
+UNIT_ROLES = frozenset({"att.output"})
 _MIXES = {"att.key": 0, "att.value": 1, "att.receptance": 2, "ffn.key": 0, "ffn.receptance": 1}
 EQUALIZED_ROLES = frozenset({*_MIXES, "att.output", "ffn.value", "medium.up", HEAD})
 
@@ -42,7 +42,7 @@ class Seen:
     low: float
 
 
-def scales(W: Array, seen: Seen, exponent: float, power_of_two: bool = False) -> Array:
+def scales(W: Array, seen: Seen, exponent: float, unit: bool = False) -> Array:
     """s [inputs] float32, geometric mean 1; channels that are always zero, or that nothing reads, keep 1."""
     x, w = seen.absmax.astype(np.float64), np.abs(W).max(axis=1).astype(np.float64)
     alive = (x > 0) & (w > 0)
@@ -53,8 +53,8 @@ def scales(W: Array, seen: Seen, exponent: float, power_of_two: bool = False) ->
     s[alive] /= np.exp(np.log(s[alive]).mean())
     limit = 2.0**12
     s = np.clip(s, 1 / limit, limit)
-    if power_of_two:
-        s = np.exp2(np.rint(np.log2(s)))
+    if unit:
+        s = np.exp2(np.rint(4 * np.log2(s)) / 4)
     return s.astype(np.float32)
 
 
@@ -78,12 +78,12 @@ def expected_error(W: Array, seen: Seen, s: Array, weight_bits: int, inputs_roun
 
 
 def best_exponent(
-    W: Array, seen: Seen, weight_bits: int, inputs_rounded: bool, block: int, power_of_two: bool = False
+    W: Array, seen: Seen, weight_bits: int, inputs_rounded: bool, block: int, unit: bool = False
 ) -> float:
     """The exponent of EXPONENTS with the least expected error; 0 is among them, so it never makes things worse."""
 
     def error(exponent: float) -> float:
-        s = scales(W, seen, exponent, power_of_two)
+        s = scales(W, seen, exponent, unit)
         return expected_error(W, seen, s, weight_bits, inputs_rounded, block)
 
     return min(EXPONENTS, key=error)

@@ -26,7 +26,7 @@ from rrwkv_export.output import new_directory, require_space
 from rrwkv_export.progress import Progress
 from rrwkv_export.quantize.equalize import (
     EQUALIZED_ROLES,
-    POWER_OF_TWO_ROLES,
+    UNIT_ROLES,
     Seen,
     best_exponent,
     fold,
@@ -239,15 +239,15 @@ def _equalize(
             continue
         choice, W = choices[site], graph.array(site.weight)
         what = Seen(observed.absmax, observed.square, observed.histogram.low)
-        power_of_two = site.role in POWER_OF_TWO_ROLES
+        unit = site.role in UNIT_ROLES
         exponent = choice.equalize
         if exponent == "search":
-            exponent = best_exponent(W, what, choice.weights, choice.inputs != "float", choice.block, power_of_two)
-        s = scales(W, what, exponent, power_of_two)
+            exponent = best_exponent(W, what, choice.weights, choice.inputs != "float", choice.block, unit)
+        s = scales(W, what, exponent, unit)
         fold(graph, site, s)
         exponents.setdefault(site.role, []).append(round(float(exponent), 3))
-        if power_of_two and site.layer is not None:
-            units[site.layer] = np.rint(np.log2(s)).astype(int)
+        if unit and site.layer is not None:
+            units[site.layer] = np.rint(4 * np.log2(s)) / 4
     return exponents, units
 
 
@@ -316,8 +316,8 @@ def _states(manifest: Manifest, units: Mapping[int, Array]) -> list[dict[str, An
     for state in states:
         if state["input"] == "wkv" and units:
             layers, rows, C = state["shape"]
-            exponents = np.zeros((layers, rows, C), int)
-            for layer, unit in units.items():
-                exponents[layer, 0] = unit
+            exponents = np.zeros((layers, rows, C))
+            for layer, powers in units.items():
+                exponents[layer, 0] = powers
             state["exponents"] = exponents.tolist()
     return states

@@ -26,6 +26,7 @@ FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 _LARGEST_MANIFEST = 16 * 2**20
 _LARGEST_STATE = 2**32
+_LARGEST_EXPONENT = 32
 
 
 @cache
@@ -50,7 +51,7 @@ class StateSpec:
     """One recurrent state: graph input and output names, shape, dtype ("float32" …) and initial value.
 
     exponents: the graph carries the model's value / 2^exponents, in which quantization found it rounds less. A number,
-    or nested lists that broadcast to the shape. Powers of two, so nothing is lost on the way.
+    or nested lists that broadcast to the shape.
     """
 
     input: str
@@ -58,23 +59,25 @@ class StateSpec:
     shape: tuple[int, ...]
     dtype: str
     init: float | list[Any]
-    exponents: int | list[Any] = 0
+    exponents: float | list[Any] = 0
 
     def __post_init__(self) -> None:
         if self.exponents == 0:
             return
         try:
-            np.broadcast_to(np.asarray(self.exponents, np.int32), self.shape)
+            exponents = np.broadcast_to(np.asarray(self.exponents, np.float32), self.shape)
         except (ValueError, TypeError, OverflowError):
             raise BundleError(f"the manifest's exponents of state {self.input!r} do not fit its shape") from None
+        if not (np.abs(exponents) <= _LARGEST_EXPONENT).all():
+            raise BundleError(f"the manifest's exponents of state {self.input!r} are out of range")
 
     def carried(self, value: np.ndarray) -> np.ndarray:
         """The model's value as the graph carries it."""
-        return value if self.exponents == 0 else np.ldexp(value, -np.asarray(self.exponents, np.int32))
+        return value if self.exponents == 0 else value * np.exp2(-np.asarray(self.exponents, np.float32))
 
     def restored(self, value: np.ndarray) -> np.ndarray:
         """The model's value from what the graph carries."""
-        return value if self.exponents == 0 else np.ldexp(value, np.asarray(self.exponents, np.int32))
+        return value if self.exponents == 0 else value * np.exp2(np.asarray(self.exponents, np.float32))
 
     def initial(self) -> np.ndarray:
         """A new array with the state's value before the first token."""
