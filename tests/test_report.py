@@ -307,10 +307,9 @@ def test_a_model_that_overflows_gets_a_report_and_passes_no_gate(pair, text, mak
 
 def test_several_values_of_one_option_and_the_bundles_beside(pair, text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    command.main([str(argument) for argument in (
-        pair[1].path, "--against", pair[0].path, pair[1].path, "--text", text, text, "--no-speed",
-        "--reference", pair[0].path, "--tokens", "50",
-    )], standalone_mode=False)  # fmt: skip
+    first, second = pair[0].path, pair[1].path
+    options = ["--against", first, second, "--text", text, text, "--no-speed", "--reference", first, "--tokens", 50]
+    command.main([str(argument) for argument in (second, *options)], standalone_mode=False)
     fields = json.loads((tmp_path / f"{pair[1].path.name}-report/report.json").read_text())
     assert [other["texts"][0]["kl"]["mean"] for other in fields["comparison"]] == [0, fields["kl"]["mean"]]
     assert [each["text"]["name"] for each in fields["texts"]] == ["random.ids"]

@@ -1,19 +1,22 @@
 """Calibration: the graph run over real text with its state carried on, and what its products are given there.
 
 Memory does not depend on the text's length: for every product's input a histogram, what is known of each channel, and
-second moments where they are asked for.
+second moments where they are asked for; besides, the values of one chunk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from rrwkv_export.errors import RecipeError
 from rrwkv_export.quantize.ranges import Histogram
 from rrwkv_export.quantize.sites import EMB, Site
 from rrwkv_runtime.manifest import StateSpec
@@ -21,16 +24,18 @@ from rrwkv_runtime.manifest import StateSpec
 Array = np.ndarray[Any, np.dtype[Any]]
 _STEPS = 4
 _ROWS_AT_ONCE = 256  # single steps are gathered, as few rows cost as much as many
+_LARGE = 4096  # bytes of a weight that is handed to onnxruntime beside the graph
 
 
 @dataclass
 class Observation:
-    """What one product's input was seen to be.
+    """What one value, the input [rows, inputs] of one or more products, was seen to be.
 
     absmax [inputs] float32: largest magnitude of each channel. square [inputs] float64: its mean square. moments
-    [inputs, inputs] float32: the mean of x xᵀ, where asked for.
+    [inputs, inputs] float32: the mean of x xᵀ, where asked for. rows: 0 if the value was never computed.
     """
 
+    name: str
     inputs: int
     with_moments: bool = False
     histogram: Histogram = field(default_factory=Histogram)
@@ -49,13 +54,17 @@ class Observation:
             self.flush()
 
     def flush(self) -> None:
-        """Count what waits."""
-        x, self._waiting = np.concatenate([np.zeros((0, self.inputs), np.float32), *self._waiting]), []
-        if not len(x):
+        """Count what waits. Raises RecipeError if a value is not finite."""
+        waiting, self._waiting = [x for x in self._waiting if len(x)], []
+        if not waiting:
             return
-        self.histogram.add(x)
+        x = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+        try:
+            self.histogram.add(x)
+        except ValueError as error:
+            raise RecipeError(f"{self.name}: {error} in the float model; `rrwkv verify` says more") from None
         self.absmax = np.maximum(self.absmax, np.abs(x).max(axis=0))
-        self._squares += np.einsum("ij,ij->j", x, x, dtype=np.float64)
+        self._squares += np.einsum("ij,ij->j", x, x)  # over some hundred rows in float32, over all in float64
         if self._products is not None:
             self._products += x.T @ x
         self.rows += len(x)
@@ -70,61 +79,120 @@ class Observation:
 
 
 def observe(
-    model: onnx.ModelProto,
+    model: onnx.ModelProto | Path,
     states: Sequence[StateSpec],
     wanted: Sequence[Site],
     passages: Sequence[Array],
     *,
     moments: Collection[str] = (),
     chunk: int = 256,
+    steps: int = _STEPS,
+    threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Observation]:
-    """Observations by the name of the value that a site's product reads.
+    """Observations by the name of the value that a site's product reads; sites that read the same value share one.
 
-    The state is carried from passage to passage; each is given in chunks, its last tokens one at a time. moments: the
-    values whose second moments are wanted (4 inputs² bytes each). Sites whose value is never computed have no rows.
+    model: a graph with its weights in memory, or a bundle's model.onnx; both may be larger than protobuf's 2 GB.
+    passages: int64 [n] each. The state is carried from one to the next; each is given in chunks, its last `steps`
+    tokens one at a time. moments: the values whose second moments are wanted; each takes 4 inputs² bytes (256 MB for
+    8192 inputs), and twice that for a moment. threads: None lets onnxruntime choose. progress(done, total): in tokens.
+
+    The same input and threads give the same observations, bit for bit. A value that is never computed (a medium's, of a
+    text shorter than an interval) has no rows. Raises RecipeError if a value is not finite.
     """
-    names = input_names(model, wanted)
-    found = {name: Observation(inputs, name in moments) for name, inputs in names.items()}
-    session = _session(model, names)
-    carried = {spec.input: spec.initial() for spec in states}
+    graph = onnx.load(str(model), load_external_data=False) if isinstance(model, Path) else model
+    names = input_names(graph, wanted)
     outputs = [*(spec.output for spec in states), *names]
+    folder = model.parent if isinstance(model, Path) else None
+    found = {name: Observation(name, inputs, name in moments) for name, inputs in names.items()}
+    carried = {spec.input: spec.initial() for spec in states}
     done, total = 0, sum(len(ids) for ids in passages)
-    for ids in pieces(passages, chunk):
-        values = session.run(outputs, {"input_ids": ids, "num_logits": np.array([len(ids)]), **carried})
-        carried = {spec.input: value for spec, value in zip(states, values)}
-        for name, value in zip(names, values[len(states) :]):
-            found[name].add(value.reshape(-1, value.shape[-1]))
-        done += len(ids)
-        if progress:
-            progress(done, total)
+    with _session(graph, outputs, folder, threads) as session:
+        for ids in pieces(passages, chunk, steps):
+            feed = {"input_ids": ids, "num_logits": np.array([len(ids)], np.int64), **carried}
+            values = session.run(outputs, feed)
+            carried = {spec.input: value for spec, value in zip(states, values)}
+            for observation, value in zip(found.values(), values[len(states) :]):
+                observation.add(value.reshape(-1, observation.inputs))
+            done += len(ids)
+            if progress:
+                progress(done, total)
     for observation in found.values():
         observation.flush()
     return found
 
 
 def input_names(model: onnx.ModelProto, wanted: Sequence[Site]) -> dict[str, int]:
-    """The values that the sites' products read, with their number of channels; each once."""
+    """The values that the sites' products read, with their number of channels; each once. The embedding reads none."""
     nodes = {node.name: node for node in model.graph.node}
     return {nodes[site.node].input[0]: site.inputs for site in wanted if site.role != EMB}
 
 
 def pieces(passages: Sequence[Array], chunk: int, steps: int = _STEPS) -> Iterator[Array]:
-    """Every passage in chunks, its last `steps` tokens one at a time."""
+    """Every passage in chunks, its last `steps` tokens one at a time (all but the first, of a short one)."""
     for ids in passages:
-        end = max(1, len(ids) - steps)
+        end = min(len(ids), max(1, len(ids) - steps))
         yield from (ids[start : min(start + chunk, end)] for start in range(0, end, chunk))
         yield from (ids[i : i + 1] for i in range(end, len(ids)))
 
 
-def _session(model: onnx.ModelProto, names: Collection[str]) -> Any:
-    """An onnxruntime session that gives these values too."""
+@contextmanager
+def _session(
+    model: onnx.ModelProto, outputs: Collection[str], folder: Path | None, threads: int | None
+) -> Iterator[Any]:
+    """An onnxruntime session that computes these values, and nothing that only others need.
+
+    The graph goes in without its large weights, which might not fit into a protobuf's 2 GB: those in memory as arrays
+    (kept for as long as the session), those in files by their folder.
+    """
     import onnxruntime as ort
 
-    with_outputs = onnx.ModelProto()
-    with_outputs.CopyFrom(model)
-    with_outputs.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
     options = ort.SessionOptions()
-    options.log_severity_level = 4
+    options.log_severity_level = 4  # errors come back as exceptions
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the work between runs needs the cores
-    return ort.InferenceSession(with_outputs.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    if folder:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    nodes, used = _needed(model.graph.node, outputs)
+    weights = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in weights if _is_large(tensor)}
+    options.add_external_initializers(list(arrays), [ort.OrtValue.ortvalue_from_numpy(a) for a in arrays.values()])
+    known = {value.name: value for value in model.graph.output}
+    graph = helper.make_graph(
+        nodes,
+        model.graph.name,
+        model.graph.input,
+        [known.get(name) or helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+        [_without_data(tensor) if tensor.name in arrays else tensor for tensor in weights],
+    )
+    light = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    yield ort.InferenceSession(light.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _needed(nodes: Sequence[NodeProto], outputs: Collection[str]) -> tuple[list[NodeProto], set[str]]:
+    """The nodes that the outputs need, in order, and the names of all values that these read."""
+    kept, read = [], set(outputs)
+    for node in reversed(nodes):
+        if not read.isdisjoint(node.output):
+            kept.append(node)
+            read |= _read_by(node)
+    return kept[::-1], read
+
+
+def _read_by(node: NodeProto) -> set[str]:
+    """Also by a loop's body, from outside of it."""
+    bodies = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+    return set(node.input).union(*(_read_by(inner) for body in bodies for inner in body.node))
+
+
+def _is_large(tensor: TensorProto) -> bool:
+    return bool(tensor.data_location != TensorProto.EXTERNAL and tensor.ByteSize() >= _LARGE)
+
+
+def _without_data(tensor: TensorProto) -> TensorProto:
+    bare = TensorProto(
+        name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, data_location=TensorProto.EXTERNAL
+    )
+    bare.external_data.add(key="location", value="in memory")
+    return bare

@@ -38,7 +38,8 @@ class Histogram:
         low, high = float(values.min()), float(values.max())
         if not np.isfinite([low, high]).all():
             raise ValueError("a value is not finite")
-        self._widen(2.0 ** frexp(max(-low, high))[1])
+        end = max(-low, high)
+        self._widen(2.0 ** frexp(end)[1] if end else 0)
         self.low, self.high = min(self.low, low), max(self.high, high)
         place = values.ravel() * np.float32(BINS / 2 / self.limit)
         np.floor(place, out=place)  # before the shift, which would round: this way the places are exact

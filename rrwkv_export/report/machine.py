@@ -11,7 +11,17 @@ from rrwkv_export.bundle import versions
 from rrwkv_runtime.providers import import_onnxruntime
 
 
-def machine(provider: str = "cpu", threads: int | None = None) -> dict[str, str]:
+def load_average() -> float | None:
+    """Processes that wanted to run in the last minute; None where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def is_busy(load: float | None) -> bool:
+    """Whether others use so much of the machine that speeds measured on it mean little."""
+    return load is not None and load > 0.5 * _cores()
+
+
+def machine(provider: str = "cpu", threads: int | None = None, load: float | None = None) -> dict[str, str]:
     """What -> which, for people: processor, cores, threads, system, versions."""
     found = {
         "processor": _processor(),
@@ -21,6 +31,8 @@ def machine(provider: str = "cpu", threads: int | None = None) -> dict[str, str]
         "system": platform.platform(),
         "python": platform.python_version(),
     }
+    if load is not None:
+        found["load average before"] = f"{load:.1f}"
     if provider == "cuda" and (gpu := _gpu()):
         found["gpu"] = gpu
     return {**found, **versions(), "onnxruntime": str(import_onnxruntime().__version__)}

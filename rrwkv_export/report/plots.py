@@ -86,6 +86,7 @@ def _kl_histogram(report: Report) -> Figure:
     axes.xaxis.set_major_formatter(_powers())
     axes.set_xlabel("KL divergence, nats")
     axes.set_ylabel("predictions")
+    axes.yaxis.set_major_formatter(_thousands())
     axes.grid(visible=False, axis="x")
     return made
 

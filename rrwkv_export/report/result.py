@@ -80,7 +80,10 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """What quantization cost. `main` is the bundle it is about, `against` are others beside it."""
+    """What quantization cost. `main` is the bundle it is about, `against` are others beside it.
+
+    busy: the machine had other work when the report was begun.
+    """
 
     reference: Subject
     main: Measured
@@ -91,6 +94,7 @@ class Report:
     gates: tuple[Gate, ...]
     chunk: int
     machine: dict[str, str]
+    busy: bool
 
     def headline(self) -> list[Row]:
         """The figures one looks at first: name, the reference's, the bundle's."""
@@ -146,6 +150,8 @@ class Report:
 
     def _notes_on_bundles(self) -> list[str]:
         notes = []
+        if self.busy and self.main.speed:
+            notes.append("The machine had other work when the report was begun: its speeds are of little worth.")
         if self.reference.recipe is not None:
             notes.append(f"The reference is itself quantized ({self.reference.scheme}).")
         if self.layers.missing:

@@ -13,7 +13,7 @@ from rrwkv_export.report.compare import compare
 from rrwkv_export.report.continuations import continuations
 from rrwkv_export.report.gates import Gates, check_gates
 from rrwkv_export.report.layers import layer_errors
-from rrwkv_export.report.machine import machine
+from rrwkv_export.report.machine import is_busy, load_average, machine
 from rrwkv_export.report.placement import placement
 from rrwkv_export.report.render_html import render_html
 from rrwkv_export.report.render_json import render_json
@@ -110,7 +110,7 @@ def measure(
     **options: Any,
 ) -> Report:
     """The report, not written anywhere; arguments as of `report`."""
-    how = Options(**options)
+    how, load = Options(**options), load_average()
     if not texts:
         raise InputError("a report needs at least one text")
     _check_models(reference, [bundle, *against])
@@ -126,7 +126,8 @@ def measure(
         against=tuple(_compare(first, how.load(path), read, how, progress) for path in against),
         gates=check_gates(gates, main.comparisons),
         chunk=how.chunk,
-        machine=machine(how.provider, how.threads),
+        machine=machine(how.provider, how.threads, load),
+        busy=is_busy(load),
     )
 
 
