@@ -13,6 +13,7 @@ import pytest
 from conftest import SMALL, THREADS
 from test_cli import rrwkv
 
+from rrwkv_export.commands.quantize import SCHEMES
 from rrwkv_export.divergence import measure
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.quantize.equalize import EQUALIZED_ROLES, fold
@@ -21,7 +22,7 @@ from rrwkv_export.quantize.quantizer import Calibration, Source, quantize, rewri
 from rrwkv_export.quantize.recipe import TARGETS, Choice, Recipe, parse_recipe
 from rrwkv_export.quantize.rewrite import finished
 from rrwkv_export.quantize.sensitivity import KINDS, Scale, choose, sensitivity, trade_off
-from rrwkv_export.quantize.shipped import SCHEMES, TEXT, shipped_recipe
+from rrwkv_export.quantize.shipped import TEXT, shipped_recipe
 from rrwkv_runtime.errors import StateError
 from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.session import Model

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from conftest import SMALL
 
+from rrwkv_export.commands.quantize import SCHEMES
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.quantize.recipe import parse_recipe
-from rrwkv_export.quantize.shipped import SCHEMES, TEXT, shipped_recipe
+from rrwkv_export.quantize.shipped import TEXT, shipped_recipe
 from rrwkv_export.quantize.sites import sites
 
 SITES = {site.name: site for site in sites(SMALL)}

@@ -107,13 +107,13 @@ class Calibration:
         """
         self.require()
         *others, last = self.texts
-        passages, kept = list(last.passages), list(last.passages)
+        kept = list(last.passages)
         held: list[Array] = []
         while len(kept) > 1 and sum(len(ids) for ids in held) < tokens:
             held.insert(0, kept.pop())
         first = Text(last.name, last.sha256, tuple(kept))
         observed = tuple(text.sample(samples, self.seed) for text in (*others, first))
-        return Calibration(observed, samples, self.seed), np.concatenate(held or passages)[:tokens]
+        return Calibration(observed, samples, self.seed), np.concatenate(held or kept)[:tokens]
 
     def to_json(self) -> dict[str, Any]:
         files = [{"name": text.name, "sha256": text.sha256, "passages": len(text.passages)} for text in self.texts]

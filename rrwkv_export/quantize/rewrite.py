@@ -103,9 +103,7 @@ class Rewriter:
 
     def static(self, sites: Sequence[Site], ranges: Ranges, types: Types, insert: Insert | None = None) -> None:
         """Pairs around the inputs of the sites' products (ranges by the value's name) and on their weights."""
-        if sites:
-            insert = insert or insert_pairs
-            self._take(insert(self.model, [site.node for site in sites], ranges, types))
+        self._take((insert or insert_pairs)(self.model, [site.node for site in sites], ranges, types))
 
     def dynamic(self, sites: Sequence[Site], types: Types) -> None:
         """Inputs rounded to uint8 with each run's own range, over all its tokens."""
