@@ -47,14 +47,15 @@ class LayerState:
 def layer(w: GraphWeights, scope: Scope, index: int, x: ir.Value, clock: Clock, state: LayerState) -> ir.Value:
     """x [T, 1, C] to x [T, 1, C]."""
     block, M = f"blocks.{index}", None
+    time_mix, channel_mix = scope / "time_mix", scope / "channel_mix"
     h = w.norm(scope, x, f"{block}.ln1", name="ln1")
+    rows, h_prev = _shifted(time_mix, h, clock, state, 0)
     if clock.medium and state.medium:
-        M = clock.medium.retrospect(w, scope / "medium", block, h, state.medium)
-    x = scope.op("Add", x, _time_mix(w, scope / "time_mix", block, h, M, clock, state), name="after_time_mix")
+        M = clock.medium.retrospect(w, scope / "medium", block, h, rows, state.medium)
+    x = scope.op("Add", x, _time_mix(w, time_mix, block, h, h_prev, M, clock, state), name="after_time_mix")
     h = w.norm(scope, x, f"{block}.ln2", name="ln2")
-    return scope.op(
-        "Add", x, _channel_mix(w, scope / "channel_mix", block, h, M, clock, state), name="after_channel_mix"
-    )
+    _, h_prev = _shifted(channel_mix, h, clock, state, 1)
+    return scope.op("Add", x, _channel_mix(w, channel_mix, block, h, h_prev, M), name="after_channel_mix")
 
 
 def _mixes(
@@ -73,21 +74,28 @@ def _scaled(scope: Scope, x: ir.Value, weight: np.ndarray, name: str) -> ir.Valu
     return scope.op("Mul", x, scope.const(weight, np.float32, f"{name}.weight"), name=name)
 
 
-def _shifted(scope: Scope, h: ir.Value, clock: Clock, state: LayerState, block: int) -> ir.Value:
-    """h': the carried row, then all rows but the last, which is carried on."""
+def _shifted(scope: Scope, h: ir.Value, clock: Clock, state: LayerState, block: int) -> tuple[ir.Value, ir.Value]:
+    """All rows [T + 1, 1, C]: the carried one, then h; and h', all but the last, which is carried on."""
+    rows = scope.op("Concat", state.shift[block], h, name="shift", axis=0)
     if clock.shift_sizes is None:
         h_prev, state.shift[block] = state.shift[block], h
-        return h_prev
-    rows = scope.op("Concat", state.shift[block], h, name="shift", axis=0)
+        return rows, h_prev
     h_prev, state.shift[block] = scope.ops("Split", rows, clock.shift_sizes, names=["previous", "last"], axis=0)
-    return h_prev
+    return rows, h_prev
 
 
 def _time_mix(
-    w: GraphWeights, scope: Scope, block: str, h: ir.Value, M: ir.Value | None, clock: Clock, state: LayerState
+    w: GraphWeights,
+    scope: Scope,
+    block: str,
+    h: ir.Value,
+    h_prev: ir.Value,
+    M: ir.Value | None,
+    clock: Clock,
+    state: LayerState,
 ) -> ir.Value:
     """Woutput (r ⊙ wkv)"""
-    mix_k, mix_v, mix_r = _mixes(w, scope, f"{block}.att", "kvr", h, _shifted(scope, h, clock, state, 0), M)
+    mix_k, mix_v, mix_r = _mixes(w, scope, f"{block}.att", "kvr", h, h_prev, M)
     k = w.matmul(scope, mix_k, f"{block}.att.key.weight", name="key")
     v = w.matmul(scope, mix_v, f"{block}.att.value.weight", name="value")
     r = scope.op("Sigmoid", w.matmul(scope, mix_r, f"{block}.att.receptance.weight", name="receptance"), name="r")
@@ -98,10 +106,10 @@ def _time_mix(
 
 
 def _channel_mix(
-    w: GraphWeights, scope: Scope, block: str, h: ir.Value, M: ir.Value | None, clock: Clock, state: LayerState
+    w: GraphWeights, scope: Scope, block: str, h: ir.Value, h_prev: ir.Value, M: ir.Value | None
 ) -> ir.Value:
     """σ(Wreceptance mix(r)) ⊙ (Wvalue relu(Wkey mix(k))²)"""
-    mix_k, mix_r = _mixes(w, scope, f"{block}.ffn", "kr", h, _shifted(scope, h, clock, state, 1), M)
+    mix_k, mix_r = _mixes(w, scope, f"{block}.ffn", "kr", h, h_prev, M)
     k = scope.op("Relu", w.matmul(scope, mix_k, f"{block}.ffn.key.weight", name="key"), name="relu")
     v = w.matmul(scope, scope.op("Mul", k, k, name="square"), f"{block}.ffn.value.weight", name="value")
     r = scope.op("Sigmoid", w.matmul(scope, mix_r, f"{block}.ffn.receptance.weight", name="receptance"), name="r")

@@ -1,7 +1,12 @@
 """Mediums as ONNX nodes: squeeze, excitation and the attention that reads them, T tokens at a time without a loop.
 
-n segments end in the run. A one-hot matrix, shared by all layers, sums every segment in one product;
-one mask, shared too, says which of the held and the new mediums each token may read. Both grow as T² / s.
+n segments end in the run. A table of places, shared by all layers, lays the segments side by side to be summed; one
+mask, shared too, says which of the held and the new mediums each token may read. The mask grows as T² / s.
+
+Where a text is cut must not change a bit of the result: in a graph with rounded activations a last bit grows into
+another rounding, and that into others. So a segment is summed token after token (ReduceSum over the first axis goes row
+by row), as single steps sum it, and what is read is always computed for two rows or more, since onnxruntime multiplies
+a single row in another order than several.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from rrwkv_export.config import MediumConfig
 from rrwkv_export.graph.scope import Scope
 from rrwkv_export.graph.weights import GraphWeights
 
+_END = 2**62
 SIGNIFICANCE_LIMIT = 60.0  # the squeeze's exponent is clipped to ± 60, as the model defines it
 
 
@@ -33,36 +39,44 @@ class MediumState:
 class MediumClock:
     """What all layers share about segments, computed once a run.
 
-    member [n + 1, T + 1] float32: one-hot, which segment a row belongs to; column 0 is the carried row. mask
-    [T, 1, 1 + K + n] float32: 0 where a medium (or the empty slot in front) is visible, else -infinity. sizes: [n, 1],
-    how many segments end, how many stay open. ones [T, 1, 1] float32, where g is 1 (the mean squeeze), else None.
+    places [1 + P, n + 1] int64: a column for each segment, its tokens in their order, as rows of [nothing; carried sums;
+    tokens]; P = min(T, s). mask [T + 1, 1, 1 + K + n] float32: 0 where a medium (or the empty slot in front) is visible,
+    else -infinity. sizes: [n, 1], how many segments end, how many stay open. ones [T, 1, 1] float32, where g is 1 (the
+    mean squeeze), else None.
     """
 
     config: MediumConfig
-    member: ir.Value
+    places: ir.Value
     mask: ir.Value
     sizes: ir.Value
     ones: ir.Value | None
 
-    def retrospect(self, w: GraphWeights, scope: Scope, block: str, h: ir.Value, state: MediumState) -> ir.Value:
-        """M [T, 1, C]: every token's reading of the held mediums and of those that segments of this run add."""
+    def retrospect(
+        self, w: GraphWeights, scope: Scope, block: str, h: ir.Value, rows: ir.Value, state: MediumState
+    ) -> ir.Value:
+        """M [T, 1, C]: every token's reading of the held mediums and of those that segments of this run add.
+
+        rows [T + 1, 1, C]: the token before h, then h.
+        """
         m = _excite(w, scope, block, self._squeeze(w, scope, block, h, state))
         new_keys = w.matmul(scope, m, f"{block}.medium.key.weight", name="key")
         held = scope.op("Concat", _nothing(w, scope, "C"), state.bank, m, name="held", axis=0)
         keys = scope.op("Concat", _nothing(w, scope, "R"), state.key, new_keys, name="held_keys", axis=0)
-        M = _read(w, scope, block, h, held, keys, self.mask, perm=[1, 0])
-        newest = [scope.common([v], np.int64, f"{v}") for v in (-self.config.slots, 2**62, 0)]
+        read = _read(w, scope, block, rows, held, keys, self.mask, perm=[1, 0])
+        newest = [scope.common([v], np.int64, f"{v}") for v in (-self.config.slots, _END, 0)]
         state.bank = scope.op("Slice", held, *newest, name="bank")
         state.key = scope.op("Slice", keys, *newest, name="bank_keys")
-        return M
+        return scope.op("Slice", read, *(scope.common([v], np.int64, f"{v}") for v in (1, _END, 0)), name="recalled")
 
     def _squeeze(self, w: GraphWeights, scope: Scope, block: str, h: ir.Value, state: MediumState) -> ir.Value:
         """z = S / G of each of the n segments that end in this run: [n, C]. The open segment's S, G are carried on."""
         C = w.config.hidden_size
         summands = _summands(w, scope, block, h, self.ones)
-        rows = scope.op("Concat", state.carry, summands, name="with_carried", axis=0)
+        nothing = scope.common(np.zeros((1, 1, C + 1)), np.float32, "no_summand")
+        rows = scope.op("Concat", nothing, state.carry, summands, name="with_carried", axis=0)
         flat = scope.op("Reshape", rows, scope.common([-1, C + 1], np.int64, "summand_rows"), name="rows")
-        sums = scope.op("MatMul", self.member, flat, name="sums")
+        placed = scope.op("Gather", flat, self.places, name="placed", axis=0)
+        sums = scope.op("ReduceSum", placed, scope.common([0], np.int64, "0"), name="sums", keepdims=0)
         ended, state.carry = scope.ops("Split", sums, self.sizes, names=["ended", "open"], axis=0)
         return _ratio(scope, ended, C, axis=1)
 
@@ -79,7 +93,9 @@ class StepMediumClock:
     ended: ir.Value
     ones: ir.Value | None
 
-    def retrospect(self, w: GraphWeights, scope: Scope, block: str, h: ir.Value, state: MediumState) -> ir.Value:
+    def retrospect(
+        self, w: GraphWeights, scope: Scope, block: str, h: ir.Value, rows: ir.Value, state: MediumState
+    ) -> ir.Value:
         """M [1, 1, C]."""
         C = w.config.hidden_size
         held = scope.op("Concat", _nothing(w, scope, "C", rank=3), state.bank, name="held", axis=1)
@@ -98,7 +114,7 @@ class StepMediumClock:
 
     def _pushed(self, scope: Scope, bank: ir.Value, newest: ir.Value, name: str) -> ir.Value:
         kept = scope.op(
-            "Slice", bank, *(scope.common([v], np.int64, f"{v}") for v in (1, 2**62, 1)), name=f"{name}.kept"
+            "Slice", bank, *(scope.common([v], np.int64, f"{v}") for v in (1, _END, 1)), name=f"{name}.kept"
         )
         pushed = scope.op("Concat", kept, newest, name=f"{name}.pushed", axis=1)
         return scope.op("Where", self.ended, pushed, bank, name=name)
@@ -126,7 +142,9 @@ def _read(
     q = w.matmul(scope, h, f"{block}.medium.query.weight", name="query", scale=1 / math.sqrt(w.config.medium.key_size))
     keys_t = scope.op("Transpose", keys, name="keys_t", perm=perm)
     scores = scope.op("Add", scope.op("MatMul", q, keys_t, name="scores"), mask, name="visible_scores")
-    return scope.op("MatMul", scope.op("Softmax", scores, name="attention", axis=-1), held, name="read")
+    d = scope.op("Cast", scores, name="scores_d", to=ir.DataType.DOUBLE)
+    a = scope.op("Softmax", d, name="attention_d", axis=-1)
+    return scope.op("MatMul", scope.op("Cast", a, name="attention", to=ir.DataType.FLOAT), held, name="read")
 
 
 def _summands(w: GraphWeights, scope: Scope, block: str, h: ir.Value, ones: ir.Value | None) -> ir.Value:
@@ -163,20 +181,35 @@ def medium_clock(scope: Scope, medium: MediumConfig, position: ir.Value, T: ir.V
     segment = scope.op("Div", token, interval, name="segment")  # [T]; 0 is the segment open when the run begins
     n = scope.op("Div", scope.op("Add", into, count, name="reach"), interval, name="n")
 
-    rows = scope.op("Range", zero, scope.op("Add", n, one, name="n_plus_1"), one, name="segments")
-    of_row = scope.op("Concat", first, segment, name="segment_of_row", axis=0)
-    is_member = scope.op("Equal", scope.op("Unsqueeze", rows, axis, name="row"), of_row, name="is_member")
     ones = None
     if medium.squeeze == "mean":
         shape = scope.op("Concat", T, axis, axis, name="ones_shape", axis=0)
         ones = scope.op("ConstantOfShape", shape, name="ones", value=ir.tensor(np.ones(1, np.float32)))
     return MediumClock(
         medium,
-        member=scope.op("Cast", is_member, name="member", to=ir.DataType.FLOAT),
-        mask=_mask(scope / "mask", medium, position, segment, n),
+        places=_places(scope / "places", into, n, count, interval),
+        mask=_mask(scope / "mask", medium, position, scope.op("Concat", first, segment, name="of_row", axis=0), n),
         sizes=scope.op("Concat", scope.op("Reshape", n, axis, name="ended"), axis, name="sizes", axis=0),
         ones=ones,
     )
+
+
+def _places(scope: Scope, into: ir.Value, n: ir.Value, count: ir.Value, interval: ir.Value) -> ir.Value:
+    """[1 + P, n + 1]: the carried sums (row 1) on top of segment 0, every segment's tokens (from row 2) below, and
+    nothing (row 0) elsewhere. into []: tokens before this run in segment 0.
+    """
+    zero, one, two = (scope.common(v, np.int64, f"scalar_{v}") for v in (0, 1, 2))
+    segments = scope.op("Range", zero, scope.op("Add", n, one, name="n_plus_1"), one, name="segments")
+    begin = scope.op("Sub", scope.op("Mul", segments, interval, name="tokens_before"), into, name="begin")
+    end = scope.op("Min", scope.op("Add", begin, interval, name="next_begin"), count, name="end")
+    places = scope.op("Range", zero, scope.op("Min", count, interval, name="P"), one, name="places")
+    column = scope.op("Unsqueeze", places, scope.common([1], np.int64, "1"), name="column")
+    token = scope.op("Add", column, scope.op("Max", begin, zero, name="first"), name="token")
+    within = scope.op("Less", token, end, name="within")
+    tokens = scope.op("Where", within, scope.op("Add", token, two, name="row"), zero, name="tokens")
+    on_top = scope.op("Cast", scope.op("Equal", segments, zero, name="is_first"), name="carried", to=ir.DataType.INT64)
+    top = scope.op("Unsqueeze", on_top, scope.common([0], np.int64, "0"), name="top")
+    return scope.op("Concat", top, tokens, name="table", axis=0)
 
 
 def step_medium_clock(scope: Scope, medium: MediumConfig, position: ir.Value) -> StepMediumClock:
@@ -202,13 +235,13 @@ def step_medium_clock(scope: Scope, medium: MediumConfig, position: ir.Value) ->
 
 
 def _mask(scope: Scope, medium: MediumConfig, position: ir.Value, segment: ir.Value, n: ir.Value) -> ir.Value:
-    """[T, 1, 1 + K + n]: 0 at the empty slot (row -1) and where max(j, K - filled) <= row < j + K, else -infinity."""
+    """[rows, 1, 1 + K + n] for rows of these segments: 0 at the empty slot (row -1) and where max(j, K - filled) <= row < j + K, else -infinity."""
     K = scope.common(medium.slots, np.int64, "slots")
     minus_one, one = scope.common(-1, np.int64, "scalar_minus_1"), scope.common(1, np.int64, "scalar_1")
     row = scope.op("Range", minus_one, scope.op("Add", K, n, name="rows"), one, name="row")
     ended = scope.op("Div", position, scope.common(medium.interval, np.int64, "interval"), name="ended_before")
     unfilled = scope.op("Sub", K, scope.op("Min", ended, K, name="filled"), name="unfilled")
-    j = scope.op("Unsqueeze", segment, scope.const([1, 2], np.int64, "axes"), name="segment")  # [T, 1, 1]
+    j = scope.op("Unsqueeze", segment, scope.const([1, 2], np.int64, "axes"), name="segment")  # [rows, 1, 1]
     not_too_old = scope.op("GreaterOrEqual", row, scope.op("Max", j, unfilled, name="oldest"), name="not_too_old")
     not_too_new = scope.op("Less", row, scope.op("Add", j, K, name="newest"), name="not_too_new")
     empty_slot = scope.op("Equal", row, minus_one, name="empty_slot")

@@ -25,7 +25,9 @@ def plain_wkv(
 
     k, v [T, 1, C]; u, d [C]; state: A, B [2, C]. Gives wkv [T, 1, C] and the new state.
     """
-    ek = scope.op("Exp", scope.clip(k, KEY_LIMIT, name="clipped"), name="exp_k")
+    # Clipped after the exponential, which is the same: a product that a Clip reads is left in float by onnxruntime when
+    # its inputs are rounded.
+    ek = _clipped_exp(scope, scope.op("Exp", k, name="exp"))
     x = scope.op("Concat", scope.op("Mul", ek, v, name="exp_k_v"), ek, name="summands", axis=1)  # [T, 2, C]
     last, before = over.decay(scope, state[0], x, d)
     now = scope.op("Mul", x, scope.const(np.exp(u.astype(np.float64)), np.float32, "exp_u"), name="now")
@@ -48,6 +50,12 @@ def stable_wkv(
     held = scope.op("Mul", before, _exp_of_difference(scope, p, q, "held.scale"), name="held")
     now = _value_and_one(scope, _exp_of_difference(scope, uk, q, "now.scale"), v, "now")
     return _ratio(scope, scope.op("Add", held, now, name="sums")), [last, pp]
+
+
+def _clipped_exp(scope: Scope, e: ir.Value) -> ir.Value:
+    """e = exp(k) for k within ± KEY_LIMIT, else exp(± KEY_LIMIT)."""
+    ends = (scope.common(np.exp(s * KEY_LIMIT), np.float32, f"exp_{n}_limit") for s, n in ((-1, "minus"), (1, "plus")))
+    return scope.op("Clip", e, *ends, name="exp_k")
 
 
 def _exp_of_difference(scope: Scope, a: ir.Value, b: ir.Value, name: str) -> ir.Value:

@@ -103,7 +103,9 @@ class Rewriter:
 
     def static(self, sites: Sequence[Site], ranges: Ranges, types: Types, insert: Insert | None = None) -> None:
         """Pairs around the inputs of the sites' products (ranges by the value's name) and on their weights."""
-        self._take((insert or insert_pairs)(self.model, [site.node for site in sites], ranges, types))
+        nodes = [site.node for site in sites]
+        self._take((insert or insert_pairs)(self.model, nodes, ranges, types))
+        _give_back(self.model, nodes)
 
     def dynamic(self, sites: Sequence[Site], types: Types) -> None:
         """Inputs rounded to uint8 with each run's own range, over all its tokens."""
@@ -183,6 +185,22 @@ def tensors_data(ranges: Ranges) -> dict[str, Any]:
     from onnxruntime.quantization.calibrate import TensorData
 
     return {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()}
+
+
+def _give_back(model: onnx.ModelProto, products: Collection[str]) -> None:
+    """Everything but the products reads the float value again: onnxruntime's quantizer gives all of a value's readers
+    the rounded one, though it costs them accuracy and gains nothing.
+    """
+    rounded = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    pairs = {
+        node.output[0]: rounded[node.input[0]]
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in rounded
+    }
+    for node in model.graph.node:
+        if node.name not in products:
+            for i, name in enumerate(node.input):
+                node.input[i] = pairs.get(name, name)
 
 
 def _packed(q: Array, bits: int) -> Array:
