@@ -39,10 +39,10 @@ class MediumState:
 class MediumClock:
     """What all layers share about segments, computed once a run.
 
-    places [1 + P, n + 1] int64: a column for each segment, its tokens in their order, as rows of [nothing; carried sums;
-    tokens]; P = min(T, s). mask [T + 1, 1, 1 + K + n] float32: 0 where a medium (or the empty slot in front) is visible,
-    else -infinity. sizes: [n, 1], how many segments end, how many stay open. ones [T, 1, 1] float32, where g is 1 (the
-    mean squeeze), else None.
+    places [1 + P, n + 1] int64, P = min(T, s): a column for each segment, its tokens in their order, as rows of
+    [nothing; carried sums; tokens]. mask [T + 1, 1, 1 + K + n] float32: 0 where a medium (or the empty slot in front)
+    is visible, else -infinity. sizes: [n, 1], how many segments end, how many stay open. ones [T, 1, 1] float32, where
+    g is 1 (the mean squeeze), else None.
     """
 
     config: MediumConfig
@@ -142,9 +142,11 @@ def _read(
     q = w.matmul(scope, h, f"{block}.medium.query.weight", name="query", scale=1 / math.sqrt(w.config.medium.key_size))
     keys_t = scope.op("Transpose", keys, name="keys_t", perm=perm)
     scores = scope.op("Add", scope.op("MatMul", q, keys_t, name="scores"), mask, name="visible_scores")
-    d = scope.op("Cast", scores, name="scores_d", to=ir.DataType.DOUBLE)
-    a = scope.op("Softmax", d, name="attention_d", axis=-1)
-    return scope.op("MatMul", scope.op("Cast", a, name="attention", to=ir.DataType.FLOAT), held, name="read")
+    # In float64: the order of the sum, which depends on how many columns there are, does not reach the float32 result.
+    exact = scope.op("Cast", scores, name="exact_scores", to=ir.DataType.DOUBLE)
+    exact = scope.op("Softmax", exact, name="exact_attention", axis=-1)
+    attention = scope.op("Cast", exact, name="attention", to=ir.DataType.FLOAT)
+    return scope.op("MatMul", attention, held, name="read")
 
 
 def _summands(w: GraphWeights, scope: Scope, block: str, h: ir.Value, ones: ir.Value | None) -> ir.Value:
@@ -235,7 +237,9 @@ def step_medium_clock(scope: Scope, medium: MediumConfig, position: ir.Value) ->
 
 
 def _mask(scope: Scope, medium: MediumConfig, position: ir.Value, segment: ir.Value, n: ir.Value) -> ir.Value:
-    """[rows, 1, 1 + K + n] for rows of these segments: 0 at the empty slot (row -1) and where max(j, K - filled) <= row < j + K, else -infinity."""
+    """[rows, 1, 1 + K + n] for rows of these segments j: 0 at the empty slot (row -1) and where max(j, K - filled) <= row
+    < j + K, else -infinity.
+    """
     K = scope.common(medium.slots, np.int64, "slots")
     minus_one, one = scope.common(-1, np.int64, "scalar_minus_1"), scope.common(1, np.int64, "scalar_1")
     row = scope.op("Range", minus_one, scope.op("Add", K, n, name="rows"), one, name="row")
