@@ -237,8 +237,8 @@ def step_medium_clock(scope: Scope, medium: MediumConfig, position: ir.Value) ->
 
 
 def _mask(scope: Scope, medium: MediumConfig, position: ir.Value, segment: ir.Value, n: ir.Value) -> ir.Value:
-    """[rows, 1, 1 + K + n] for rows of these segments j: 0 at the empty slot (row -1) and where max(j, K - filled) <= row
-    < j + K, else -infinity.
+    """[rows, 1, 1 + K + n] for tokens of these segments j: 0 at the empty slot (row -1) and where
+    max(j, K - filled) <= row < j + K, else -infinity.
     """
     K = scope.common(medium.slots, np.int64, "slots")
     minus_one, one = scope.common(-1, np.int64, "scalar_minus_1"), scope.common(1, np.int64, "scalar_1")
