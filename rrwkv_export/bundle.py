@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ import onnx_ir as ir
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import ExportError
 from rrwkv_export.graph import DOUBLING_TOKENS, OPSET, Over, WeightsDtype, WKVForm, build, state_layout
+from rrwkv_export.graph.names import READ_ONLY
 from rrwkv_export.graph.scope import LoadArray
 from rrwkv_export.progress import Progress
 from rrwkv_runtime.manifest import (
@@ -34,10 +35,11 @@ from rrwkv_runtime.manifest import (
 
 GRAPH_FILE, DATA_FILE = "model.onnx", "model.onnx.data"
 Target = Literal["cpu", "cuda"]
+STEP_FILE = "step.onnx"
 # target -> graph's name -> (file, most tokens of a run, how it runs over them). All share DATA_FILE.
 TARGETS: dict[str, dict[str, tuple[str, int, Over]]] = {
-    "cpu": {"main": (GRAPH_FILE, 256, "loop")},
-    "cuda": {"main": (GRAPH_FILE, DOUBLING_TOKENS, "doubling"), "step": ("step.onnx", 1, "step")},
+    "cpu": {"main": (GRAPH_FILE, 256, "loop"), "step": (STEP_FILE, 1, "decode")},
+    "cuda": {"main": (GRAPH_FILE, DOUBLING_TOKENS, "doubling"), "step": (STEP_FILE, 1, "step")},
 }
 TOKENIZER_FILES = {"tokenizer.json": "tokenizer.json", "rwkv-world": "rwkv_vocab.txt"}
 # All files that an export may write, and so may replace.
@@ -45,8 +47,8 @@ FILES = frozenset(
     {MANIFEST_NAME, DATA_FILE, *TOKENIZER_FILES.values()}
     | {file for graphs in TARGETS.values() for file, _, _ in graphs.values()}
 )
-# Vectors stay in the graph file; matrices are aligned to pages, so that a runtime can map them.
-_EXTERNAL_FROM_BYTES, _PAGE = 4096, 4096
+# What is large is in the data file, once for all graphs; matrices begin on pages, so that a runtime can map them.
+_EXTERNAL_FROM_BYTES, _PAGE, _ALIGNED_FROM_BYTES = 1024, 4096, 2**16
 _PACKAGES = ("rrwkv-export", "onnx", "onnx-ir", "onnxruntime", "torch", "numpy")
 
 
@@ -58,13 +60,15 @@ class GraphOptions:
     dtype: WeightsDtype = "float32"
     target: Target = "cpu"
 
-    def graphs(self) -> dict[str, GraphEntry]:
+    def graphs(self, config: ModelConfig) -> dict[str, GraphEntry]:
         """What the manifest says of each graph."""
-        files = TARGETS[self.target]
-        return {
-            name: GraphEntry(file, (DATA_FILE,), chunk, self.wkv, self.dtype, OPSET)
-            for name, (file, chunk, _) in files.items()
-        }
+        found = {}
+        for name, (file, chunk, over) in TARGETS[self.target].items():
+            entry = GraphEntry(file, (DATA_FILE,), chunk, self.wkv, self.dtype, OPSET, over)
+            if over == "decode" and config.medium:
+                entry = replace(entry, reads=READ_ONLY, not_every=config.medium.interval)
+            found[name] = entry
+        return found
 
 
 def write_graph(
@@ -79,16 +83,27 @@ def write_graph(
             _save(model, folder, progress)
             matrices = _external_tensors(folder / GRAPH_FILE)
         else:
-            ir.save(model, folder / file)
-        _check_graph(folder / file)
+            save_beside(model, folder / file)
+    _check_graph(folder / GRAPH_FILE)
 
 
 def save_with_weights(model: onnx.ModelProto, folder: Path, progress: Progress | None = None) -> None:
     """A graph that is in memory as model.onnx and model.onnx.data, checked with full shape inference."""
+    # Floats first: bytes of any number may follow them, and would leave them off their natural alignment.
     made = ir.from_proto(model)
     made.graph.sort()
+    weights = sorted(made.graph.initializers.values(), key=lambda value: -_itemsize(value))
+    made.graph.initializers.clear()
+    for value in weights:
+        made.graph.register_initializer(value)
     _save(made, folder, progress)
     _check_graph(folder / GRAPH_FILE)
+
+
+def save_beside(model: ir.Model, path: Path) -> None:
+    """A graph whose large weights are all in the data file already, which lies beside it."""
+    ir.save(model, path)
+    _check_graph(path)
 
 
 def _save(model: ir.Model, folder: Path, progress: Progress | None) -> None:
@@ -103,13 +118,17 @@ def _save(model: ir.Model, folder: Path, progress: Progress | None) -> None:
             external_data=DATA_FILE,
             size_threshold_bytes=_EXTERNAL_FROM_BYTES,
             alignment=_PAGE,
-            align_threshold=0,
+            align_threshold=_ALIGNED_FROM_BYTES,
             callback=written,
         )
     except ir.serde.SerdeError as error:  # onnx-ir's wrapping of what reading a small weight raised
         raise _innermost(error) from None
     if not (folder / DATA_FILE).exists():  # a model so small that the graph file holds it all
         (folder / DATA_FILE).touch()
+
+
+def _itemsize(value: ir.Value) -> float:
+    return value.const_value.dtype.itemsize if value.const_value else 0
 
 
 def _external_tensors(path: Path) -> dict[str, ir.TensorProtocol]:
@@ -153,7 +172,7 @@ def write_manifest(
         "model_id": model_id,
         "config": config.to_json(),
         "parameters": config.parameters(),
-        "graphs": {name: asdict(entry) for name, entry in options.graphs().items()},
+        "graphs": {name: asdict(entry) for name, entry in options.graphs(config).items()},
         "states": [asdict(StateSpec(s.name, s.output, s.shape, s.dtype, s.init)) for s in layouts],
         "tokenizer": asdict(tokenizer) if tokenizer else None,
         "chat": asdict(chat),

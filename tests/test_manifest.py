@@ -17,7 +17,7 @@ from rrwkv_runtime.schema import violations
 from rrwkv_runtime.session import Model
 from rrwkv_runtime.state import State
 
-FILES = ["model.onnx", "model.onnx.data", "tokenizer.json"]
+FILES = ["model.onnx", "model.onnx.data", "step.onnx", "tokenizer.json"]
 
 
 @pytest.fixture(scope="session")

@@ -100,7 +100,11 @@ def test_static_logits_do_not_depend_on_the_chunks(chunk, quantized):
     """To the last bit: one that differs would grow, rounding after rounding."""
     model = load(quantized(shipped_recipe("int8-static")))
     at_once, state = model.forward(IDS, num_logits=len(IDS))
-    in_chunks, other = model.forward(IDS, num_logits=len(IDS), chunk=chunk)
+    if chunk == 1:
+        decoder = model.decoder()
+        in_chunks, other = np.stack([decoder.step(i).copy() for i in IDS]), decoder.take_state()
+    else:
+        in_chunks, other = model.forward(IDS, num_logits=len(IDS), chunk=chunk)
     np.testing.assert_array_equal(in_chunks, at_once)
     for name, value in state.values.items():
         np.testing.assert_array_equal(other.values[name], value)
@@ -113,6 +117,25 @@ def test_what_is_rounded_is_read_by_products_only(quantized):
     pairs = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in rounded}
     assert pairs
     assert {node.op_type for node in graph.node if pairs.intersection(node.input)} == {"MatMul"}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_step_is_rounded_as_the_main_graph_is(scheme, quantized):
+    """Its products, on the same weights in the same file; sums over rounded blocks have an order of their own."""
+    out = quantized(shipped_recipe(scheme))
+    main, step = (onnx.load(str(out / name), load_external_data=False).graph for name in ("model.onnx", "step.onnx"))
+    operators = {node.name: node.op_type for node in main.node}
+    products = [n for n in step.node if n.op_type in ("MatMul", "MatMulInteger", "MatMulNBits") and n.name in operators]
+    assert products
+    assert all(operators[node.name] == node.op_type for node in products)
+    weights = {t.name: t for t in main.initializer if t.external_data}
+    large = [t for t in step.initializer if t.external_data]
+    assert large
+    assert all(t == weights[t.name] for t in large)
+    model = load(out)
+    decoder, at_once = model.decoder(), model.forward(IDS, num_logits=len(IDS), chunk=1)[0]
+    one_by_one = np.stack([decoder.step(i).copy() for i in IDS])
+    assert np.abs(one_by_one - at_once).max() < 1e-3 * np.abs(at_once).max()
 
 
 def test_every_static_product_is_one_of_integers(quantized, source, tmp_path):

@@ -47,69 +47,75 @@ class LayerState:
 def layer(w: GraphWeights, scope: Scope, index: int, x: ir.Value, clock: Clock, state: LayerState) -> ir.Value:
     """x [T, 1, C] to x [T, 1, C]."""
     block, M = f"blocks.{index}", None
-    time_mix, channel_mix = scope / "time_mix", scope / "channel_mix"
-    h = w.norm(scope, x, f"{block}.ln1", name="ln1")
-    rows, h_prev = _shifted(time_mix, h, clock, state, 0)
+    h, inner = w.norm(scope, x, f"{block}.ln1", name="ln1"), scope / "time_mix"
     if clock.medium and state.medium:
-        M = clock.medium.retrospect(w, scope / "medium", block, h, rows, state.medium)
-    x = scope.op("Add", x, _time_mix(w, time_mix, block, h, h_prev, M, clock, state), name="after_time_mix")
-    h = w.norm(scope, x, f"{block}.ln2", name="ln2")
-    _, h_prev = _shifted(channel_mix, h, clock, state, 1)
-    return scope.op("Add", x, _channel_mix(w, channel_mix, block, h, h_prev, M), name="after_channel_mix")
+        M = clock.medium.retrospect(w, scope / "medium", block, h, state.medium)
+    before = _before(w, inner, f"{block}.att", "kvr", _shifted(inner, h, clock, state, 0))
+    mixed, state.wkv = time_mix(w, inner, block, h, before, M, clock.recurrence, state.wkv)
+    x = scope.op("Add", x, mixed, name="after_time_mix")
+    h, inner = w.norm(scope, x, f"{block}.ln2", name="ln2"), scope / "channel_mix"
+    before = _before(w, inner, f"{block}.ffn", "kr", _shifted(inner, h, clock, state, 1))
+    mixed = channel_mix(w, inner, block, h, before, M)
+    return scope.op("Add", x, mixed, name="after_channel_mix")
 
 
 def _mixes(
-    w: GraphWeights, scope: Scope, block: str, roles: str, h: ir.Value, h_prev: ir.Value, M: ir.Value | None
+    w: GraphWeights, scope: Scope, block: str, roles: str, h: ir.Value, before: ir.Value, M: ir.Value | None
 ) -> list[ir.Value]:
     """mix(p) = h ⊙ a + h' ⊙ b + M ⊙ c for every role p at once [T, roles, C], then one [T, 1, C] for each."""
-    a, b, c = w.mix(block, roles)
-    mixed = scope.op("Add", _scaled(scope, h, a, "now"), _scaled(scope, h_prev, b, "before"), name="mix")
+    a, _, c = w.mix(block, roles)
+    mixed = scope.op("Add", _scaled(scope, h, a, "now"), before, name="mix")
     if M is not None and c is not None:
         mixed = scope.op("Add", mixed, _scaled(scope, M, c, "recalled"), name="mix_with_medium")
     names = [f"mix_{p}" for p in roles]
     return list(scope.ops("Split", mixed, names=names, axis=1, num_outputs=len(roles)))
 
 
+def _before(w: GraphWeights, scope: Scope, block: str, roles: str, h_prev: ir.Value) -> ir.Value:
+    """h' ⊙ b: [T, roles, C]."""
+    return _scaled(scope, h_prev, w.mix(block, roles)[1], "before")
+
+
 def _scaled(scope: Scope, x: ir.Value, weight: np.ndarray, name: str) -> ir.Value:
     return scope.op("Mul", x, scope.const(weight, np.float32, f"{name}.weight"), name=name)
 
 
-def _shifted(scope: Scope, h: ir.Value, clock: Clock, state: LayerState, block: int) -> tuple[ir.Value, ir.Value]:
-    """All rows [T + 1, 1, C]: the carried one, then h; and h', all but the last, which is carried on."""
-    rows = scope.op("Concat", state.shift[block], h, name="shift", axis=0)
+def _shifted(scope: Scope, h: ir.Value, clock: Clock, state: LayerState, block: int) -> ir.Value:
+    """h': the carried row, then all rows but the last, which is carried on."""
     if clock.shift_sizes is None:
         h_prev, state.shift[block] = state.shift[block], h
-        return rows, h_prev
+        return h_prev
+    rows = scope.op("Concat", state.shift[block], h, name="shift", axis=0)
     h_prev, state.shift[block] = scope.ops("Split", rows, clock.shift_sizes, names=["previous", "last"], axis=0)
-    return rows, h_prev
+    return h_prev
 
 
-def _time_mix(
+def time_mix(
     w: GraphWeights,
     scope: Scope,
     block: str,
     h: ir.Value,
-    h_prev: ir.Value,
+    before: ir.Value,
     M: ir.Value | None,
-    clock: Clock,
-    state: LayerState,
-) -> ir.Value:
-    """Woutput (r ⊙ wkv)"""
-    mix_k, mix_v, mix_r = _mixes(w, scope, f"{block}.att", "kvr", h, h_prev, M)
+    over: Recurrence,
+    state: list[ir.Value],
+) -> tuple[ir.Value, list[ir.Value]]:
+    """Woutput (r ⊙ wkv), and the new state of wkv. before: h' ⊙ b [T, 3, C]."""
+    mix_k, mix_v, mix_r = _mixes(w, scope, f"{block}.att", "kvr", h, before, M)
     k = w.matmul(scope, mix_k, f"{block}.att.key.weight", name="key")
     v = w.matmul(scope, mix_v, f"{block}.att.value.weight", name="value")
     r = scope.op("Sigmoid", w.matmul(scope, mix_r, f"{block}.att.receptance.weight", name="receptance"), name="r")
     u, d = w.load(f"{block}.att.time_first"), np.exp(w.load(f"{block}.att.time_decay").astype(np.float64))
-    form = plain_wkv if len(state.wkv) == 1 else stable_wkv
-    wkv, state.wkv = form(scope / "wkv", k, v, u, d, state.wkv, clock.recurrence)
-    return w.matmul(scope, scope.op("Mul", r, wkv, name="gated"), f"{block}.att.output.weight", name="output")
+    form = plain_wkv if len(state) == 1 else stable_wkv
+    wkv, state = form(scope / "wkv", k, v, u, d, state, over)
+    return w.matmul(scope, scope.op("Mul", r, wkv, name="gated"), f"{block}.att.output.weight", name="output"), state
 
 
-def _channel_mix(
-    w: GraphWeights, scope: Scope, block: str, h: ir.Value, h_prev: ir.Value, M: ir.Value | None
+def channel_mix(
+    w: GraphWeights, scope: Scope, block: str, h: ir.Value, before: ir.Value, M: ir.Value | None
 ) -> ir.Value:
-    """σ(Wreceptance mix(r)) ⊙ (Wvalue relu(Wkey mix(k))²)"""
-    mix_k, mix_r = _mixes(w, scope, f"{block}.ffn", "kr", h, h_prev, M)
+    """σ(Wreceptance mix(r)) ⊙ (Wvalue relu(Wkey mix(k))²). before: h' ⊙ b [T, 2, C]."""
+    mix_k, mix_r = _mixes(w, scope, f"{block}.ffn", "kr", h, before, M)
     k = scope.op("Relu", w.matmul(scope, mix_k, f"{block}.ffn.key.weight", name="key"), name="relu")
     v = w.matmul(scope, scope.op("Mul", k, k, name="square"), f"{block}.ffn.value.weight", name="value")
     r = scope.op("Sigmoid", w.matmul(scope, mix_r, f"{block}.ffn.receptance.weight", name="receptance"), name="r")

@@ -4,11 +4,12 @@
 
 Any T >= 1, from any position. `num_logits` N keeps the last N rows before the head. The same graph comes in three ways
 of running over the tokens (see `rrwkv_export.graph.recurrence`); the "step" has T = 1 and N = 1, and no `num_logits`.
+So has a graph of its own for decoding on a CPU (see `rrwkv_export.graph.decode`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -16,11 +17,12 @@ import onnx_ir as ir
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.graph import names
 from rrwkv_export.graph.blocks import Clock, layer
+from rrwkv_export.graph.decode import decode
 from rrwkv_export.graph.medium import medium_clock, step_medium_clock
-from rrwkv_export.graph.names import Over, WeightsDtype, WKVForm
+from rrwkv_export.graph.names import READ_ONLY, Over, StateLayout, WeightsDtype, WKVForm
 from rrwkv_export.graph.recurrence import Doubling, Loop, Step
 from rrwkv_export.graph.scope import LoadArray, Scope
-from rrwkv_export.graph.states import join_states, split_states
+from rrwkv_export.graph.states import Values, join_states, split_states
 from rrwkv_export.graph.weights import GraphWeights, Matrices
 
 OPSET = 18
@@ -45,27 +47,22 @@ def build(
     graph saved before, to share its file.
     """
     scope, w = Scope(), GraphWeights(config, load, dtype, half_matmuls, matrices or {})
-    one_token = over == "step"
+    layouts = names.state_layout(config, wkv)
+    one_token = over in ("step", "decode")
     ids = _input(names.INPUT_IDS, "int64", [1] if one_token else ["T"])
     num_logits = _input(names.NUM_LOGITS, "int64", [1])
-    layouts = names.state_layout(config, wkv)
-    states = {layout.name: _input(layout.name, layout.dtype, layout.shape) for layout in layouts}
-    position = states[names.POSITION]
-
-    if one_token:
-        clock, after = _step_clock(scope / "clock", config, position)
-    else:
-        clock, after = _clock(scope / "clock", config, ids, position, over)
-    layers = split_states(scope / "states", config, states, wkv, clock.recurrence.states_are_rows, one_token)
+    states = _state_inputs(config, layouts, apart=READ_ONLY if over == "decode" else ())
     x = w.embedding(scope, scope.op("Unsqueeze", ids, scope.common([1], np.int64, "1"), name="ids"))
-    for index, state in enumerate(layers):
-        x = layer(w, scope / f"blocks.{index}", index, x, clock, state)
+    if over == "decode":
+        x, joined = decode(scope, w, wkv, x, states)
+        joined[names.POSITION] = _next_position(scope / "clock", states[names.POSITION])
+    else:
+        x, joined = _layers(scope, w, wkv, over, ids, x, states, layouts)
     head = scope / "head"
-    logits = _logits(w, head, x if one_token else _last_rows(head, x, ids, num_logits))
+    logits = _step_logits(w, head, x) if one_token else _logits(w, head, _last_rows(head, x, ids, num_logits))
 
-    joined = {names.POSITION: after, **join_states(scope / "states", config, layers, layouts)}
     outputs = [_output(logits, names.LOGITS, "float32", [1 if one_token else "N", config.vocab_size])]
-    outputs += [_output(joined[layout.name], layout.output, layout.dtype, layout.shape) for layout in layouts]
+    outputs += [_output(joined[s.name], s.output, s.dtype, s.shape) for s in layouts if s.name in joined]
     inputs = [ids, *([] if one_token else [num_logits]), *states.values()]
     graph = ir.Graph(
         inputs,
@@ -76,6 +73,40 @@ def build(
         name=config.architecture,
     )
     return ir.Model(graph, ir_version=IR_VERSION, producer_name="rrwkv-export")
+
+
+def _layers(
+    scope: Scope,
+    w: GraphWeights,
+    wkv: WKVForm,
+    over: Over,
+    ids: ir.Value,
+    x: ir.Value,
+    states: Values,
+    layouts: Sequence[StateLayout],
+) -> tuple[ir.Value, Values]:
+    """x [T, 1, C], the embedded tokens, through all layers: x [T, 1, C] and the new values of all states."""
+    one_token, position = over == "step", states[names.POSITION]
+    if one_token:
+        clock, after = _step_clock(scope / "clock", w.config, position)
+    else:
+        clock, after = _clock(scope / "clock", w.config, ids, position, over)
+    layers = split_states(scope / "states", w.config, states, wkv, clock.recurrence.states_are_rows, one_token)
+    for index, state in enumerate(layers):
+        x = layer(w, scope / f"blocks.{index}", index, x, clock, state)
+    return x, {names.POSITION: after, **join_states(scope / "states", w.config, layers, layouts)}
+
+
+def _state_inputs(config: ModelConfig, layouts: Sequence[StateLayout], apart: Collection[str]) -> Values:
+    """The states' inputs by name; of those in `apart` one for every layer."""
+    found: Values = {}
+    for layout in layouts:
+        if layout.name in apart:
+            rows = [names.row_name(layout.name, i) for i in range(config.num_layers)]
+            found |= {row: _input(row, layout.dtype, layout.shape[1:]) for row in rows}
+        else:
+            found[layout.name] = _input(layout.name, layout.dtype, layout.shape)
+    return found
 
 
 def _input(name: str, dtype: str, shape: Sequence[int | str]) -> ir.Value:
@@ -107,8 +138,11 @@ def _rows_within_limit(scope: Scope, T: ir.Value) -> ir.Value:
 
 def _step_clock(scope: Scope, config: ModelConfig, position: ir.Value) -> tuple[Clock, ir.Value]:
     medium = step_medium_clock(scope / "medium", config.medium, position) if config.medium else None
-    after = scope.op("Add", position, scope.common(1, np.int64, "scalar_1"), name="position_after")
-    return Clock(Step(), None, medium), after
+    return Clock(Step(), None, medium), _next_position(scope, position)
+
+
+def _next_position(scope: Scope, position: ir.Value) -> ir.Value:
+    return scope.op("Add", position, scope.common(1, np.int64, "scalar_1"), name="position_after")
 
 
 def _last_rows(scope: Scope, x: ir.Value, ids: ir.Value, num_logits: ir.Value) -> ir.Value:
@@ -127,3 +161,12 @@ def _logits(w: GraphWeights, scope: Scope, rows: ir.Value) -> ir.Value:
     """Logits [N, V] of rows [N, 1, C]."""
     logits = w.matmul(scope, w.norm(scope, rows, "ln_out", name="ln_out"), "head.weight", name="head")
     return scope.op("Reshape", logits, scope.const([-1, w.config.vocab_size], np.int64, "shape"), name="flat")
+
+
+def _step_logits(w: GraphWeights, scope: Scope, row: ir.Value) -> ir.Value:
+    """Logits [1, V] of a row [1, 1, C].
+
+    Flattened first: onnxruntime would fuse a norm that follows a sum, and round the fused one in another way.
+    """
+    flat = scope.op("Reshape", row, scope.const([-1, w.config.hidden_size], np.int64, "shape"), name="flat")
+    return w.matmul(scope, w.norm(scope, flat, "ln_out", name="ln_out"), "head.weight", name="head")

@@ -40,9 +40,9 @@ class MediumClock:
     """What all layers share about segments, computed once a run.
 
     places [1 + P, n + 1] int64, P = min(T, s): a column for each segment, its tokens in their order, as rows of
-    [nothing; carried sums; tokens]. mask [T + 1, 1, 1 + K + n] float32: 0 where a medium (or the empty slot in front)
-    is visible, else -infinity. sizes: [n, 1], how many segments end, how many stay open. ones [T, 1, 1] float32, where
-    g is 1 (the mean squeeze), else None.
+    [nothing; carried sums; tokens]. mask [T + 1, 1, 1 + K + n] float32, for a row of nothing and the tokens: 0 where a
+    medium (or the empty slot in front) is visible, else -infinity. sizes: [n, 1], how many segments end, how many stay
+    open. ones [T, 1, 1] float32, where g is 1 (the mean squeeze), else None.
     """
 
     config: MediumConfig
@@ -51,18 +51,15 @@ class MediumClock:
     sizes: ir.Value
     ones: ir.Value | None
 
-    def retrospect(
-        self, w: GraphWeights, scope: Scope, block: str, h: ir.Value, rows: ir.Value, state: MediumState
-    ) -> ir.Value:
-        """M [T, 1, C]: every token's reading of the held mediums and of those that segments of this run add.
-
-        rows [T + 1, 1, C]: the token before h, then h.
-        """
+    def retrospect(self, w: GraphWeights, scope: Scope, block: str, h: ir.Value, state: MediumState) -> ir.Value:
+        """M [T, 1, C]: every token's reading of the held mediums and of those that segments of this run add."""
         m = _excite(w, scope, block, self._squeeze(w, scope, block, h, state))
         new_keys = w.matmul(scope, m, f"{block}.medium.key.weight", name="key")
         held = scope.op("Concat", _nothing(w, scope, "C"), state.bank, m, name="held", axis=0)
         keys = scope.op("Concat", _nothing(w, scope, "R"), state.key, new_keys, name="held_keys", axis=0)
-        read = _read(w, scope, block, rows, held, keys, self.mask, perm=[1, 0])
+        nothing = scope.common(np.zeros((1, 1, self.config.key_size)), np.float32, "no_query")
+        q = scope.op("Concat", nothing, query(w, scope, block, h), name="queries", axis=0)
+        read = _read(scope, q, held, keys, self.mask, perm=[1, 0])
         newest = [scope.common([v], np.int64, f"{v}") for v in (-self.config.slots, _END, 0)]
         state.bank = scope.op("Slice", held, *newest, name="bank")
         state.key = scope.op("Slice", keys, *newest, name="bank_keys")
@@ -93,14 +90,12 @@ class StepMediumClock:
     ended: ir.Value
     ones: ir.Value | None
 
-    def retrospect(
-        self, w: GraphWeights, scope: Scope, block: str, h: ir.Value, rows: ir.Value, state: MediumState
-    ) -> ir.Value:
+    def retrospect(self, w: GraphWeights, scope: Scope, block: str, h: ir.Value, state: MediumState) -> ir.Value:
         """M [1, 1, C]."""
         C = w.config.hidden_size
         held = scope.op("Concat", _nothing(w, scope, "C", rank=3), state.bank, name="held", axis=1)
         keys = scope.op("Concat", _nothing(w, scope, "R", rank=3), state.key, name="held_keys", axis=1)
-        M = _read(w, scope, block, h, held, keys, self.mask, perm=[0, 2, 1])
+        M = _read(scope, query(w, scope, block, h), held, keys, self.mask, perm=[0, 2, 1])
 
         summands = _summands(w, scope, block, h, self.ones)
         sums = scope.op("Add", state.carry, summands, name="sums")
@@ -127,36 +122,45 @@ def _nothing(w: GraphWeights, scope: Scope, width: str, rank: int = 2) -> ir.Val
     return scope.common(np.zeros((1,) * (rank - 1) + (size,)), np.float32, f"nothing_{width}")
 
 
-def _read(
-    w: GraphWeights,
-    scope: Scope,
-    block: str,
-    h: ir.Value,
-    held: ir.Value,
-    keys: ir.Value,
-    mask: ir.Value,
-    perm: Sequence[int],
-) -> ir.Value:
-    """M = softmax(q · keys / sqrt(R) + mask) held: [T, 1, C]; held [..., rows, C], keys [..., rows, R]."""
-    assert w.config.medium
-    q = w.matmul(scope, h, f"{block}.medium.query.weight", name="query", scale=1 / math.sqrt(w.config.medium.key_size))
+def _read(scope: Scope, q: ir.Value, held: ir.Value, keys: ir.Value, mask: ir.Value, perm: Sequence[int]) -> ir.Value:
+    """M = softmax(q · keys + mask) held: [T, 1, C]; q [T, 1, R], held [..., rows, C], keys [..., rows, R]."""
     keys_t = scope.op("Transpose", keys, name="keys_t", perm=perm)
-    scores = scope.op("Add", scope.op("MatMul", q, keys_t, name="scores"), mask, name="visible_scores")
-    # In float64: the order of the sum, which depends on how many columns there are, does not reach the float32 result.
+    scores = scope.op("MatMul", q, keys_t, name="scores")
+    attention = exact_softmax(scope, scope.op("Add", scores, mask, name="visible_scores"))
+    return scope.op("MatMul", attention, held, name="read")
+
+
+def query(w: GraphWeights, scope: Scope, block: str, h: ir.Value) -> ir.Value:
+    """q / sqrt(R): [T, 1, R] of h [T, 1, C]."""
+    assert w.config.medium
+    scale = 1 / math.sqrt(w.config.medium.key_size)
+    return w.matmul(scope, h, f"{block}.medium.query.weight", name="query", scale=scale)
+
+
+def exact_softmax(scope: Scope, scores: ir.Value) -> ir.Value:
+    """In float64: the order of the sum, which depends on how many columns there are, does not reach the result."""
     exact = scope.op("Cast", scores, name="exact_scores", to=ir.DataType.DOUBLE)
     exact = scope.op("Softmax", exact, name="exact_attention", axis=-1)
-    attention = scope.op("Cast", exact, name="attention", to=ir.DataType.FLOAT)
-    return scope.op("MatMul", attention, held, name="read")
+    return scope.op("Cast", exact, name="attention", to=ir.DataType.FLOAT)
 
 
 def _summands(w: GraphWeights, scope: Scope, block: str, h: ir.Value, ones: ir.Value | None) -> ir.Value:
     """g h and g of every token: [T, 1, C + 1]."""
     if ones:
         return scope.op("Concat", h, ones, name="summands", axis=2)
-    column = scope.const(w.load(f"{block}.medium.squeeze")[:, None], np.float32, "squeeze.weight")
-    score = scope.op("MatMul", h, column, name="significance")
-    g = scope.op("Exp", scope.clip(score, SIGNIFICANCE_LIMIT, name="clipped"), name="g")  # [T, 1, 1]
+    g = weight_of(scope, significance(w, scope, block, h))
     return scope.op("Concat", scope.op("Mul", g, h, name="weighted"), g, name="summands", axis=2)
+
+
+def significance(w: GraphWeights, scope: Scope, block: str, h: ir.Value) -> ir.Value:
+    """squeeze · h: [T, 1, 1]."""
+    column = scope.const(w.load(f"{block}.medium.squeeze")[:, None], np.float32, "squeeze.weight")
+    return scope.op("MatMul", h, column, name="significance")
+
+
+def weight_of(scope: Scope, significance: ir.Value) -> ir.Value:
+    """g."""
+    return scope.op("Exp", scope.clip(significance, SIGNIFICANCE_LIMIT, name="clipped"), name="g")
 
 
 def _ratio(scope: Scope, sums: ir.Value, C: int, axis: int) -> ir.Value:

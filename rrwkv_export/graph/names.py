@@ -10,11 +10,13 @@ from rrwkv_export.config import ModelConfig
 INPUT_IDS, NUM_LOGITS, LOGITS = "input_ids", "num_logits", "logits"
 POSITION, SHIFT, WKV = "position", "shift", "wkv"
 MEDIUM_SUM, MEDIUM_WEIGHT, MEDIUM_BANK, MEDIUM_KEY = "medium_sum", "medium_weight", "medium_bank", "medium_key"
+# States that change only where a segment ends.
+READ_ONLY = (MEDIUM_BANK, MEDIUM_KEY)
 
 WKVForm = Literal["plain", "stable"]
 WeightsDtype = Literal["float32", "float16"]
-Over = Literal["loop", "doubling", "step"]
-"""How a graph runs over its tokens; see `rrwkv_export.graph.recurrence`."""
+Over = Literal["loop", "doubling", "step", "decode"]
+"""How a graph runs over its tokens; see `rrwkv_export.graph.recurrence`, and `rrwkv_export.graph.decode`."""
 
 # Below exp(EMPTY) nothing is left of a float32, so an empty maximum never wins.
 EMPTY = -1e30
@@ -32,6 +34,11 @@ class StateLayout:
     @property
     def output(self) -> str:
         return f"{self.name}_out"
+
+
+def row_name(state: str, layer: int) -> str:
+    """The input for one layer's share of a state, where a graph takes it apart."""
+    return f"{state}.{layer}"
 
 
 def state_layout(config: ModelConfig, wkv: WKVForm) -> tuple[StateLayout, ...]:

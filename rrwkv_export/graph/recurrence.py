@@ -82,6 +82,22 @@ class Step:
         return after, p, after
 
 
+class Postponed(Step):
+    """One token, the plain form: a layer gives what is added to its state, and all states decay at once at the end."""
+
+    def __init__(self) -> None:
+        self._decays: list[Array] = []
+
+    def decay(self, scope: Scope, S: ir.Value, x: ir.Value, d: Array) -> Sequence[ir.Value]:
+        self._decays.append(np.exp(-d))
+        return x, S
+
+    def finish(self, scope: Scope, S: ir.Value, x: ir.Value) -> ir.Value:
+        """S <- exp(-d) ⊙ S + x of all layers: [L, 2, C]."""
+        decays = scope.const(np.stack(self._decays)[:, None], np.float32, "exp_minus_d")
+        return scope.op("Add", scope.op("Mul", S, decays, name="decayed"), x, name="last")
+
+
 class Doubling:
     """Hillis and Steele's scan (Data parallel algorithms, 1986): rows t and t - 1, then t - 2, t - 4, … are combined.
 

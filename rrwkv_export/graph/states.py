@@ -15,14 +15,14 @@ from rrwkv_export.graph.names import StateLayout, WKVForm
 from rrwkv_export.graph.scope import Scope
 
 Values = dict[str, ir.Value]
-_WKV_PARTS = {"plain": [2], "stable": [2, 1]}  # rows of each value that a layer keeps in `wkv`
+WKV_PARTS = {"plain": [2], "stable": [2, 1]}  # rows of each value that a layer keeps in `wkv`
 
 
 def split_states(
     scope: Scope, config: ModelConfig, states: Values, wkv: WKVForm, wkv_rows: bool, bank_rows: bool
 ) -> list[LayerState]:
     """One LayerState a layer. wkv_rows, bank_rows: whether those values keep a leading 1."""
-    L, C, medium, parts = config.num_layers, config.hidden_size, config.medium, _WKV_PARTS[wkv]
+    L, C, medium, parts = config.num_layers, config.hidden_size, config.medium, WKV_PARTS[wkv]
     shift = _split(scope, "shift", states[names.SHIFT], [2 * L, 1, C], [1] * (2 * L))
     wkv_shape, wkv_axis = ([1, -1, C], 1) if wkv_rows else ([-1, C], 0)
     recurrent = _split(scope, "wkv", states[names.WKV], wkv_shape, parts * L, wkv_axis)

@@ -12,10 +12,10 @@ import numpy as np
 import onnx
 
 from rrwkv_export.bundle import (
-    DATA_FILE,
     FILES,
     GRAPH_FILE,
     file_entries,
+    save_beside,
     save_manifest,
     save_with_weights,
     versions,
@@ -32,6 +32,7 @@ from rrwkv_export.quantize.equalize import (
     fold,
     scales,
 )
+from rrwkv_export.quantize.follow import follow
 from rrwkv_export.quantize.observe import Observation, observe
 from rrwkv_export.quantize.ranges import range_of
 from rrwkv_export.quantize.recipe import Choice, Recipe
@@ -61,7 +62,7 @@ class Source:
         if manifest.quantization is not None:
             scheme = manifest.quantization.get("scheme")
             raise RecipeError(f"{path}: already quantized ({scheme}); give the float32 bundle that it was made from")
-        if set(manifest.graphs) != {"main"}:
+        if manifest.graphs["main"].over != "loop":
             raise RecipeError(f"{path}: exported for CUDA; quantize a bundle exported with --target cpu")
         if (dtype := manifest.graphs["main"].dtype) != "float32":
             raise RecipeError(f"{path}: its weights are {dtype}; quantize a bundle exported with --dtype float32")
@@ -140,14 +141,15 @@ def quantize(
     quantized = rewrite(source, recipe, calibration, insert=insert, progress=progress)
     with new_directory(out, FILES if overwrite else None) as folder:
         save_with_weights(quantized.model, folder, progress)
+        if "step" in source.manifest.graphs:
+            _save_step(source, folder)
         if source.manifest.tokenizer:
             name = source.manifest.tokenizer.file
             shutil.copyfile(bundle / name, folder / name)
         files = [asdict(entry) for entry in file_entries(sorted(folder.iterdir()), "hashing the bundle", progress)]
-        graph = asdict(source.manifest.graphs["main"])
         fields = {
             **source.manifest.to_json(),
-            "graphs": {"main": {**graph, "file": GRAPH_FILE, "data": [DATA_FILE], "dtype": recipe.scheme}},
+            "graphs": {k: {**asdict(graph), "dtype": recipe.scheme} for k, graph in source.manifest.graphs.items()},
             "states": _states(source.manifest, quantized.units),
             "quantization": {
                 "scheme": recipe.scheme,
@@ -161,6 +163,15 @@ def quantize(
             "files": files,
         }
         return save_manifest(folder, fields)
+
+
+def _save_step(source: Source, folder: Path) -> None:
+    """step.onnx, rounded as the main graph that is in the folder."""
+    files = {name: source.path / graph.file for name, graph in source.manifest.graphs.items()}
+    step, main, rounded = (
+        onnx.load(str(path), load_external_data=False) for path in (files["step"], files["main"], folder / GRAPH_FILE)
+    )
+    save_beside(follow(step, main, rounded, source.sites), folder / files["step"].name)
 
 
 @dataclass(frozen=True)

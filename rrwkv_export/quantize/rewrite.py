@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from rrwkv_export.quantize.fewer import round_before_splitting
 from rrwkv_export.quantize.recipe import Types
 from rrwkv_export.quantize.rounding import Blocks
 from rrwkv_export.quantize.sites import Site
@@ -106,6 +107,7 @@ class Rewriter:
         nodes = [site.node for site in sites]
         self._take((insert or insert_pairs)(self.model, nodes, ranges, types))
         _give_back(self.model, nodes)
+        round_before_splitting(self.model)
 
     def dynamic(self, sites: Sequence[Site], types: Types) -> None:
         """Inputs rounded to uint8 with each run's own range, over all its tokens."""

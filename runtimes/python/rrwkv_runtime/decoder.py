@@ -26,8 +26,9 @@ class Decoder:
     """A conversation in motion. Made by `Model.decoder`; not for use from several threads at once."""
 
     def __init__(self, sessions: Mapping[str, Any], manifest: Manifest, device: Device, state: State) -> None:
-        self._session, self._manifest, self._device = sessions["main"], manifest, device
-        self._step_session = sessions.get("step", self._session)
+        self._sessions, self._manifest, self._device = sessions, manifest, device
+        self._step = manifest.graphs.get("step")
+        self._wandering = self._step.reads if self._step else ()
         self._work = device.workspace(self)
         self._current = device.adopt(self._work, {s.input: s.carried(state.values[s.input]) for s in manifest.states})
 
@@ -50,15 +51,33 @@ class Decoder:
         if not (isinstance(token_id, int | np.integer) and 0 <= token_id < self._manifest.vocab_size):
             check_ids([token_id], self._manifest.vocab_size)  # says what is wrong; too slow for every step
         work, source, target = self._work, self._current, self._other_buffer()
+        name = "step" if self._step and self._step.takes(self._position_in(source)) else "main"
+        reads = self._manifest.graphs[name].reads
         self._device.write(work.token, np.array([token_id]))
-        binding = work.steps.get(id(source))
+        # States that the step only reads wander between the buffers, so a binding also depends on where they are.
+        key = (name, id(source), *(id(source[state]) for state in self._wandering))
+        binding = work.steps.get(key)
         if binding is None:
-            binding = self._bind(self._step_session, work.token, 1, source, target, work.logits)
+            binding = self._bind(name, work.token, 1, source, target, work.logits)
             if work.owns(source):
-                binding = work.steps[id(source)] = replace(binding, options=self._device.step_options())
-        self._run(self._step_session, binding)
+                binding = work.steps[key] = replace(binding, options=self._device.step_options())
+        self._run(name, binding)
+        self._keep(reads, source, target)
         self._current = target
         return self._device.read(work.logits).reshape(-1)
+
+    def _keep(self, states: Sequence[str], source: Buffers, target: Buffers) -> None:
+        """Let target have what a run only read: source's own values, or a copy where source was given from outside."""
+        owned = self._work.owns(source)
+        for name in states:
+            if owned:
+                source[name], target[name] = target[name], source[name]
+            else:
+                self._device.write(target[name], self._device.read(source[name]))
+
+    def _position_in(self, buffer: Buffers) -> int:
+        """Tokens seen; 0 where no graph asks, so that nothing is read from a device at every step."""
+        return int(self._device.read(buffer["position"])) if self._step and self._step.not_every else 0
 
     def prefill(self, ids: Sequence[int] | np.ndarray, progress: Progress | None = None) -> np.ndarray:
         """Logits [V] float32 after the last of T >= 1 ids. Raises InputError, Cancelled."""
@@ -96,7 +115,7 @@ class Decoder:
         source, target = self._current, self._other_buffer()
         rows = self._work.logits if logits is None else self._device.output(logits)
         count = 1 if logits is None else len(logits)
-        self._run(self._session, self._bind(self._session, tokens, count, source, target, rows))
+        self._run("main", self._bind("main", tokens, count, source, target, rows))
         if logits is not None and rows is not logits:
             logits[...] = self._device.read(rows)
         self._current = target
@@ -110,23 +129,26 @@ class Decoder:
         self._work.buffers.append({n: self._device.empty(v.shape, v.dtype) for n, v in self._current.items()})
         return self._work.buffers[-1]
 
-    def _bind(
-        self, session: Any, tokens: Any, num_logits: int, source: Buffers, target: Buffers, logits: Any
-    ) -> Binding:
-        """Inputs and outputs bound to the values' own memory."""
-        inputs = {"input_ids": tokens, **source}
-        if session is self._session:
+    def _bind(self, name: str, tokens: Any, num_logits: int, source: Buffers, target: Buffers, logits: Any) -> Binding:
+        """Inputs and outputs of the graph of this name bound to the values' own memory."""
+        reads, states = self._manifest.graphs[name].reads, self._manifest.states
+        inputs = {"input_ids": tokens}
+        if name == "main":
             inputs["num_logits"] = np.array([num_logits], np.int64)
-        outputs = {"logits": logits, **{spec.output: target[spec.input] for spec in self._manifest.states}}
-        io = session.io_binding()
+        for spec in states:
+            value = source[spec.input]
+            parts = value if spec.input in reads else [value]
+            inputs |= {part: row for (part, _), row in zip(spec.inputs(apart=spec.input in reads), parts)}
+        outputs = {"logits": logits, **{s.output: target[s.input] for s in states if s.input not in reads}}
+        io = self._sessions[name].io_binding()
         for name, value in inputs.items():
             io.bind_ortvalue_input(name, self._device.ortvalue(value))
         for name, value in outputs.items():
             io.bind_ortvalue_output(name, self._device.ortvalue(value))
         return Binding(io, [*inputs.values(), *outputs.values()])
 
-    def _run(self, session: Any, binding: Binding) -> None:
+    def _run(self, name: str, binding: Binding) -> None:
         try:
-            session.run_with_iobinding(binding.io, binding.options)
+            self._sessions[name].run_with_iobinding(binding.io, binding.options)
         except Exception as error:  # onnxruntime's own exception types share no base
             raise RRWKVError(f"onnxruntime failed: {str(error).splitlines()[0]}") from None

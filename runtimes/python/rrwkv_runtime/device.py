@@ -33,7 +33,7 @@ class Workspace:
     token: Any
     logits: Any
     buffers: list[Buffers] = field(default_factory=list)
-    steps: dict[int, Binding] = field(default_factory=dict)
+    steps: dict[tuple[object, ...], Binding] = field(default_factory=dict)
 
     def owns(self, values: Buffers) -> bool:
         return any(values is buffer for buffer in self.buffers)

@@ -71,6 +71,12 @@ class StateSpec:
         if not (np.abs(exponents) <= _LARGEST_EXPONENT).all():
             raise BundleError(f"the manifest's exponents of state {self.input!r} are out of range")
 
+    def inputs(self, apart: bool) -> list[tuple[str, tuple[int, ...]]]:
+        """Name and shape of the graph's input; apart: of one input for each of the first axis."""
+        if apart and self.shape:
+            return [(f"{self.input}.{i}", self.shape[1:]) for i in range(self.shape[0])]
+        return [(self.input, self.shape)]
+
     def carried(self, value: np.ndarray) -> np.ndarray:
         """The model's value as the graph carries it."""
         return value if self.exponents == 0 else value * np.exp2(-np.asarray(self.exponents, np.float32))
@@ -99,7 +105,13 @@ class StateSpec:
 
 @dataclass(frozen=True)
 class GraphEntry:
-    """One ONNX graph: its file, the external weight files it reads, and how it was built."""
+    """One ONNX graph: its file, the external weight files it reads, and how it was built.
+
+    "main" runs any number of tokens; "step", where there is one, runs one token faster. over: how it runs over its
+    tokens (loop, doubling, step, decode). reads: states that a graph only
+    reads, through one input `name.i` for each of the first axis, and does not give back. not_every: of the tokens from
+    position 0 on, every so-manieth is not the graph's but main's (0: none is).
+    """
 
     file: str
     data: tuple[str, ...]
@@ -107,6 +119,13 @@ class GraphEntry:
     wkv: str
     dtype: str
     opset: int
+    over: str = "loop"
+    reads: tuple[str, ...] = ()
+    not_every: int = 0
+
+    def takes(self, position: int) -> bool:
+        """Whether the graph may run the token at this position."""
+        return self.not_every == 0 or (position + 1) % self.not_every != 0
 
 
 @dataclass(frozen=True)
@@ -176,7 +195,7 @@ class Manifest:
             model_id=fields["model_id"],
             config=fields["config"],
             parameters=fields["parameters"],
-            graphs={k: GraphEntry(**{**g, "data": tuple(g["data"])}) for k, g in fields["graphs"].items()},
+            graphs={k: _graph_entry(g) for k, g in fields["graphs"].items()},
             states=states,
             tokenizer=None if tokenizer is None else TokenizerEntry(**tokenizer),
             chat=ChatFormat(**{**chat, "stop": tuple(chat["stop"])}),
@@ -203,6 +222,10 @@ class Manifest:
         except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or a number of absurd length
             raise DamagedBundle(f"{path}: not valid JSON ({str(error).splitlines()[0]})") from None
         return cls.from_json(fields)
+
+
+def _graph_entry(fields: Mapping[str, Any]) -> GraphEntry:
+    return GraphEntry(**{**fields, "data": tuple(fields["data"]), "reads": tuple(fields.get("reads", ()))})
 
 
 def _check_format(fields: Any) -> None:

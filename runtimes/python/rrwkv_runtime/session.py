@@ -170,27 +170,30 @@ def _make_session(bundle: Path, manifest: Manifest, name: str, providers: Provid
         session.disable_fallback()
     except Exception as error:  # onnxruntime's own exception types share no base
         raise DamagedBundle(f"{bundle}: onnxruntime cannot load {graph.name}: {str(error).splitlines()[0]}") from None
-    _check_interface(session, manifest, one_token=name == "step")
+    _check_interface(session, manifest, name)
     return session
 
 
-def _check_interface(session: Any, manifest: Manifest, one_token: bool) -> None:
+def _check_interface(session: Any, manifest: Manifest, name: str) -> None:
     inputs = {value.name: value for value in session.get_inputs()}
     outputs = {value.name: value for value in session.get_outputs()}
-    own_inputs = ("input_ids",) if one_token else ("input_ids", "num_logits")
-    wanted_inputs = [*own_inputs, *(spec.input for spec in manifest.states)]
-    wanted_outputs = ["logits", *(spec.output for spec in manifest.states)]
+    own_inputs = ("input_ids",) if name == "step" else ("input_ids", "num_logits")
+    reads = manifest.graphs[name].reads
+    taken = [(spec, value) for spec in manifest.states for value in spec.inputs(apart=spec.input in reads)]
+    given = [(spec, (spec.output, spec.shape)) for spec in manifest.states if spec.input not in reads]
+    wanted_inputs = [*own_inputs, *(value for _, (value, _) in taken)]
+    wanted_outputs = ["logits", *(value for _, (value, _) in given)]
     for wanted in (wanted_inputs, wanted_outputs):
         if twice := [name for name in wanted if wanted.count(name) > 1]:
             raise DamagedBundle(f"manifest.json: the name {twice[0]!r} is there twice among the graph's values")
     if inputs.keys() != set(wanted_inputs) or outputs.keys() != set(wanted_outputs):
         odd = sorted((inputs.keys() ^ set(wanted_inputs)) | (outputs.keys() ^ set(wanted_outputs)))
         raise DamagedBundle(f"the graph's inputs and outputs are not the manifest's (they differ in {odd[0]!r})")
-    for spec in manifest.states:
-        wanted_type, shape = _TENSORS[spec.dtype], list(spec.shape)
-        for value in (inputs[spec.input], outputs[spec.output]):
-            if value.type != wanted_type or list(value.shape) != shape:
+    for values, states in ((inputs, taken), (outputs, given)):
+        for spec, (value_name, shape) in states:
+            value, wanted_type = values[value_name], _TENSORS[spec.dtype]
+            if value.type != wanted_type or tuple(value.shape) != shape:
                 raise DamagedBundle(
-                    f"state {value.name!r} is {value.type} {value.shape} in the graph, {wanted_type} {shape} in "
+                    f"state {value_name!r} is {value.type} {value.shape} in the graph, {wanted_type} {list(shape)} in "
                     "the manifest; export the bundle again"
                 )
