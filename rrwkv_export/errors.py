@@ -8,6 +8,7 @@ RRWKVError (rrwkv_runtime.errors)
     ├── TextError          a calibration or evaluation text cannot be used
     ├── RecipeError        a quantization recipe or budget cannot be followed
     ├── GateError          a report's figure is worse than was allowed
+    ├── BenchError         an earlier bench cannot be compared with
     ├── OutputError        the place to write to cannot be used
     └── ParityError        the exported graph does not compute what the reference computes
 
@@ -45,6 +46,10 @@ class RecipeError(ExportError):
 
 class GateError(ExportError):
     """A report's figure is worse than was allowed."""
+
+
+class BenchError(ExportError):
+    """An earlier bench cannot be compared with."""
 
 
 class OutputError(ExportError):

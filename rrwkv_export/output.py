@@ -1,4 +1,4 @@
-"""Writing a folder whole or not at all: into a temporary one beside it, which takes its name at the end."""
+"""Writing a folder or a file whole or not at all: a temporary one beside it takes its name at the end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rrwkv_export.errors import OutputError
@@ -36,6 +36,28 @@ def new_directory(
         raise OutputError(f"{target}: cannot write ({error.strerror or error})") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """A temporary file beside `target` that takes its name when all went well, and is removed when not.
+
+    Raises OutputError, at once for a place that cannot be written to.
+    """
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder; give the name of a file")
+    place = target.resolve()
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.part")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        yield temporary
+        temporary.replace(place)  # a link stays one
+    except OSError as error:
+        raise OutputError(f"{target}: cannot write ({error.strerror or error})") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def require_space(target: Path, needed: int) -> None:

@@ -20,9 +20,9 @@ from rrwkv_export.bundle import save_manifest
 from rrwkv_export.commands.report import _repeated
 from rrwkv_export.commands.report import report as command
 from rrwkv_export.errors import GateError, OutputError, TextError
+from rrwkv_export.format import megabytes, number, percent
 from rrwkv_export.report import FILES, Gates, measure, report, write_report
 from rrwkv_export.report.drift import StateDrift, comparable, drift, relative_errors
-from rrwkv_export.report.format import megabytes, number, percent
 from rrwkv_export.report.metrics import EDGES, Scores, by_position, figures, histogram
 from rrwkv_export.report.render_html import render_html
 from rrwkv_export.report.render_json import to_json

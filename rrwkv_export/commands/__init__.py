@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from rrwkv_export import __version__
+from rrwkv_export.commands.bench import bench
 from rrwkv_export.commands.chat import chat
 from rrwkv_export.commands.demo import demo
 from rrwkv_export.commands.export import export
@@ -50,7 +51,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for _command in (export, verify, quantize, sensitivity, info, generate, chat, report, demo):
+for _command in (export, verify, quantize, sensitivity, info, generate, chat, report, bench, demo):
     cli.add_command(_command)
 
 

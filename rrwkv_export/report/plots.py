@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from rrwkv_export.format import count, megabytes, number, percent, verdict
 from rrwkv_export.quantize.sites import ROLES, Site
 from rrwkv_export.report.drift import StateDrift
-from rrwkv_export.report.format import count, megabytes, number, percent, verdict
 from rrwkv_export.report.metrics import EDGES
 from rrwkv_export.report.result import Measured, Report
 from rrwkv_export.report.svg import FAINT, INK, LAYERS, MODEL, REFERENCE, figure, style, to_svg

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import json
-import re
 
+from rrwkv_export.markdown import escaped
+from rrwkv_export.markdown import table as markdown_table
 from rrwkv_export.report.result import Report
 from rrwkv_export.report.tables import Table, gates, headline, tables
 
@@ -24,19 +24,9 @@ def render_markdown(report: Report) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def escaped(text: str) -> str:
-    """Names and texts are strangers': one line, no HTML, no Markdown of theirs."""
-    plain = html.escape(" ".join(text.split()), quote=False)
-    return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", plain)
-
-
 def _table(table: Table) -> str:
-    lines = [table.columns, ("---",) * len(table.columns), *table.rows]
-    body = "\n".join(
-        f"| {' | '.join(cell if line[0] == '---' else escaped(cell) for cell in line)} |" for line in lines
-    )
     note = f"\n\n{escaped(table.note)}" if table.note else ""
-    return f"## {table.title}\n\n{body}{note}"
+    return f"## {table.title}\n\n{markdown_table(table.columns, table.rows)}{note}"
 
 
 def _continuations(report: Report) -> str:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rrwkv_export.bench.plan import graph_bytes, scheme
+from rrwkv_export.format import MISSING, count, megabytes, milliseconds, number, percent, verdict
 from rrwkv_export.report.compare import Comparison
 from rrwkv_export.report.continuations import Continuation
-from rrwkv_export.report.format import MISSING, count, megabytes, milliseconds, number, percent, verdict
 from rrwkv_export.report.gates import Gate, require
 from rrwkv_export.report.layers import LayerErrors
 from rrwkv_export.report.placement import Placement
@@ -42,18 +43,14 @@ class Subject:
 
 def subject(path: Path, manifest: Manifest, resident: int | None = None) -> Subject:
     """A bundle as a report speaks of it."""
-    recipe, main = manifest.quantization, manifest.graphs["main"]
-    files = {name for graph in manifest.graphs.values() for name in (graph.file, *graph.data)}
-    sizes = {entry.name: entry.bytes for entry in manifest.files}
     size = Size(
-        graphs=sum(sizes[name] for name in files),
-        bundle=sum(sizes.values()),
+        graphs=graph_bytes(manifest),
+        bundle=sum(entry.bytes for entry in manifest.files),
         state=sum(spec.nbytes for spec in manifest.states),
         resident=resident,
     )
     name = path.resolve().name.encode("utf-8", "replace").decode()  # a name on disk need not be text
-    scheme = main.dtype if recipe is None else str(recipe.get("scheme", "quantized"))
-    return Subject(name, manifest.bundle_id, manifest.model_id, scheme, recipe, size)
+    return Subject(name, manifest.bundle_id, manifest.model_id, scheme(manifest), manifest.quantization, size)
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rrwkv_export.bench.fresh import fresh
+from rrwkv_export.bench.machine import is_busy, load_average, machine, threads_name
 from rrwkv_export.output import new_directory
 from rrwkv_export.progress import Progress
 from rrwkv_export.report.compare import compare
 from rrwkv_export.report.continuations import continuations
 from rrwkv_export.report.gates import Gates, check_gates
 from rrwkv_export.report.layers import layer_errors
-from rrwkv_export.report.machine import is_busy, load_average, machine
 from rrwkv_export.report.placement import placement
 from rrwkv_export.report.render_html import render_html
 from rrwkv_export.report.render_json import render_json
 from rrwkv_export.report.render_markdown import render_markdown
 from rrwkv_export.report.result import Measured, Report, subject
-from rrwkv_export.report.speed import resident_bytes, speeds
+from rrwkv_export.report.speed import speeds
 from rrwkv_export.texts import Text, read_text
 from rrwkv_runtime.checks import check_whole
 from rrwkv_runtime.errors import BundleError, InputError
@@ -54,7 +55,9 @@ class Options:
         return Model.load(bundle, self.provider, self.threads)
 
     def resident(self, bundle: Path) -> int | None:
-        return resident_bytes(bundle, self.provider, self.threads) if self.speed else None
+        """By how much a process grows, at most, by loading a bundle and running it; None if unknown."""
+        found = fresh(bundle, self.provider, self.threads) if self.speed else None
+        return found.above_imports if found else None
 
 
 def report(
@@ -126,7 +129,7 @@ def measure(
         against=tuple(_compare(first, how.load(path), read, how, progress) for path in against),
         gates=check_gates(gates, main.comparisons),
         chunk=how.chunk,
-        machine=machine(how.provider, how.threads, load),
+        machine={**machine(how.provider, load), "threads": threads_name(how.threads)},
         busy=is_busy(load),
     )
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rrwkv_export.format import MISSING, count, megabytes, milliseconds, number, percent, ratio, verdict
 from rrwkv_export.quantize.sites import ROLES
-from rrwkv_export.report.format import MISSING, count, megabytes, milliseconds, number, percent, ratio, verdict
 from rrwkv_export.report.result import Measured, Report
 
 _MOST_ROWS, _LONGEST = 80, 200

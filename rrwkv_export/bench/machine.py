@@ -1,4 +1,4 @@
-"""On what a report was measured."""
+"""On what something was measured, and what else that machine did."""
 
 from __future__ import annotations
 
@@ -21,12 +21,22 @@ def is_busy(load: float | None) -> bool:
     return load is not None and load > 0.5 * _cores()
 
 
-def machine(provider: str = "cpu", threads: int | None = None, load: float | None = None) -> dict[str, str]:
-    """What -> which, for people: processor, cores, threads, system, versions."""
+def busy_seconds() -> float | None:
+    """CPU time that all processes of the machine have used, and its host has kept from it; None if unknown."""
+    try:
+        with open("/proc/stat", encoding="ascii") as stream:
+            ticks = stream.readline().split()[1:]
+    except OSError:
+        return None
+    user, nice, system, _, _, irq, softirq, steal, *_ = map(int, ticks)
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def machine(provider: str = "cpu", load: float | None = None) -> dict[str, str]:
+    """What -> which, for people: processor, cores, system, versions."""
     found = {
         "processor": _processor(),
         "cores": str(_cores()),
-        "threads": "onnxruntime's choice" if threads is None else str(threads),
         "provider": provider,
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -36,6 +46,10 @@ def machine(provider: str = "cpu", threads: int | None = None, load: float | Non
     if provider == "cuda" and (gpu := _gpu()):
         found["gpu"] = gpu
     return {**found, **versions(), "onnxruntime": str(import_onnxruntime().__version__)}
+
+
+def threads_name(threads: int | None) -> str:
+    return "onnxruntime's choice" if threads is None else str(threads)
 
 
 def _processor() -> str:
@@ -50,6 +64,15 @@ def _processor() -> str:
 def _cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def physical_cores() -> int:
+    """Cores without their hyperthreads, as many threads as onnxruntime takes by itself."""
+    groups = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/thread_siblings_list")
+    try:
+        return len({path.read_text(encoding="ascii") for path in groups}) or _cores()
+    except OSError:
+        return _cores()
 
 
 def _gpu() -> str | None:

@@ -1,0 +1,47 @@
+"""What one token costs before it is timed: bytes of weights to read, and nodes to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from rrwkv_runtime.errors import DamagedBundle
+from rrwkv_runtime.manifest import Manifest, resolve_inside
+
+_ROWS = {"Gather", "GatherBlockQuantized"}  # they read of their weights what their second input asks for
+
+
+@dataclass(frozen=True)
+class TokenCost:
+    """read: bytes of weights that a one-token run reads, as they are stored. nodes: of its graph, loops' bodies too."""
+
+    read: int
+    nodes: int
+
+
+def token_cost(bundle: Path, manifest: Manifest) -> TokenCost:
+    """Of the bundle's graph for one token, or of its main graph if that runs one token too.
+
+    Every weight that a node uses counts once and in full, but of the embedding, one row. Raises DamagedBundle.
+    """
+    entry = manifest.graphs.get("step", manifest.graphs["main"])
+    path = resolve_inside(bundle, entry.file)
+    try:
+        nodes = list(ir.traversal.RecursiveGraphIterator(ir.load(path).graph))
+        used = {id(v): v for node in nodes for v in node.inputs if v is not None and v.is_initializer()}
+        return TokenCost(round(sum(map(_read, used.values()))), len(nodes))
+    except Exception as error:  # onnx-ir's and protobuf's share no base
+        raise DamagedBundle(f"{bundle}: {entry.file} is no readable graph ({type(error).__name__})") from None
+
+
+def _read(weight: ir.Value) -> float:
+    tensor = weight.const_value
+    if tensor is None:
+        return 0
+    for node, index in weight.uses():
+        if node.op_type not in _ROWS or index == 1:
+            return tensor.nbytes
+    axis = node.attributes.get_int("axis", 0) if node.op_type == "Gather" else 0
+    return tensor.nbytes / max(1, tensor.shape.numpy()[axis])

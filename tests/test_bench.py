@@ -1,0 +1,359 @@
+"""What a bench times and in which order, what it reads per token, what it prints, and what it compares with."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from checkpoint_files import RRWKV, RWKV4
+
+from rrwkv_export.bench import RENDERERS, Options, bench, read_earlier, subjects
+from rrwkv_export.bench.alternate import Sample, alternate, timed
+from rrwkv_export.bench.bandwidth import MOST, READERS, Probe, buffer_of
+from rrwkv_export.bench.fresh import fresh
+from rrwkv_export.bench.record import Earlier, Record
+from rrwkv_export.bench.weights import token_cost
+from rrwkv_export.commands import _run as run_command
+from rrwkv_export.errors import BenchError, OutputError
+from rrwkv_export.output import new_file
+from rrwkv_runtime.errors import BundleError, DamagedBundle, InputError
+from rrwkv_runtime.manifest import Manifest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def rrwkv(*arguments, cwd):
+    command = [sys.executable, str(REPOSITORY / "cli.py"), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def records(demo_bundle, make_tiny):
+    """Of the demo at one thread, and of a tiny model too small for a roof."""
+    tiny = make_tiny(RRWKV).path
+    return bench([demo_bundle, tiny], prompts=(8,), generated=(4,), threads=(1,), repetitions=2)
+
+
+def record(**changes):
+    plain = Record(
+        "int8", "b" * 64, "c" * 64, "int8", 10**6, 9, 2 * 10**6, "cpu", 2, "tg128", 128, 2, 100.0, 1.5, 100.0, 10.0,
+        0.1, 10.0, (9.9, 10.1), (0.0, 0.5), 1, 2e9, "a reader", 1.0, 0.1, 50.0, 100.0, 2 * 10**8, 10**8,
+        "2026-01-02T03:04:05+00:00", {"processor": "a", "load average before": "0.1"},
+    )  # fmt: skip
+    return replace(plain, **changes)
+
+
+def test_rounds_turn_round_and_the_first_does_not_count():
+    order, clock = [], itertools.count()
+
+    def watch(run):
+        order.append(run())
+        return Sample(float(next(clock)), None)
+
+    samples = alternate({name: (lambda name=name: name) for name in "abc"}, 3, watch=watch)
+    assert "".join(order) == "cbaabccbaabc"
+    assert [sample.seconds for sample in samples["a"]] == [3, 8, 9]
+    assert [sample.seconds for sample in samples["b"]] == [4, 7, 10]
+
+
+def test_late_rounds_are_left_out_but_two_are_not():
+    samples = alternate({"a": lambda: None}, 50, most_seconds=0, watch=lambda run: Sample(1.0, None))
+    assert len(samples["a"]) == 2
+
+
+def test_what_makes_ready_is_not_timed():
+    def prepare():
+        time.sleep(0.2)
+        return lambda: time.sleep(0.05)
+
+    assert 0.05 <= timed(prepare).seconds < 0.2
+
+
+def test_others_are_noticed(monkeypatch):
+    busy = iter([10.0, 10.5])
+    monkeypatch.setattr("rrwkv_export.bench.alternate.busy_seconds", lambda: next(busy))
+    sample = timed(lambda: lambda: time.sleep(0.1))
+    assert sample.others == pytest.approx(0.5 / sample.seconds, rel=0.2)
+    assert sample.disturbed
+    assert not Sample(1.0, 0.06).disturbed
+    assert not Sample(0.05, 0.4).disturbed  # no more than the system's counters can be wrong by
+    assert not Sample(1.0, None).disturbed
+
+
+def test_every_bundle_and_thread_count_takes_its_turn(make_tiny, monkeypatch):
+    seen = []
+
+    def recorded(runs, rounds, **_):
+        seen.extend((subject.path, subject.threads, test) for subject, test in runs)
+        return {key: [Sample(1.0, None)] * rounds for key in runs}
+
+    monkeypatch.setattr("rrwkv_export.bench.run.alternate", recorded)
+    monkeypatch.setattr("rrwkv_export.bench.run.fresh", lambda *_: None)
+    paths = [make_tiny(RRWKV).path, make_tiny(RWKV4).path]
+    made = bench(paths, prompts=(4, 0, 8), generated=(2,), threads=(1, 2), repetitions=3)
+    assert seen == list(itertools.product(paths, (1, 2), ("pp4", "pp8", "tg2")))
+    assert [r.median_ms for r in made[:3]] == [250, 125, 500]
+    assert made[0].repetitions == 3
+    assert made[0].load_ms is None
+
+
+def test_the_probe_reads_all_it_says(monkeypatch):
+    buffer, read = buffer_of(10**6), []
+    monkeypatch.setattr("rrwkv_export.bench.bandwidth._READ", 4 * 10**6)
+    probe = Probe(buffer, 2)
+    monkeypatch.setitem(READERS, probe.reader, lambda part: read.append((part.ctypes.data, len(part))))
+    probe()()
+    probe.close()
+    parts = sorted(set(read))
+    assert parts[0][0] == buffer.ctypes.data
+    assert parts[0][0] + parts[0][1] == parts[1][0]
+    assert 0.98 * 10**6 < sum(size for _, size in parts) <= 10**6
+    assert sum(size for _, size in read[2:]) == probe.bytes >= 3.9 * 10**6
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_reader_goes_to_the_end(name):
+    """A thousand times the bytes take far more than twice the time: nothing is skipped, whatever is in the buffer."""
+
+    def seconds(size):
+        buffer = buffer_of(size)
+        return min(timed_once(READERS[name], buffer) for _ in range(5))
+
+    def timed_once(read, buffer):
+        started = time.perf_counter()
+        read(buffer)
+        return time.perf_counter() - started
+
+    assert seconds(32 * 2**20) > 20 * seconds(32 * 2**10)
+
+
+def test_a_large_model_is_probed_with_a_buffer_that_fits(monkeypatch):
+    monkeypatch.setattr("rrwkv_export.bench.bandwidth.MOST", 10**6)
+    assert len(buffer_of(10**12)) == 10**6 < MOST
+
+
+def test_a_token_reads_all_weights_but_one_row_of_the_embedding(demo_bundle):
+    manifest = Manifest.load(demo_bundle)
+    V, C = manifest.vocab_size, manifest.config["hidden_size"]
+    cost = token_cost(demo_bundle, manifest)
+    assert cost.read == pytest.approx(4 * (manifest.parameters - (V - 1) * C), rel=0.005)
+    outer = len(onnx.load(str(demo_bundle / "model.onnx"), load_external_data=False).graph.node)
+    assert cost.nodes > outer  # the loops' bodies
+
+
+def test_the_step_graph_is_what_a_token_costs_where_there_is_one(make_tiny):
+    made = make_tiny(RRWKV, target="cuda")
+    cost = token_cost(made.path, made.model.manifest)
+    assert cost.nodes == len(onnx.load(str(made.path / "step.onnx"), load_external_data=False).graph.node)
+    assert 0 < cost.read < 4.5 * made.config.parameters()
+
+
+def test_a_damaged_graph_is_said(bundle):
+    (bundle / "model.onnx").write_bytes(b"\xff" * (bundle / "model.onnx").stat().st_size)
+    with pytest.raises(DamagedBundle, match=r"model\.onnx"):
+        subjects([bundle])
+
+
+def test_records_hold_together(records):
+    by_test = {(r.scheme, r.bundle, r.test): r for r in records}
+    assert len(by_test) == 4
+    for r in records:
+        assert len(r.samples_ms) == r.repetitions == 2
+        assert r.median_ts == pytest.approx(1e3 / r.median_ms)
+        assert r.avg_ms == pytest.approx(np.mean(r.samples_ms))
+        assert r.stddev_ms == pytest.approx(np.std(r.samples_ms, ddof=1))
+        assert 0 < r.above_imports_bytes < r.peak_bytes
+        assert r.load_ms > 0
+        assert r.machine["onnxruntime"]
+    roofed = [r for r in records if r.roof_ms is not None]
+    assert [(r.bundle, r.test) for r in roofed] == [("rrwkv-chat", "tg4")]
+    assert roofed[0].roof_share == pytest.approx(
+        roofed[0].weights_read / roofed[0].bandwidth * 1e3 / roofed[0].median_ms
+    )
+    assert roofed[0].bandwidth > 1e8
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+def test_json_is_read_back(records, form, tmp_path):
+    (tmp_path / "run").write_text(RENDERERS[form](records, None), encoding="utf-8")
+    earlier = read_earlier(tmp_path / "run")
+    assert earlier.median_ts == {r.key: r.median_ts for r in records}
+    text = (tmp_path / "run").read_text()
+    parsed = json.loads(text) if form == "json" else [json.loads(line) for line in text.splitlines()]
+    assert parsed == json.loads(json.dumps([asdict(r) for r in records]))
+
+
+def test_csv_is_read_back(records):
+    rows = list(csv.DictReader(io.StringIO(RENDERERS["csv"](records, None))))
+    assert [(row["bundle"], row["test"], float(row["median_ts"])) for row in rows] == [
+        (r.bundle, r.test, r.median_ts) for r in records
+    ]
+    assert [tuple(json.loads(row["samples_ms"])) for row in rows] == [r.samples_ms for r in records]
+    assert [row["roof_share"] == "" for row in rows] == [r.roof_share is None for r in records]
+
+
+def test_markdown_says_what_to_know(records):
+    said = RENDERERS["md"](records, None)
+    widths = {len(line.replace("\\|", "").split("|")) for line in said.split("\n\n")[0].splitlines()}
+    assert len(widths) == 1
+    assert "rrwkv-chat | 1 | tg4" in said
+    assert "GB/s" in said
+    assert "±" in said
+
+
+def test_markdown_marks_disturbed_repetitions_and_escapes_names():
+    said = RENDERERS["md"]([record(bundle="a|b<script>")], None)
+    assert "50% (!)" in said
+    assert "in 1 of 2 repetitions" in said
+    assert "a\\|b&lt;script&gt;" in said
+    assert "(!)" not in RENDERERS["md"]([record(disturbed=0)], None)
+
+
+def test_ratios_to_an_earlier_run():
+    before = record(machine={"processor": "b", "load average before": "3"})
+    earlier = Earlier(Path("before.json"), {before.key: 80.0}, before.machine, before.time)
+    made = earlier.compared([record(), record(test="pp256")])
+    assert [r.ratio for r in made] == [1.25, None]
+    said = RENDERERS["md"](made, earlier)
+    assert "1.25 ×" in said
+    assert "Not the same machine or versions then: processor b." in said
+    assert json.loads(RENDERERS["json"](made, earlier))[0]["before_ts"] == 80
+
+
+def test_nothing_to_compare_is_said_before_anything_is_measured():
+    earlier = Earlier(Path("before.json"), {record().key: 80.0}, {}, "then")
+    with pytest.raises(BenchError, match="int8 tg128"):
+        earlier.require([record(threads=1).key])
+    earlier.require([record().key, record(threads=1).key])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "hello", "[]", "{}", "[1]", '[{"bundle": "a"}]', "[" * 10**5, '{"bundle":1}\n{', None],
+    ids=["empty", "words", "no records", "object", "number", "fields missing", "nested", "cut", "not UTF-8"],
+)
+def test_no_earlier_run(text, tmp_path):
+    path = tmp_path / "before.json"
+    path.write_bytes(b"\xff\xfe" if text is None else text.encode())
+    with pytest.raises(BenchError, match="not the output of `rrwkv bench"):
+        read_earlier(path)
+
+
+def test_an_earlier_run_without_speed_is_refused(tmp_path):
+    path = tmp_path / "before.json"
+    path.write_text(RENDERERS["json"]([record(median_ts=0.0)], None))
+    with pytest.raises(BenchError):
+        read_earlier(path)
+    with pytest.raises(BenchError, match="No such file"):
+        read_earlier(tmp_path / "nowhere")
+
+
+def test_what_cannot_be_measured(tmp_path):
+    with pytest.raises(InputError, match="nothing to measure"):
+        Options(prompts=(0,), generated=(0,))
+    with pytest.raises(InputError, match="repetitions"):
+        Options(repetitions=0)
+    with pytest.raises(InputError, match="at least one bundle"):
+        subjects([])
+    with pytest.raises(BundleError, match="nowhere"):
+        subjects([tmp_path / "nowhere"])
+
+
+def test_folders_of_one_name_are_told_apart(make_tiny, tmp_path):
+    paths = [Path(shutil.copytree(make_tiny(RRWKV).path, tmp_path / name / "int8")) for name in "ab"]
+    assert [s.name for s in subjects(paths)] == [str(path) for path in paths]
+    assert [s.name for s in subjects([paths[0], paths[0]])] == ["int8"]
+
+
+def test_a_process_of_its_own_says_why_it_failed(tmp_path, monkeypatch):
+    with pytest.raises(BundleError, match="not a bundle"):
+        fresh(tmp_path)
+    monkeypatch.setattr("rrwkv_export.bench.fresh._PROGRAM", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    assert fresh(tmp_path) is None
+
+
+def test_a_file_is_whole_or_not_there(tmp_path):
+    target = tmp_path / "new" / "run.json"
+    with suppress(KeyboardInterrupt), new_file(target) as path:
+        path.write_text("half")
+        raise KeyboardInterrupt
+    assert list(target.parent.iterdir()) == []
+    with new_file(target) as path:
+        path.write_text("whole")
+    assert [(p.name, p.read_text()) for p in target.parent.iterdir()] == [("run.json", "whole")]
+    with pytest.raises(OutputError, match="is a folder"), new_file(tmp_path):
+        pass
+    with pytest.raises(OutputError, match="cannot write"), new_file(target / "inside"):
+        pass
+
+
+def test_the_command_and_its_comparison(small_bundle, tmp_path, capsys, monkeypatch):
+    small = ["bench", str(small_bundle), "-p", "4,8", "-n", "0", "-t", "1", "-r", "1"]
+    done = rrwkv(*small, "-o", "jsonl", "--output", "run.jsonl", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "wrote run.jsonl\n"), done.stderr
+    assert [json.loads(line)["test"] for line in (tmp_path / "run.jsonl").read_text().splitlines()] == ["pp4", "pp8"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run.jsonl"]
+    monkeypatch.setattr("rrwkv_export.bench.run.fresh", lambda *_: None)
+    assert run_command([*small, "--compare", str(tmp_path / "run.jsonl")]) == 0
+    assert capsys.readouterr().out.count(" × |") == 2
+
+
+def test_ctrl_c_leaves_nothing(demo_bundle, tmp_path):
+    command = [
+        sys.executable,
+        str(REPOSITORY / "cli.py"),
+        "bench",
+        str(demo_bundle),
+        "-r",
+        "1000",
+        "--output",
+        "run.md",
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    for _ in range(600):
+        if list(tmp_path.iterdir()):
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.strip() == "rrwkv: interrupted"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        ([], 2, "Missing argument"),
+        (["nowhere"], 1, "nowhere"),
+        (["BUNDLE", "-t", "0"], 2, "whole numbers from 1"),
+        (["BUNDLE", "-t", "1,x"], 2, "'1,x'"),
+        (["BUNDLE", "-p", "-5"], 2, "whole numbers from 0"),
+        (["BUNDLE", "-p", "0", "-n", "0"], 1, "nothing to measure"),
+        (["BUNDLE", "-r", "0"], 2, "'-r'"),
+        (["BUNDLE", "-o", "xml"], 2, "xml"),
+        (["BUNDLE", "--compare", "nowhere.json"], 1, "nowhere.json"),
+        (["BUNDLE", "--output", "."], 1, "is a folder"),
+        (["BUNDLE", "--provider", "warp"], 1, "warp"),
+    ],
+    ids=lambda value: " ".join(value) or "no bundle" if isinstance(value, list) else None,
+)
+def test_wrong_uses(arguments, status, said, small_bundle, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = run_command(["bench", *(str(small_bundle) if part == "BUNDLE" else part for part in arguments)])
+    error = capsys.readouterr().err
+    assert (found, said in error) == (status, True), error
+    assert list(tmp_path.iterdir()) == []
