@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 
 import psutil
 
+from rrwkv_export.bench.machine import load_average, machine
+
 
 def describe() -> str:
-    cpu = next((line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if "model name" in line), "?")
-    packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("onnxruntime", "torch", "numpy"))
-    memory = psutil.virtual_memory().total / 1e9
-    return f"{cpu}, {os.cpu_count()} cores, {memory:.0f} GB; Python {platform.python_version()}, {packages}"
+    memory = f"memory {psutil.virtual_memory().total / 1e9:.0f} GB"
+    return ", ".join([memory, *(f"{what} {which}" for what, which in machine(load=load_average()).items())])
 
 
 def _lines(path: str) -> list[str]:

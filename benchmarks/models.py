@@ -1,13 +1,19 @@
-"""Random checkpoints of real shapes. Speed and memory do not depend on what the weights are."""
+"""Random checkpoints of real shapes, and bundles of them. Speed and memory do not depend on what the weights are."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from rrwkv_export.bundle import GraphOptions, write_graph, write_manifest
+from rrwkv_export.checkpoint import Checkpoint
 from rrwkv_export.config import MediumConfig, ModelConfig
+from rrwkv_export.quantize.quantizer import Calibration, quantize
+from rrwkv_export.quantize.shipped import shipped_recipe
 
+CALIBRATION_TOKENS = 1024
 SIZES = {
     "demo": ModelConfig(4096, 320, 8, 1280, medium=MediumConfig(32, "attention", 16, 16, 64)),
     "demo-plain": ModelConfig(4096, 320, 8, 1280),
@@ -49,3 +55,29 @@ def write_directory(folder: Path, config: ModelConfig, seed: int = 0) -> None:
     weights = {name: random_weight(name, shape, generator) for name, shape in config.shapes().items()}
     save_file(weights, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(config.to_json()))
+
+
+def write_bundle(bundle: Path, checkpoint: Checkpoint) -> Path:
+    """A float32 bundle for CPU; not verified, since only its speed matters here. Its tokens are ids."""
+    bundle.mkdir(parents=True)
+    options = GraphOptions("plain")
+    write_graph(bundle, checkpoint.config, checkpoint.weights.array, options)
+    write_manifest(
+        bundle,
+        checkpoint.config,
+        options,
+        model_id="0" * 64,
+        tokenizer=None,
+        chat=checkpoint.chat,
+        provenance={"random": bundle.name},
+    )
+    return bundle
+
+
+def write_quantized(source: Path, bundle: Path, scheme: str, vocab_size: int) -> Path:
+    """A bundle quantized by the recipe that comes along, calibrated on random ids."""
+    text = source.with_name("random.ids")
+    ids = np.random.default_rng(0).integers(0, vocab_size, (4, CALIBRATION_TOKENS // 4))
+    text.write_text("\n".join(" ".join(map(str, passage)) for passage in ids))
+    quantize(source, bundle, shipped_recipe(scheme), Calibration.read([text], source))
+    return bundle

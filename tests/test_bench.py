@@ -21,7 +21,7 @@ import pytest
 from checkpoint_files import RRWKV, RWKV4
 
 from rrwkv_export.bench import RENDERERS, Options, bench, read_earlier, subjects
-from rrwkv_export.bench.alternate import Sample, alternate, timed
+from rrwkv_export.bench.alternate import Sample, alternate, share_of_others, timed
 from rrwkv_export.bench.bandwidth import MOST, READERS, Probe, buffer_of
 from rrwkv_export.bench.fresh import fresh
 from rrwkv_export.bench.record import Earlier, Record
@@ -50,7 +50,7 @@ def records(demo_bundle, make_tiny):
 def record(**changes):
     plain = Record(
         "int8", "b" * 64, "c" * 64, "int8", 10**6, 9, 2 * 10**6, "cpu", 2, "tg128", 128, 2, 100.0, 1.5, 100.0, 10.0,
-        0.1, 10.0, (9.9, 10.1), (0.0, 0.5), 1, 2e9, "a reader", 1.0, 0.1, 50.0, 100.0, 2 * 10**8, 10**8,
+        0.1, 10.0, (9.9, 10.1), (0.0, 0.5), 0.25, 1, 2e9, "a reader", 1.0, 0.1, 50.0, 100.0, 2 * 10**8, 10**8,
         "2026-01-02T03:04:05+00:00", {"processor": "a", "load average before": "0.1"},
     )  # fmt: skip
     return replace(plain, **changes)
@@ -83,11 +83,13 @@ def test_what_makes_ready_is_not_timed():
 
 
 def test_others_are_noticed(monkeypatch):
-    busy = iter([10.0, 10.5])
+    busy = iter([10.0, 10.08])
     monkeypatch.setattr("rrwkv_export.bench.alternate.busy_seconds", lambda: next(busy))
     sample = timed(lambda: lambda: time.sleep(0.1))
-    assert sample.others == pytest.approx(0.5 / sample.seconds, rel=0.2)
+    assert sample.others == pytest.approx(0.08 / sample.seconds, rel=0.2)
     assert sample.disturbed
+    assert share_of_others([Sample(1.0, 0.5), Sample(3.0, 0.1), Sample(9.0, None)]) == pytest.approx(0.2)
+    assert share_of_others([Sample(1.0, None)]) is None
     assert not Sample(1.0, 0.06).disturbed
     assert not Sample(0.05, 0.4).disturbed  # no more than the system's counters can be wrong by
     assert not Sample(1.0, None).disturbed
@@ -216,7 +218,7 @@ def test_markdown_says_what_to_know(records):
 
 def test_markdown_marks_disturbed_repetitions_and_escapes_names():
     said = RENDERERS["md"]([record(bundle="a|b<script>")], None)
-    assert "50% (!)" in said
+    assert "25% (!)" in said
     assert "in 1 of 2 repetitions" in said
     assert "a\\|b&lt;script&gt;" in said
     assert "(!)" not in RENDERERS["md"]([record(disturbed=0)], None)

@@ -7,12 +7,12 @@ and would take the cores from whatever is timed next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter, process_time, sleep
 from typing import TypeVar
 
-from rrwkv_export.bench.machine import busy_seconds
+from rrwkv_export.bench.machine import busy_seconds, cores
 from rrwkv_export.progress import Progress
 
 Key = TypeVar("Key", bound=Hashable)
@@ -76,7 +76,15 @@ def timed(run: Run) -> Sample:
     own, after = process_time() - own, busy_seconds()
     if before is None or after is None:
         return Sample(seconds, None)
-    return Sample(seconds, max(0.0, after - before - own) / seconds)
+    share = (after - before - own) / seconds
+    return Sample(seconds, min(max(0.0, share), float(cores())))  # the counters' steps are coarse for a short run
+
+
+def share_of_others(samples: Sequence[Sample]) -> float | None:
+    """Over all of some runs; None if unknown."""
+    known = [sample for sample in samples if sample.others is not None]
+    seconds = sum(sample.seconds for sample in known)
+    return sum((sample.others or 0.0) * sample.seconds for sample in known) / seconds if known else None
 
 
 def _rest() -> None:

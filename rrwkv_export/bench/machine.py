@@ -18,7 +18,7 @@ def load_average() -> float | None:
 
 def is_busy(load: float | None) -> bool:
     """Whether others use so much of the machine that speeds measured on it mean little."""
-    return load is not None and load > 0.5 * _cores()
+    return load is not None and load > 0.5 * cores()
 
 
 def busy_seconds() -> float | None:
@@ -36,7 +36,7 @@ def machine(provider: str = "cpu", load: float | None = None) -> dict[str, str]:
     """What -> which, for people: processor, cores, system, versions."""
     found = {
         "processor": _processor(),
-        "cores": str(_cores()),
+        "cores": str(cores()),
         "provider": provider,
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -61,7 +61,7 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _cores() -> int:
+def cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -70,9 +70,9 @@ def physical_cores() -> int:
     """Cores without their hyperthreads, as many threads as onnxruntime takes by itself."""
     groups = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/thread_siblings_list")
     try:
-        return len({path.read_text(encoding="ascii") for path in groups}) or _cores()
+        return len({path.read_text(encoding="ascii") for path in groups}) or cores()
     except OSError:
-        return _cores()
+        return cores()
 
 
 def _gpu() -> str | None:

@@ -19,11 +19,11 @@ class Record:
     """bundle … graph_bytes: which; nodes, weights_read: nodes and bytes of weights of a one-token run.
 
     avg_ts, stddev_ts, median_ts: tokens/s over the repetitions. avg_ms … samples_ms: milliseconds a token. others: CPU
-    time of other processes in each repetition, as a share of a core. disturbed: repetitions in which that was more than
-    a few percent. bandwidth: bytes/s read by `probe` in alternation, median; roof_ms: the least that reading the
-    weights of a token can take at that; roof_share: roof_ms / median_ms, of tests that generate. imports_ms, load_ms,
-    peak_bytes, above_imports_bytes: of a fresh process, medians. before_ts: median_ts of an earlier run; ratio:
-    median_ts over it. None is what was not measured.
+    time of other processes in each repetition, as a share of a core; others_share: over all of them. disturbed:
+    repetitions in which it was more than a few percent. bandwidth: bytes/s read by `probe` in alternation, median;
+    roof_ms: the least that reading the weights of a token can take at that; roof_share: roof_ms / median_ms, of tests
+    that generate. imports_ms, load_ms, peak_bytes, above_imports_bytes: of a fresh process, medians. before_ts:
+    median_ts of an earlier run; ratio: median_ts over it. None is what was not measured.
     """
 
     bundle: str
@@ -46,6 +46,7 @@ class Record:
     median_ms: float
     samples_ms: tuple[float, ...]
     others: tuple[float | None, ...]
+    others_share: float | None
     disturbed: int
     bandwidth: float | None
     probe: str | None

@@ -37,7 +37,6 @@ def render_markdown(records: Sequence[Record], earlier: Earlier | None = None) -
 
 
 def _speed(record: Record, compared: bool) -> tuple[str, ...]:
-    known = [share for share in record.others if share is not None]
     mark = " (!)" if record.disturbed else ""
     cells = (
         record.bundle,
@@ -47,7 +46,7 @@ def _speed(record: Record, compared: bool) -> tuple[str, ...]:
         f"{number(record.avg_ms)} ± {number(record.stddev_ms, 2)}",
         number(record.median_ms),
         MISSING if record.roof_share is None else number(record.roof_share),
-        f"{max(known):.0%}{mark}" if known else MISSING,
+        MISSING if record.others_share is None else f"{record.others_share:.0%}{mark}",
     )
     return (*cells, number(record.before_ts), ratio(record.ratio)) if compared else cells
 

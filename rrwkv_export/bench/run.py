@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rrwkv_export.bench.alternate import Run, Sample, alternate
+from rrwkv_export.bench.alternate import Run, Sample, alternate, share_of_others
 from rrwkv_export.bench.bandwidth import Probe, buffer_of
 from rrwkv_export.bench.fresh import Fresh, fresh
 from rrwkv_export.bench.machine import load_average, machine, physical_cores
@@ -148,6 +148,7 @@ def _record(
         median_ms=1e3 * middle,
         samples_ms=tuple(1e3 * each for each in seconds),
         others=tuple(sample.others for sample in samples),
+        others_share=share_of_others(samples),
         disturbed=sum(sample.disturbed for sample in samples),
         **_roof_fields(roof if _decodes(test) else None, subject.cost.read, middle),
         **_process_fields(process),
