@@ -67,10 +67,10 @@ def cores() -> int:
 
 
 def physical_cores() -> int:
-    """Cores without their hyperthreads, as many threads as onnxruntime takes by itself."""
+    """Of those, hyperthreads counted with their core: as many threads as onnxruntime takes by itself."""
     groups = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/thread_siblings_list")
     try:
-        return len({path.read_text(encoding="ascii") for path in groups}) or cores()
+        return min(len({path.read_text(encoding="ascii") for path in groups}) or cores(), cores())
     except OSError:
         return cores()
 
