@@ -19,6 +19,8 @@ SIZES = {
     "demo-plain": ModelConfig(4096, 320, 8, 1280),
     "169m": ModelConfig(50277, 768, 12, 3072),
     "169m-medium": ModelConfig(50277, 768, 12, 3072, medium=MediumConfig(32, "attention", 16, 16, 64)),
+    # the setting that recalls best: the most slots, and mediums made most often
+    "169m-recall": ModelConfig(50277, 768, 12, 3072, medium=MediumConfig(8, "mean", 16, 64, 64)),
     "1.5b": ModelConfig(50277, 2048, 24, 8192),
 }
 
