@@ -1,0 +1,68 @@
+"""onnxruntime's own quantizers, without any care: what `rrwkv quantize` is held against."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import onnx
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+from rrwkv_export.bundle import DATA_FILE, GRAPH_FILE, file_entries, save_manifest, save_with_weights
+from rrwkv_export.quantize.observe import observe
+from rrwkv_export.quantize.quantizer import Calibration, Source
+from rrwkv_export.quantize.recipe import TARGETS
+from rrwkv_export.quantize.rewrite import finished, insert_pairs, quiet
+
+
+def static_min_max(reference: Path, folder: Path, calibration: Calibration) -> Path:
+    """Static int8: the extremes seen of every product's inputs, as they are; embedding and mediums in float."""
+    source = Source.open(reference)
+    graph, wanted = source.rewriter(), [site for site in source.sites if _is_plain(site.role)]
+    seen = observe(graph.model, source.manifest.states, wanted, calibration.passages)
+    ranges = {name: (value.histogram.low, value.histogram.high) for name, value in seen.items()}
+    model = insert_pairs(graph.model, [site.node for site in wanted], ranges, TARGETS["x86-vnni"])
+    return _bundle(source, finished(model), folder / "plain-static")
+
+
+def round_to_nearest(reference: Path, folder: Path, block: int) -> Path:
+    """4-bit weights in blocks, rounded to nearest, symmetric; embedding and mediums in float."""
+    source = Source.open(reference)
+    left = [site.node for site in source.sites if not _is_plain(site.role)]
+    others = [n.name for n in source.rewriter().model.graph.node if n.op_type == "MatMul"]
+    products = {site.node for site in source.sites}
+    with quiet():
+        quantizer = MatMulNBitsQuantizer(
+            source.rewriter().model,
+            block_size=block,
+            is_symmetric=True,
+            accuracy_level=4,
+            nodes_to_exclude=[*left, *(name for name in others if name not in products)],
+        )
+        quantizer.process()
+    return _bundle(source, finished(quantizer.model.model), folder / f"plain-nearest-{block}")
+
+
+def _is_plain(role: str) -> bool:
+    return role != "emb" and not role.startswith("medium")
+
+
+def _bundle(source: Source, model: onnx.ModelProto, out: Path) -> Path:
+    """A bundle with this graph alone."""
+    out.mkdir()
+    save_with_weights(model, out)
+    if source.manifest.tokenizer:
+        shutil.copyfile(source.path / source.manifest.tokenizer.file, out / source.manifest.tokenizer.file)
+    graph = {**asdict(source.manifest.graphs["main"]), "file": GRAPH_FILE, "data": [DATA_FILE], "dtype": out.name}
+    save_manifest(
+        out,
+        {
+            **source.manifest.to_json(),
+            "graphs": {"main": graph},
+            "quantization": {"scheme": out.name},
+            "parity": None,
+            "files": [asdict(entry) for entry in file_entries(sorted(out.iterdir()), "hashing")],
+        },
+    )
+    return out
