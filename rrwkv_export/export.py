@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -26,10 +26,10 @@ from rrwkv_export.checkpoint import Checkpoint, TokenizerFile
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import CheckpointError
 from rrwkv_export.graph import WeightsDtype, WKVForm
-from rrwkv_export.graph.verify import Parity, Reference, compute_reference, verification_length, verify
+from rrwkv_export.graph.verify import Parity, Reference, compute_reference, cpu_reference, verification_length, verify
 from rrwkv_export.output import new_directory, require_space
 from rrwkv_export.progress import Progress
-from rrwkv_runtime.manifest import Manifest, TokenizerEntry
+from rrwkv_runtime.manifest import Manifest, TokenizerEntry, resolve_inside
 from rrwkv_runtime.text import open_tokenizer
 
 
@@ -81,10 +81,13 @@ def verify_against(
     *,
     rtol: float | None = None,
     tokens: int | None = None,
-    provider: str = "cpu",
     progress: Progress | None = None,
+    **where: Any,
 ) -> Parity:
-    """Compare a bundle with a checkpoint again; it is not changed. Raises BundleError, CheckpointError."""
+    """Compare a bundle with a checkpoint again; it is not changed.
+
+    where: provider, provider_options and strict, of `Model.load`. Raises BundleError, CheckpointError, ProviderError.
+    """
     manifest = Manifest.load(bundle)
     if manifest.quantization is not None:
         raise CheckpointError(
@@ -92,7 +95,23 @@ def verify_against(
         )
     if manifest.config != checkpoint.config.to_json():
         raise CheckpointError(f"{checkpoint.path}: its config is not the one that {bundle} was exported from")
-    return verify(bundle, reference_for(checkpoint, tokens, progress), rtol, provider=provider, progress=progress)
+    return verify(bundle, reference_for(checkpoint, tokens, progress), rtol, progress=progress, **where)
+
+
+def verify_against_cpu(
+    bundle: Path,
+    *,
+    rtol: float | None = None,
+    tokens: int | None = None,
+    progress: Progress | None = None,
+    **where: Any,
+) -> Parity:
+    """Compare what a bundle, quantized or not, gives on a provider with what it gives on the CPU; as verify_against."""
+    manifest = Manifest.load(bundle)
+    entry, config = manifest.tokenizer, ModelConfig.from_json(manifest.config)
+    tokenizer = TokenizerFile(cast(Any, entry.type), resolve_inside(bundle, entry.file)) if entry else None
+    ids = verification_ids(config, tokenizer, tokens)
+    return verify(bundle, cpu_reference(bundle, ids), rtol, progress=progress, **where)
 
 
 def reference_for(checkpoint: Checkpoint, tokens: int | None, progress: Progress | None = None) -> Reference:

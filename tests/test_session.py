@@ -220,7 +220,7 @@ def test_a_wrong_step_is_an_input_error_and_changes_nothing(tiny, expected, toke
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"provider": "tpu"}, ProviderError, "unknown provider 'tpu'; known are cpu, cuda"),
+        ({"provider": "tpu"}, ProviderError, "unknown provider 'tpu'; known are cpu, cuda, .*, auto"),
         ({"threads": 0}, InputError, "threads must be a whole number from 1 to 1024, not 0"),
         ({"threads": 2**40}, InputError, "threads must be a whole number from 1 to 1024"),
         ({"threads": 2.5}, InputError, "threads must be a whole number from 1 to 1024, not 2.5"),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rrwkv_runtime import errors
 
@@ -30,11 +31,11 @@ from rrwkv_runtime.errors import RRWKVError
 from rrwkv_runtime.providers import import_onnxruntime
 from rrwkv_runtime.session import Model
 import rrwkv_runtime.generate, tokenizers
-path, provider, threads = json.loads(sys.argv[1])
+path, provider, threads, options = json.loads(sys.argv[1])
 import_onnxruntime()
 imported, before = perf_counter(), peak()
 try:
-    model = Model.load(path, provider, threads)
+    model = Model.load(path, provider, threads, **options)
     model.decoder().step(0)
 except RRWKVError as error:
     print(json.dumps([type(error).__name__, str(error)]))
@@ -61,9 +62,9 @@ class Fresh:
     above_imports: int
 
 
-def fresh(bundle: Path, provider: str = "cpu", threads: int | None = None) -> Fresh | None:
-    """Start one and wait for it; None if it came to grief. Raises what `Model.load` raised there."""
-    arguments = json.dumps([str(bundle.resolve()), provider, threads])
+def fresh(bundle: Path, provider: str = "cpu", threads: int | None = None, **options: Any) -> Fresh | None:
+    """Start one and wait for it; None if it came to grief. options: of `Model.load`. Raises what that raised there."""
+    arguments = json.dumps([str(bundle.resolve()), provider, threads, options])
     command = [sys.executable, "-P", "-c", _PROGRAM, arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode not in (0, _REFUSED):

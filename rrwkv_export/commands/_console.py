@@ -53,12 +53,15 @@ def progress_bars() -> Iterator[Progress]:
 def print_parity(screen: Console, parity: Parity) -> None:
     """What was compared, and by how much it differs."""
     text = f"{parity.tokens} tokens" + (f" and {parity.mediums} mediums" if parity.mediums else "")
-    screen.print(f"compared with the float64 reference over {text}; largest error over the largest value:")
+    where = "" if parity.provider == "cpu" else f"{parity.provider} "
+    screen.print(f"{where}compared with {parity.against} over {text}; largest error over the largest value:".strip())
     table = Table("run", Column("error", justify="right"), f"≤ {parity.rtol:.0e}")
     for check in parity.checks:
         fine = check.error <= parity.rtol
         table.add_row(check.name, f"{check.error:.2e}", "[green]ok[/]" if fine else "[red]too large[/]")
     screen.print(table)
+    if parity.tolerance:
+        screen.print(f"{parity.rtol:.0e} is allowed: {parity.tolerance}")
 
 
 def speed_line(timing: Timing) -> str:

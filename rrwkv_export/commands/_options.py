@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from rrwkv_runtime.providers import NAMES, parse_options
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
 
@@ -19,7 +21,11 @@ threads_option: Decorator[Any] = click.option(
     "-t", "--threads", type=click.IntRange(min=1), metavar="N", help="Threads; by default what onnxruntime takes."
 )
 provider_option: Decorator[Any] = click.option(
-    "--provider", default="cpu", show_default=True, metavar="NAME", help="Execution provider: cpu or cuda."
+    "--provider",
+    default="cpu",
+    show_default=True,
+    metavar="NAME",
+    help=f"Execution provider: {', '.join(NAMES)}. The last takes the best that is installed and works.",
 )
 
 
@@ -33,6 +39,19 @@ def stacked(*decorators: Decorator[Any]) -> Decorator[Any]:
 
     return decorate
 
+
+provider_options = stacked(
+    provider_option,
+    click.option(
+        "--provider-option",
+        "provider_options",
+        multiple=True,
+        metavar="KEY=VALUE",
+        callback=lambda _context, _option, pairs: parse_options(pairs),
+        help="One of the provider's own options; for plugins also device=CPU, GPU or NPU.",
+    ),
+    click.option("--strict", is_flag=True, help="Fail if any node is on the CPU instead of the provider."),
+)
 
 checkpoint_options = stacked(
     click.option(

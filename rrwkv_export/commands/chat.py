@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rrwkv_export.commands._options import PATH, given, provider_option, sampling_options, threads_option
+from rrwkv_export.commands._options import PATH, given, provider_options, sampling_options, threads_option
 
 
 @click.command()
@@ -22,7 +22,7 @@ from rrwkv_export.commands._options import PATH, given, provider_option, samplin
 )
 @sampling_options
 @threads_option
-@provider_option
+@provider_options
 def chat(
     bundle: Path | None,
     system: str | None,
@@ -31,6 +31,8 @@ def chat(
     max_tokens: int,
     threads: int | None,
     provider: str,
+    provider_options: dict[str, str],
+    strict: bool,
     **sampling: Any,
 ) -> None:
     """Talk with BUNDLE; without one, with the built-in demo model.
@@ -38,13 +40,14 @@ def chat(
     Type /help in the chat for its commands. Ctrl-C stops a reply, Ctrl-D leaves. Piped input is answered line by line.
     The demo is exported once, into the user's cache folder.
     """
+    from rrwkv_export.commands._models import load_model
     from rrwkv_export.commands.demo import cached_demo
     from rrwkv_runtime.prompt import token_limit
-    from rrwkv_runtime.session import Model
 
     options = {"system": system, "max_tokens": token_limit(max_tokens), **given(sampling)}
     # The cached demo was verified a moment ago.
-    model = Model.load(bundle or cached_demo(), provider, threads, verify=bundle is not None)
+    where: dict[str, Any] = {"provider_options": provider_options, "strict": strict}
+    model = load_model(bundle or cached_demo(), provider, threads, **where, verify=bundle is not None)
     talk(model, state, allow_other_quantization, **options)
 
 

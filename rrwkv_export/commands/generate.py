@@ -12,7 +12,7 @@ from rrwkv_export.commands._options import (
     PATH,
     bundle_argument,
     given,
-    provider_option,
+    provider_options,
     sampling_options,
     threads_option,
 )
@@ -29,7 +29,7 @@ from rrwkv_export.commands._options import (
 @click.option("--stats", is_flag=True, help="Show tokens and speed at the end, on standard error.")
 @sampling_options
 @threads_option
-@provider_option
+@provider_options
 def generate(
     bundle: Path,
     prompt: str | None,
@@ -41,6 +41,8 @@ def generate(
     stats: bool,
     threads: int | None,
     provider: str,
+    provider_options: dict[str, str],
+    strict: bool,
     **sampling: Any,
 ) -> None:
     """Continue a text with BUNDLE, streaming.
@@ -49,14 +51,15 @@ def generate(
     rrwkv generate BUNDLE -p "Once upon a time" -n 64
     echo "Once upon a time" | rrwkv generate BUNDLE
     """
+    from rrwkv_export.commands._models import load_model
     from rrwkv_runtime.console import ReadingLine
     from rrwkv_runtime.prompt import read_prompt, token_limit
-    from rrwkv_runtime.session import Model
 
     if sum(source is not None for source in (prompt, prompt_file, ids)) > 1:
         raise click.UsageError("give one of --prompt, --prompt-file and --ids")
     text = read_prompt(prompt, prompt_file, ids)
-    model, reading = Model.load(bundle, provider, threads), ReadingLine()
+    model = load_model(bundle, provider, threads, provider_options=provider_options, strict=strict)
+    reading = ReadingLine()
     options = {**given(sampling), "max_tokens": token_limit(max_tokens), "stop": stop, "ignore_eos": ignore_eos}
     tokens = model.generate(text, progress=reading, **options)
     try:

@@ -7,34 +7,86 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from rrwkv_export.commands._options import bundle_argument, json_option
+from rrwkv_export.commands._options import bundle_argument, json_option, provider_options
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from rrwkv_runtime.manifest import Manifest
+    from rrwkv_runtime.placement import Node
+    from rrwkv_runtime.session import Model
 
 
 @click.command()
 @bundle_argument
 @json_option
-def info(bundle: Path, as_json: bool) -> None:
-    """Say what BUNDLE holds: config, states, files, parameters, parity.
+@provider_options
+@click.option("--nodes", is_flag=True, help="With --provider: every node by name, not only how many of which operator.")
+@click.pass_context
+def info(
+    context: click.Context,
+    bundle: Path,
+    as_json: bool,
+    provider: str,
+    provider_options: dict[str, str],
+    strict: bool,
+    nodes: bool,
+) -> None:
+    """Say what BUNDLE holds: config, states, files, parameters, parity; with --provider, where every node goes.
 
     The files' sizes are checked, their content is not: `rrwkv chat` and `generate` do that whenever they load a bundle.
     """
     from rrwkv_export.commands._console import console
     from rrwkv_runtime.manifest import Manifest, check_sizes
 
+    asked = (strict, nodes, provider_options, context.get_parameter_source("provider") is not ParameterSource.DEFAULT)
     manifest = Manifest.load(bundle)
     check_sizes(bundle, manifest)
+    model = _load(bundle, provider, provider_options, strict) if any(asked) else None
     if as_json:
-        click.echo(json.dumps(manifest.to_json(), indent=2, ensure_ascii=False))
+        placed = {"placement": _placement_json(model, nodes)} if model else {}
+        click.echo(json.dumps({**manifest.to_json(), **placed}, indent=2, ensure_ascii=False))
         return
     screen = console()
     for table in (_model(bundle, manifest), _states(manifest), _files(manifest)):
         screen.print(table)
+    for name, there in (model.nodes if model else {}).items():
+        screen.print(_placement(f"{name}: where its nodes go", there, named=nodes))
+
+
+def _load(bundle: Path, provider: str, options: dict[str, str], strict: bool) -> Model:
+    from rrwkv_runtime.session import Model
+
+    return Model.load(bundle, provider, provider_options=options, strict=strict)
+
+
+def _placement_json(model: Model, named: bool) -> dict[str, Any]:
+    """Per graph: onnxruntime's provider -> operator -> how many; and every node, if named."""
+    from rrwkv_runtime.placement import count
+    from rrwkv_runtime.providers import import_onnxruntime
+
+    made: dict[str, Any] = {"provider": model.provider, "onnxruntime": import_onnxruntime().__version__}
+    made["graphs"] = {name: count(nodes) for name, nodes in model.nodes.items()}
+    if named:
+        made["nodes"] = {name: [vars(node) for node in nodes] for name, nodes in model.nodes.items()}
+    return made
+
+
+def _placement(title: str, nodes: list[Node], named: bool) -> Table:
+    from rrwkv_runtime.placement import count
+
+    if named:
+        table = _table(title, "node", "operator", "provider")
+        for node in sorted(nodes, key=lambda node: (node.provider, node.name)):
+            table.add_row(node.name, node.operator, node.provider.removesuffix("ExecutionProvider"))
+        return table
+    table = _table(title, "provider", "nodes", "operators")
+    for provider, operators in count(nodes).items():
+        listed = ", ".join(f"{operator} {number}" for operator, number in operators.items())
+        table.add_row(provider.removesuffix("ExecutionProvider"), f"{sum(operators.values()):,}", listed)
+    return table
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from rrwkv_export.commands._options import PATH, Decorator, bundle_argument, provider_option, threads_option
+from rrwkv_export.commands._options import PATH, Decorator, bundle_argument, provider_options, threads_option
 
 
 class _SeveralValues(click.Command):
@@ -76,7 +76,7 @@ def _gate(name: str, text: str) -> Decorator[Any]:
 @_gate("--max-drift", "Most drift allowed: the relative error of any state, mean over the last quarter of the text.")
 @click.option("--speed/--no-speed", default=True, show_default=True, help="Measure speed and memory.")
 @threads_option
-@provider_option
+@provider_options
 @click.option("--force", is_flag=True, help="Replace the report if there is one.")
 def report(
     bundle: Path,

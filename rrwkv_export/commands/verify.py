@@ -13,38 +13,48 @@ from rrwkv_export.commands._options import (
     bundle_argument,
     checkpoint_options,
     json_option,
-    provider_option,
+    provider_options,
     verification_options,
 )
 
 
 @click.command()
 @bundle_argument
-@click.option("--against", type=PATH, required=True, metavar="CHECKPOINT", help="What the bundle was exported from.")
+@click.option(
+    "--against",
+    type=PATH,
+    metavar="CHECKPOINT",
+    help="What the bundle was exported from. Without it, --provider is compared with the CPU, quantized bundles too.",
+)
 @checkpoint_options
 @verification_options
-@provider_option
+@provider_options
 @json_option
 def verify(
     bundle: Path,
-    against: Path,
+    against: Path | None,
     config: Path | None,
     tokenizer: Path | None,
     chat: Path | None,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Compare BUNDLE with the checkpoint it came from, as `export` does.
+    """Compare BUNDLE with the checkpoint it came from, as `export` does, or a provider with the CPU.
 
     The bundle is not changed. Exit status 1 if they differ by more than --rtol.
     """
+    if against is None and options["provider"] == "cpu":
+        raise click.UsageError("give --against CHECKPOINT, or a --provider other than cpu to compare with the CPU")
     from rrwkv_export.checkpoint import open_checkpoint
     from rrwkv_export.commands._console import console, print_parity, progress_bars
-    from rrwkv_export.export import verify_against
+    from rrwkv_export.export import verify_against, verify_against_cpu
 
-    opened = open_checkpoint(against, config=config, tokenizer=tokenizer, chat=chat)
     with progress_bars() as progress:
-        parity = verify_against(bundle, opened, progress=progress, **options)
+        if against is None:
+            parity = verify_against_cpu(bundle, progress=progress, **options)
+        else:
+            opened = open_checkpoint(against, config=config, tokenizer=tokenizer, chat=chat)
+            parity = verify_against(bundle, opened, progress=progress, **options)
     if as_json:
         click.echo(json.dumps(parity.to_json(), indent=2))
     else:

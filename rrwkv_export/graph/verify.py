@@ -1,4 +1,5 @@
-"""Hold a bundle against the float64 reference, in every way in which a runtime may split a text.
+"""Hold a bundle against the float64 reference, in every way in which a runtime may split a text; or a provider against
+the CPU.
 
 Errors are the largest absolute difference of any logit over the largest absolute logit of the reference; for states, of
 any value over the largest value of that state and layer, with wkv compared as A / B, which all its forms share.
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, from_numpy
 
 from rrwkv_export import model
 from rrwkv_export.config import ModelConfig
@@ -22,14 +23,18 @@ from rrwkv_export.errors import ParityError
 from rrwkv_export.graph.names import WKVForm
 from rrwkv_export.progress import Progress
 from rrwkv_runtime.manifest import Manifest
+from rrwkv_runtime.providers import Provider
 from rrwkv_runtime.session import OPTIMIZATION_LEVELS, Model
 from rrwkv_runtime.state import State
 
 DEFAULT_RTOL = {"float32": 1e-5, "float16": 5e-3}
+# Between two ways of computing one quantized graph: on the demo, two optimization levels of the CPU differ by 0.08.
+QUANTIZED_RTOL = 0.2
 PLAIN_KEY_LIMIT = 40.0  # keys seen must stay this far inside the ± 60 to which the plain form clips them
 _PLAIN_BONUS_LIMIT = 20.0  # exp(60 + u) must stay a float32
 _TOKEN_PARAMETERS = 2e10  # how much arithmetic a verification may cost: tokens times parameters
 _FEWEST, _MOST = 48, 1024
+FLOAT64, CPU = "the float64 reference", "this bundle on the CPU"
 _NUMBER_OF_CHECKS = 6 + len(OPTIMIZATION_LEVELS) - 1
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -37,9 +42,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class Reference:
-    """What the checkpoint computes: logits [T, V] float64 for ids, the state after them, and magnitudes seen.
+    """What is right: logits [T, V] for ids, the state after them, and magnitudes seen.
 
-    largest_key: of any |k|. largest_exponent: of any |k| or |u + k|. largest_bonus: the largest u.
+    largest_key: of any |k|. largest_exponent: of any |k| or |u + k|. largest_bonus: the largest u. name: what it is.
     """
 
     ids: tuple[int, ...]
@@ -48,6 +53,7 @@ class Reference:
     largest_key: float
     largest_exponent: float
     largest_bonus: float
+    name: str = FLOAT64
 
     @property
     def largest_logit(self) -> float:
@@ -70,7 +76,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Parity:
-    """The result of a verification; `to_json` is what the manifest keeps."""
+    """The result of a verification; `to_json` is what the manifest keeps. tolerance: why rtol is no less."""
 
     rtol: float
     tokens: int
@@ -79,6 +85,8 @@ class Parity:
     largest_key: float
     provider: str
     checks: tuple[Check, ...]
+    against: str = FLOAT64
+    tolerance: str = ""
 
     @property
     def error(self) -> float:
@@ -106,7 +114,7 @@ class Parity:
             "tokens": self.tokens,
             "mediums": self.mediums,
             "largest_logit": self.largest_logit,
-            "largest_key": self.largest_key,
+            "largest_key": _finite(self.largest_key),
             "provider": self.provider,
             "checks": [{"name": check.name, "error": _finite(check.error)} for check in self.checks],
         }
@@ -144,23 +152,38 @@ def compute_reference(config: ModelConfig, weights: Mapping[str, Tensor], ids: S
     return Reference(tuple(ids), logits.numpy(), state, magnitudes["key"], largest, max(bonuses))
 
 
+def cpu_reference(bundle: Path, ids: Sequence[int]) -> Reference:
+    """What the bundle gives on the CPU, to hold another provider against. Magnitudes of keys are not known."""
+    logits, state = Model.load(bundle).forward(ids, num_logits=len(ids))
+    values = {name: from_numpy(np.array(value)) for name, value in state.values.items() if name != "position"}
+    after = model.State(int(state.values["position"]), **values)
+    return Reference(tuple(ids), logits, after, math.nan, math.nan, math.nan, name=CPU)
+
+
 def verify(
     bundle: Path,
     reference: Reference,
     rtol: float | None = None,
     *,
-    provider: str = "cpu",
-    threads: int | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Parity:
-    """Run the bundle in every way of `_checks` and compare. Raises BundleError, ProviderError; never ParityError."""
+    """Run the bundle in every way of `_checks` and compare.
+
+    options: provider, threads, provider_options and strict, of `Model.load`. rtol: by default what the weights' dtype
+    and the provider's arithmetic explain. Raises BundleError, ProviderError; never ParityError.
+    """
     manifest = Manifest.load(bundle)
-    rtol = DEFAULT_RTOL[manifest.graphs["main"].dtype] if rtol is None else rtol
     interval = _interval(manifest.config)
     report = progress or (lambda *_: None)
     checks: list[Check] = []
     report("verifying", 0, _NUMBER_OF_CHECKS)
-    for check in _checks(bundle, reference, provider, threads):
+    loaded = Model.load(bundle, **options)
+    provider = loaded.engine.provider
+    rtol, tolerance = _tolerance(manifest, provider) if rtol is None else (rtol, "")
+    measuring = _checks(loaded, reference, {**options, "provider": provider.name})
+    del loaded  # it is theirs now: one session in memory at a time
+    for check in measuring:
         checks.append(check)
         report("verifying", len(checks), _NUMBER_OF_CHECKS)
     return Parity(
@@ -169,19 +192,31 @@ def verify(
         mediums=reference.state.position // interval if interval else 0,
         largest_logit=reference.largest_logit,
         largest_key=reference.largest_key,
-        provider=provider,
+        provider=provider.name,
         checks=tuple(checks),
+        against=reference.name,
+        tolerance=tolerance,
     )
 
 
-def _checks(bundle: Path, reference: Reference, provider: str, threads: int | None) -> Iterator[Check]:
-    """One measurement after the other, with one session in memory at a time."""
-    ids, T = reference.ids, len(reference.ids)
+def _tolerance(manifest: Manifest, provider: Provider) -> tuple[float, str]:
+    """The largest error that can be explained, and by what if it is not float32's own."""
+    dtype = manifest.graphs["main"].dtype
+    explained = [(provider.rtol, f"{provider.name} computes in {provider.arithmetic}")]
+    if manifest.quantization:
+        explained.append((QUANTIZED_RTOL, "the smallest difference decides how a quantized graph rounds an activation"))
+    else:
+        explained.append((DEFAULT_RTOL[dtype], "" if dtype == "float32" else f"weights in {dtype}"))
+    return max(explained, key=lambda pair: (pair[0], not pair[1]))
+
+
+def _checks(loaded: Model, reference: Reference, options: Mapping[str, Any]) -> Iterator[Check]:
+    """One measurement after the other, with one session in memory at a time. options: with which it was loaded."""
+    bundle, ids, T = loaded.path, reference.ids, len(reference.ids)
 
     def chunked(using: Model, size: int) -> float:
         return logits_error(reference, using.forward(ids, num_logits=T, chunk=size)[0])
 
-    loaded = Model.load(bundle, provider, threads)
     lengths = chunk_lengths(loaded.manifest.config)
     yield Check("all tokens at once", chunked(loaded, T))
     yield Check("token by token", logits_error(reference, token_by_token(loaded, ids)))
@@ -191,7 +226,7 @@ def _checks(bundle: Path, reference: Reference, provider: str, threads: int | No
     yield Check("states after the last token", states_error(reference, loaded.forward(ids)[1]))
     del loaded
     for level in OPTIMIZATION_LEVELS[:-1]:
-        other = Model.load(bundle, provider, threads, optimization=level, verify=False)
+        other = Model.load(bundle, optimization=level, verify=False, **options)
         yield Check(f"optimization level {level}", max(chunked(other, T), chunked(other, lengths[-1])))
         del other
 

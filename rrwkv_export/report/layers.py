@@ -19,9 +19,9 @@ import onnx
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.progress import Progress
 from rrwkv_export.quantize.sites import Site, sites
-from rrwkv_runtime.errors import DamagedBundle
+from rrwkv_runtime.errors import DamagedBundle, ProviderError
 from rrwkv_runtime.manifest import resolve_inside
-from rrwkv_runtime.providers import import_onnxruntime, resolve
+from rrwkv_runtime.providers import import_onnxruntime
 from rrwkv_runtime.session import Model
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -77,7 +77,6 @@ def layer_errors(
     other: Model,
     ids: Array,
     *,
-    provider: str = "cpu",
     chunk: int = 256,
     progress: Progress | None = None,
 ) -> LayerErrors:
@@ -88,7 +87,7 @@ def layer_errors(
     loaded = [_load(model) for model in models]
     held = [{name for node in graph.graph.node for name in node.output} for graph in loaded]
     there = [site for site in wanted if all(site.node in names for names in held)]
-    runs = [_outputs(*pair, there, ids, provider, chunk) for pair in zip(models, loaded)]
+    runs = [_outputs(*pair, there, ids, chunk) for pair in zip(models, loaded)]
     sums: dict[Site, _Sums] = {}
     for done, (b_outputs, a_outputs) in enumerate(zip(*runs), 1):
         for site, a, b in zip(there, a_outputs, b_outputs):
@@ -109,10 +108,10 @@ def _load(model: Model) -> onnx.ModelProto:
 
 
 def _outputs(
-    model: Model, graph: onnx.ModelProto, wanted: Sequence[Site], ids: Array, provider: str, chunk: int
+    model: Model, graph: onnx.ModelProto, wanted: Sequence[Site], ids: Array, chunk: int
 ) -> Iterator[list[Array]]:
     """The values of the sites' outputs, chunk after chunk, the state carried."""
-    session = _session(model, graph, [site.node for site in wanted], provider)
+    session = _session(model, graph, [site.node for site in wanted])
     specs = model.manifest.states
     states: Iterable[Array] = [spec.initial() for spec in specs]
     names = [*(site.node for site in wanted), *(spec.output for spec in specs)]
@@ -124,14 +123,16 @@ def _outputs(
         yield found[: len(wanted)]
 
 
-def _session(model: Model, graph: onnx.ModelProto, values: Sequence[str], provider: str) -> Any:
+def _session(model: Model, graph: onnx.ModelProto, values: Sequence[str]) -> Any:
     """The graph with these values among its outputs, made in memory: the bundle's folder may be read only."""
     graph.graph.output.extend(onnx.ValueInfoProto(name=name) for name in values)
     options = import_onnxruntime().SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry(_FOLDER_OPTION, str(model.path.resolve()))
     try:
-        return import_onnxruntime().InferenceSession(graph.SerializeToString(), options, providers=resolve(provider))
+        return model.engine.session(graph.SerializeToString(), options)
+    except ProviderError:
+        raise
     except Exception as error:  # onnxruntime's own exception types share no base
         said = str(error).splitlines()[0]
         raise DamagedBundle(f"{model.path}: onnxruntime cannot expose the layers' outputs: {said}") from None

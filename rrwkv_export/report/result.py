@@ -12,9 +12,9 @@ from rrwkv_export.report.compare import Comparison
 from rrwkv_export.report.continuations import Continuation
 from rrwkv_export.report.gates import Gate, require
 from rrwkv_export.report.layers import LayerErrors
-from rrwkv_export.report.placement import Placement
 from rrwkv_export.report.speed import Speed
 from rrwkv_runtime.manifest import Manifest
+from rrwkv_runtime.placement import Placement
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Options:
     """How to measure.
 
     tokens: predictions of each text that count, from its beginning. chunk: tokens that a run is given. speed: whether
-    to measure speed and memory. threads: None lets onnxruntime choose. Raises InputError.
+    to measure speed and memory. provider, provider_options, strict, threads: as of `Model.load`. Raises InputError.
     """
 
     tokens: int = TOKENS
@@ -46,17 +46,21 @@ class Options:
     speed: bool = True
     provider: str = "cpu"
     threads: int | None = None
+    provider_options: Mapping[str, str] = field(default_factory=dict)
+    strict: bool = False
 
     def __post_init__(self) -> None:
         check_whole("tokens", self.tokens, 1, None, "a whole number from 1")
         check_whole("chunk", self.chunk, 1, None, "a whole number from 1")
 
     def load(self, bundle: Path) -> Model:
-        return Model.load(bundle, self.provider, self.threads)
+        options = self.provider_options
+        return Model.load(bundle, self.provider, self.threads, provider_options=options, strict=self.strict)
 
     def resident(self, bundle: Path) -> int | None:
         """By how much a process grows, at most, by loading a bundle and running it; None if unknown."""
-        found = fresh(bundle, self.provider, self.threads) if self.speed else None
+        how = {"provider_options": dict(self.provider_options), "strict": self.strict}
+        found = fresh(bundle, self.provider, self.threads, **how) if self.speed else None
         return found.above_imports if found else None
 
 
@@ -123,13 +127,13 @@ def measure(
     return Report(
         reference=subject(reference, first.manifest, how.resident(reference)),
         main=main,
-        layers=layer_errors(first, second, read[0].ids, provider=how.provider, chunk=how.chunk, progress=progress),
-        placement=placement(second, how.provider),
+        layers=layer_errors(first, second, read[0].ids, chunk=how.chunk, progress=progress),
+        placement=placement(second),
         continuations=continuations(first, second, read[0]),
         against=tuple(_compare(first, how.load(path), read, how, progress) for path in against),
         gates=check_gates(gates, main.comparisons),
         chunk=how.chunk,
-        machine={**machine(how.provider, load), "threads": threads_name(how.threads)},
+        machine={**machine(second.provider, load), "threads": threads_name(how.threads)},
         busy=is_busy(load),
     )
 

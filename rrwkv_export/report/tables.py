@@ -182,9 +182,9 @@ def placement(report: Report) -> Table:
     for provider, operators in report.placement.items():
         listed = ", ".join(f"{operator} {number_of}" for operator, number_of in operators.items())
         rows.append((provider, count(sum(operators.values())), listed))
-    return Table(
-        "Where each node ran", ("provider", "nodes", "operators"), rows, "After onnxruntime's own optimizations."
-    )
+    on_cpu = report.machine["provider"] == "cpu"
+    note = "After onnxruntime's own optimizations." if on_cpu else "As assigned, before the provider compiles them."
+    return Table("Where each node ran", ("provider", "nodes", "operators"), rows, note)
 
 
 def recipe(report: Report) -> Table:

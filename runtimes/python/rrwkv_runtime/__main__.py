@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rrwkv_runtime.errors import RRWKVError
 from rrwkv_runtime.manifest import Manifest, check_sizes
 from rrwkv_runtime.prompt import read_prompt, token_limit
+from rrwkv_runtime.providers import NAMES, parse_options
 
 if TYPE_CHECKING:
     from rrwkv_runtime.session import Model
@@ -116,7 +117,16 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
 def _model(options: argparse.Namespace) -> Model:
     from rrwkv_runtime.session import Model
 
-    return Model.load(options.bundle, provider=options.provider, threads=options.threads)
+    model = Model.load(
+        options.bundle,
+        options.provider,
+        options.threads,
+        provider_options=parse_options(options.provider_option),
+        strict=options.strict,
+    )
+    if note := model.provider_note(options.provider):
+        print(f"rrwkv_runtime: {note}", file=sys.stderr)
+    return model
 
 
 def _given_sampling(options: argparse.Namespace) -> dict[str, Any]:
@@ -165,7 +175,11 @@ def _add_model_options(parser: argparse.ArgumentParser, max_tokens: int) -> None
         "--max-tokens", type=int, default=max_tokens, metavar="N", help="default %(default)s; 0 or -1 for no limit"
     )
     parser.add_argument("--threads", type=int, metavar="N", help="default: what onnxruntime takes")
-    parser.add_argument("--provider", default="cpu", metavar="NAME", help="default %(default)s")
+    parser.add_argument("--provider", default="cpu", metavar="NAME", help=f"{', '.join(NAMES)}; default %(default)s")
+    parser.add_argument(
+        "--provider-option", action="append", default=[], metavar="KEY=VALUE", help="the provider's own; repeatable"
+    )
+    parser.add_argument("--strict", action="store_true", help="fail if any node is not on the provider")
 
 
 if __name__ == "__main__":

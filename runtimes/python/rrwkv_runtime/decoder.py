@@ -14,6 +14,7 @@ import numpy as np
 
 from rrwkv_runtime.checks import check_ids, check_whole
 from rrwkv_runtime.device import Binding, Buffers, Device
+from rrwkv_runtime.engine import reason
 from rrwkv_runtime.errors import Cancelled, InputError, RRWKVError
 from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.state import State
@@ -59,7 +60,7 @@ class Decoder:
         binding = work.steps.get(key)
         if binding is None:
             binding = self._bind(name, work.token, 1, source, target, work.logits)
-            if work.owns(source):
+            if self._device.binds_once and work.owns(source):
                 binding = work.steps[key] = replace(binding, options=self._device.step_options())
         self._run(name, binding)
         self._keep(reads, source, target)
@@ -151,4 +152,4 @@ class Decoder:
         try:
             self._sessions[name].run_with_iobinding(binding.io, binding.options)
         except Exception as error:  # onnxruntime's own exception types share no base
-            raise RRWKVError(f"onnxruntime failed: {str(error).splitlines()[0]}") from None
+            raise RRWKVError(f"onnxruntime failed: {reason(error)}") from None

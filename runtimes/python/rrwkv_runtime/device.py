@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -40,7 +39,13 @@ class Workspace:
 
 
 class Device(Protocol):
-    """The verbs of `Host` and `Cuda`."""
+    """The verbs of `Host` and `Cuda`.
+
+    binds_once: a binding sees what is written to its values afterwards, so it may be run again and again. Where the
+    provider has memory of its own, onnxruntime copies host arrays there at the moment when they are bound.
+    """
+
+    binds_once: bool
 
     def workspace(self, owner: object) -> Workspace:
         """A workspace that is the owner's until the owner is gone."""
@@ -68,9 +73,10 @@ class Device(Protocol):
 
 
 class Host:
-    """Arrays that the session reads and writes in place."""
+    """Arrays that the session reads and writes in place, or, if not binds_once, copies from and to."""
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, binds_once: bool = True) -> None:
+        self.binds_once = binds_once
         self._vocab_size = manifest.vocab_size
         self.ortvalue = import_onnxruntime().OrtValue.ortvalue_from_numpy
 
@@ -101,6 +107,8 @@ class Cuda:
 
     memory: onnxruntime's name of the device, "cuda"; tests use "cpu", where the same calls work.
     """
+
+    binds_once = True
 
     def __init__(self, manifest: Manifest, memory: str = "cuda") -> None:
         self._manifest, self._memory, self._ort = manifest, memory, import_onnxruntime()
@@ -146,4 +154,6 @@ class Cuda:
         return options
 
 
-DEVICES: dict[str, Callable[[Manifest], Device]] = {"cpu": Host, "cuda": Cuda}
+def device_for(provider: str, manifest: Manifest) -> Device:
+    """Where the states live for a provider's name."""
+    return Cuda(manifest) if provider == "cuda" else Host(manifest, binds_once=provider == "cpu")

@@ -1,18 +1,178 @@
-"""Execution providers by the names people use. What was asked for is what runs, or an error says what is missing."""
+"""Execution providers by the names people use: what each is called in onnxruntime, where it comes from, what it needs.
+
+How they are started is in `engine.py`. A provider is built into onnxruntime, or it is a plugin: a package of its own
+whose library onnxruntime loads at run time.
+"""
 
 from __future__ import annotations
 
+import platform
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from types import ModuleType
 
-from rrwkv_runtime.errors import ProviderError
+from rrwkv_runtime.errors import InputError, ProviderError
 
-# name -> (onnxruntime's name, the extra that installs it)
-PROVIDERS = {
-    "cpu": ("CPUExecutionProvider", "rrwkv-runtime[cpu]"),
-    "cuda": ("CUDAExecutionProvider", "rrwkv-runtime[cuda]"),
-}
+AUTO = "auto"
+_ANY = ("Linux", "Windows", "Darwin", "Android")
 
-Providers = list[str | tuple[str, dict[str, str]]]
+
+@dataclass(frozen=True)
+class Provider:
+    """One execution provider.
+
+    name: the name people use. ort: onnxruntime's. install: what to install, in words that follow "install". module: the
+    Python module of its plugin; None for one that is built into onnxruntime. platforms: operating systems, or
+    "system-machine", for which that package exists. devices: kinds of hardware it may run on, the preferred one first
+    (plugins only). options: its own options, unless others are given. remedy: what to look at when it does not start.
+    static: it takes no graph whose shapes vary. arithmetic, rtol: in what it computes a float32 graph, and the largest
+    error, over the largest logit, that this explains. in_auto: whether "auto" may take it.
+    """
+
+    name: str
+    ort: str
+    install: str
+    module: str | None = None
+    platforms: tuple[str, ...] = _ANY
+    devices: tuple[str, ...] = ("CPU",)
+    options: Mapping[str, str] = field(default_factory=dict)
+    remedy: str = ""
+    static: bool = False
+    arithmetic: str = "float32"
+    rtol: float = 1e-5
+    in_auto: bool = True
+
+    @property
+    def here(self) -> bool:
+        """Whether a package of it exists for this platform."""
+        return any(where in self.platforms for where in (system(), f"{system()}-{machine()}"))
+
+    def missing(self, available: tuple[str, ...] = ()) -> ProviderError:
+        """The error that says how to get it, or that there is no way. available: what onnxruntime has."""
+        if not self.here:
+            where = ", ".join(self.platforms)
+            return ProviderError(f"provider {self.name!r} does not exist for {system()} {machine()}, only for {where}")
+        if self.module:
+            return ProviderError(f"provider {self.name!r} is a plugin that is not installed; install {self.install}")
+        has = ", ".join(available)
+        return ProviderError(
+            f"provider {self.name!r} is not in this onnxruntime (it has {has}); install {self.install}"
+        )
+
+
+def system() -> str:
+    """Linux, Windows, Darwin or Android."""
+    return "Android" if hasattr(sys, "getandroidapilevel") else platform.system()
+
+
+def machine() -> str:
+    """x86_64 or arm64, by one name on every system; others as the system says."""
+    said = platform.machine().lower()
+    return {"amd64": "x86_64", "aarch64": "arm64"}.get(said, said)
+
+
+def _qnn_options() -> dict[str, str]:
+    """On x86-64 the HTP is simulated, and has to be told which chip to be; it wants both numbers or fails obscurely."""
+    simulated = {"soc_model": "57", "htp_arch": "75"} if machine() == "x86_64" else {}
+    return {"backend_type": "htp", **simulated}
+
+
+_F32_ON_OPENVINO = '{"CPU": {"INFERENCE_PRECISION_HINT": "f32"}}'
+
+# "auto" tries them in this order. What runs on the CPU's own cores, or simulates a chip there, has no place before cpu.
+_ALL = (
+    Provider(
+        "cuda",
+        "CUDAExecutionProvider",
+        "rrwkv-runtime[cuda]",
+        platforms=("Linux", "Windows"),
+        devices=("GPU",),
+        # TF32 rounds float32 products to 10 bits: off, so that a float32 bundle computes what was verified.
+        options={"use_tf32": "0"},
+        remedy="it needs an NVIDIA GPU, its driver and CUDA; importing onnxruntime alone says what it misses",
+    ),
+    Provider(
+        "tensorrt-rtx",
+        "NvTensorRTRTXExecutionProvider",
+        "rrwkv-runtime[tensorrt-rtx]",
+        module="onnxruntime_ep_nv_tensorrt_rtx",
+        platforms=("Linux-x86_64", "Windows-x86_64", "Windows-arm64"),
+        devices=("GPU",),
+        remedy="it needs an NVIDIA RTX GPU and its driver",
+    ),
+    Provider(
+        "qnn",
+        "QNNExecutionProvider",
+        "rrwkv-runtime[qnn]",
+        module="onnxruntime_qnn",
+        platforms=("Linux-x86_64", "Linux-arm64", "Windows-x86_64", "Windows-arm64"),
+        devices=("NPU", "GPU", "CPU"),
+        options=_qnn_options(),
+        remedy="it needs a Qualcomm chip, or x86-64 Linux to simulate one, and both soc_model and htp_arch",
+        static=True,
+        arithmetic="float16",
+        rtol=2e-2,
+    ),
+    Provider(
+        "coreml",
+        "CoreMLExecutionProvider",
+        "rrwkv-runtime[cpu], whose onnxruntime has it on macOS",
+        platforms=("Darwin",),
+        remedy="it needs macOS",
+        arithmetic="float16 on its Neural Engine",
+        rtol=2e-2,
+    ),
+    Provider(
+        "openvino",
+        "OpenVINOExecutionProvider",
+        "rrwkv-runtime[openvino]",
+        module="onnxruntime_ep_openvino",
+        platforms=("Linux-x86_64", "Windows-x86_64"),
+        devices=("CPU", "GPU", "NPU"),
+        # Without it, a CPU with bfloat16 units computes float32 graphs in bfloat16.
+        options={"load_config": _F32_ON_OPENVINO},
+        remedy="it needs an Intel CPU, GPU or NPU; --provider-option device=GPU chooses",
+    ),
+    Provider(
+        "webgpu",
+        "WebGpuExecutionProvider",
+        "rrwkv-runtime[webgpu]",
+        module="onnxruntime_ep_webgpu",
+        platforms=("Linux-x86_64", "Linux-arm64", "Windows-x86_64", "Windows-arm64", "Darwin-arm64"),
+        devices=("GPU", "CPU"),
+        remedy="it needs a GPU with a recent driver, on Linux also libvulkan.so.1; a software adapter serves if "
+        "ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER=1 is in the environment",
+    ),
+    Provider(
+        "nnapi",
+        "NnapiExecutionProvider",
+        "onnxruntime's Android package, or build it with --use_nnapi: no Python package has it",
+        platforms=("Android",),
+        remedy="it needs Android",
+        static=True,
+        arithmetic="float16 on many a chip",
+        rtol=2e-2,
+    ),
+    Provider(
+        "xnnpack",
+        "XnnpackExecutionProvider",
+        "onnxruntime's Android or iOS package, or build it with --use_xnnpack: no Python package has it",
+        remedy="build onnxruntime with --use_xnnpack",
+        static=True,
+        in_auto=False,
+    ),
+    Provider("cpu", "CPUExecutionProvider", "rrwkv-runtime[cpu]"),
+)
+PROVIDERS: dict[str, Provider] = {provider.name: provider for provider in _ALL}
+NAMES = ("cpu", *(name for name in PROVIDERS if name != "cpu"), AUTO)
+
+
+def find(name: str) -> Provider:
+    """The provider of a name. Raises ProviderError naming those there are; "auto" is none of them."""
+    if name not in PROVIDERS:
+        raise ProviderError(f"unknown provider {name!r}; known are {', '.join(NAMES)}")
+    return PROVIDERS[name]
 
 
 def import_onnxruntime() -> ModuleType:
@@ -27,22 +187,12 @@ def import_onnxruntime() -> ModuleType:
     return module
 
 
-def resolve(provider: str, one_shape: bool = False) -> Providers:
-    """onnxruntime's provider list for a provider's name. Raises ProviderError if this installation lacks it.
-
-    one_shape: every run has the same shapes, so a GPU may capture it. The CPU follows as the home of the few shape
-    computations that no accelerator takes; a provider that is there but fails to start is an error when the session is
-    made, not a silent fallback.
-    """
-    if provider not in PROVIDERS:
-        raise ProviderError(f"unknown provider {provider!r}; known are {', '.join(PROVIDERS)}")
-    name, package = PROVIDERS[provider]
-    available = import_onnxruntime().get_available_providers()
-    if name not in available:
-        raise ProviderError(
-            f"provider {provider!r} is not in this onnxruntime (it has {', '.join(available)}); install {package}"
-        )
-    if provider == "cpu":
-        return [name]
-    # TF32 rounds float32 products to 10 bits: off, so that a float32 bundle computes what was verified.
-    return [(name, {"use_tf32": "0", "enable_cuda_graph": str(int(one_shape))}), "CPUExecutionProvider"]
+def parse_options(pairs: Iterable[str]) -> dict[str, str]:
+    """{"a": "1"} of ["a=1"]. Raises InputError."""
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            raise InputError(f"a provider option is KEY=VALUE, not {pair!r}")
+        found[name] = value
+    return found

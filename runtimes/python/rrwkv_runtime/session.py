@@ -15,10 +15,12 @@ import numpy as np
 
 from rrwkv_runtime.checks import check_whole
 from rrwkv_runtime.decoder import Decoder, Progress
-from rrwkv_runtime.device import DEVICES, Device
-from rrwkv_runtime.errors import DamagedBundle, InputError, ProviderError, RRWKVError
+from rrwkv_runtime.device import Device, device_for
+from rrwkv_runtime.engine import Engine, candidates, reason, start
+from rrwkv_runtime.errors import BundleError, DamagedBundle, InputError, ProviderError, RRWKVError
 from rrwkv_runtime.manifest import Manifest, check_sizes, resolve_inside, verify_files
-from rrwkv_runtime.providers import PROVIDERS, Providers, import_onnxruntime, resolve
+from rrwkv_runtime.placement import Node, assigned, shares
+from rrwkv_runtime.providers import AUTO, import_onnxruntime
 from rrwkv_runtime.state import State
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 OPTIMIZATION_LEVELS = ("disabled", "basic", "extended", "layout", "all")
 _MOST_THREADS = 1024
+_DAMAGE = frozenset({"InvalidProtobuf", "InvalidGraph", "NoSuchFile"})  # onnxruntime's errors that no provider explains
 _TENSORS = {"float32": "tensor(float)", "float16": "tensor(float16)", "int64": "tensor(int64)"}  # onnxruntime's names
 
 
@@ -39,13 +42,14 @@ class Model:
         manifest: Manifest,
         sessions: Mapping[str, Any],
         tokenizer: Tokenizer | None,
-        device: Device,
+        engine: Engine,
     ) -> None:
         self.path = path
         self.manifest = manifest
         self.sessions = sessions
         self.tokenizer = tokenizer
-        self._device = device
+        self.engine = engine
+        self._device: Device = device_for(engine.provider.name, manifest)
 
     @classmethod
     def load(
@@ -54,28 +58,51 @@ class Model:
         provider: str = "cpu",
         threads: int | None = None,
         *,
+        provider_options: Mapping[str, str] | None = None,
+        strict: bool = False,
         optimization: str = "all",
         verify: bool = True,
     ) -> Model:
         """Load a bundle directory.
 
-        provider: "cpu" or "cuda". threads: None lets onnxruntime choose. optimization: onnxruntime's graph
-        optimization level, one of OPTIMIZATION_LEVELS. verify: hold every file against its sha256 (they are read while
-        the session is made). Raises BundleError, ProviderError or InputError.
+        provider: a name of `providers.NAMES`; "auto" takes the first that is installed and works, see `provider`.
+        threads: None lets onnxruntime choose. provider_options: the provider's own, by name. strict: no node may be on
+        the CPU instead of the provider. optimization: onnxruntime's graph optimization level, one of
+        OPTIMIZATION_LEVELS. verify: hold every file against its sha256 (they are read while the session is made).
+        Raises BundleError, ProviderError or InputError.
         """
+        if provider == AUTO:
+            if provider_options:
+                raise InputError("provider options are one provider's own: name it, not 'auto'")
+            return _load_best(path, threads, strict=strict, optimization=optimization, verify=verify)
         bundle = Path(path)
         manifest = Manifest.load(bundle)
         check_sizes(bundle, manifest)
-        providers = {name: resolve(provider, one_shape=name == "step") for name in manifest.graphs}
-        options = _session_options(threads, optimization)
+        engine = start(provider, provider_options)
+        options = {name: _session_options(threads, optimization) for name in manifest.graphs}
         with _Verification(bundle, manifest, verify):
-            sessions = {name: _make_session(bundle, manifest, name, providers[name], options) for name in providers}
+            sessions = {name: _make_session(bundle, manifest, name, engine, options[name], strict) for name in options}
             from rrwkv_runtime.text import load_tokenizer
 
             tokenizer = load_tokenizer(bundle, manifest)
-        if any(PROVIDERS[provider][0] not in session.get_providers() for session in sessions.values()):
-            raise ProviderError(f"provider {provider!r} did not start; onnxruntime says why when it is imported alone")
-        return cls(bundle, manifest, sessions, tokenizer, DEVICES[provider](manifest))
+        return cls(bundle, manifest, sessions, tokenizer, engine)
+
+    @property
+    def provider(self) -> str:
+        """The name of the provider that it runs on; after "auto", which one was taken."""
+        return self.engine.provider.name
+
+    @property
+    def nodes(self) -> dict[str, list[Node]]:
+        """Of each graph, by its name in the manifest: its nodes and where they run."""
+        return {name: assigned(session) for name, session in self.sessions.items()}
+
+    def provider_note(self, asked: str) -> str | None:
+        """One line for people if that is not plain where it runs: "auto" was asked for, or some nodes are elsewhere."""
+        rest = shares(self.nodes, self.engine.provider.ort)
+        if rest or asked == AUTO:
+            return f"provider {self.provider}" + (f": {rest}" if rest else "")
+        return None
 
     @property
     def vocab_size(self) -> int:
@@ -163,15 +190,35 @@ def _session_options(threads: int | None, optimization: str) -> Any:
     return options
 
 
-def _make_session(bundle: Path, manifest: Manifest, name: str, providers: Providers, options: Any) -> Any:
-    graph = resolve_inside(bundle, manifest.graphs[name].file)
+def _make_session(bundle: Path, manifest: Manifest, name: str, engine: Engine, options: Any, strict: bool) -> Any:
+    graph, provider = resolve_inside(bundle, manifest.graphs[name].file), engine.provider
     try:
-        session = import_onnxruntime().InferenceSession(str(graph), options, providers=providers)
-        session.disable_fallback()
+        session = engine.session(str(graph), options, one_shape=name == "step", strict=strict)
+    except ProviderError as error:
+        raise ProviderError(f"{graph.name}: {error}") from None
     except Exception as error:  # onnxruntime's own exception types share no base
-        raise DamagedBundle(f"{bundle}: onnxruntime cannot load {graph.name}: {str(error).splitlines()[0]}") from None
+        if provider.name == "cpu" or type(error).__name__ in _DAMAGE:
+            raise DamagedBundle(f"{bundle}: onnxruntime cannot load {graph.name}: {reason(error)}") from None
+        raise ProviderError(
+            f"{graph.name}: provider {provider.name!r} cannot run it: {reason(error)}; {provider.remedy}"
+        ) from None
     _check_interface(session, manifest, name)
     return session
+
+
+def _load_best(path: str | os.PathLike[str], threads: int | None, **options: Any) -> Model:
+    """On the first of the candidates that takes the bundle and gives logits for a token; the CPU is the last."""
+    for name in candidates():
+        try:
+            model = Model.load(path, name, threads, **options)
+            if name == "cpu" or np.isfinite(model.decoder().step(0)).all():
+                return model
+        except BundleError:
+            raise
+        except RRWKVError:
+            if name == "cpu":
+                raise
+    raise ProviderError("no provider that is installed here runs this bundle; install rrwkv-runtime[cpu]")
 
 
 def _check_interface(session: Any, manifest: Manifest, name: str) -> None:
