@@ -1,5 +1,5 @@
 # make demo: export the built-in checkpoint, verify it, talk with it.   make test: everything that is checked.
-# Both set up what they need in $(VENV).
+# make openvino: the same model on OpenVINO.   Each sets up what it needs in $(VENV), plugins in build/plugin-*.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PACKAGES := rrwkv_export runtimes/python/rrwkv_runtime tests benchmarks cli.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-all check pytest runtime-alone bench clean
+.PHONY: demo test test-all check pytest runtime-alone openvino bench clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/rrwkv demo --output build/demo
@@ -32,6 +32,23 @@ runtime-alone: $(VENV)/.installed-dev
 	@$(PYTHON) -m venv --clear build/alone
 	@build/alone/bin/pip install --quiet --constraint constraints.txt './runtimes/python[cpu]'
 	cd build && alone/bin/python ../tests/runtime_alone.py demo
+
+# A float32 and an int8 bundle on OpenVINO's CPU device: where every node goes, parity, and the plugin's tests.
+CHECKPOINT := rrwkv_export/assets/rrwkv-chat
+openvino: build/plugin-openvino/.installed
+	build/plugin-openvino/bin/python cli.py export $(CHECKPOINT) -o build/float --force --tokens 48 > /dev/null
+	build/plugin-openvino/bin/python cli.py quantize build/float -o build/int8-static --scheme int8-static --samples 16 --force
+	build/plugin-openvino/bin/python cli.py verify build/float --against $(CHECKPOINT) --provider openvino --strict
+	build/plugin-openvino/bin/python cli.py verify build/int8-static --provider openvino --strict --tokens 200
+	build/plugin-openvino/bin/python -m pytest tests/test_providers.py
+
+# A plugin in an environment of its own that also sees everything in $(VENV).
+build/plugin-%/.installed: $(VENV)/.installed-dev
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(BIN)/python -c "import site; print(f'import site; site.addsitedir({site.getsitepackages()[0]!r})')" \
+		> $$($(@D)/bin/python -c "import site; print(site.getsitepackages()[0])")/over.pth
+	@$(@D)/bin/pip install --quiet --constraint constraints.txt './runtimes/python[$*]'
+	@touch $@
 
 bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks.speed

@@ -107,6 +107,8 @@ def test_a_platform_that_has_no_package_is_told(monkeypatch):
     monkeypatch.setattr(providers.platform, "system", lambda: "Darwin")
     monkeypatch.setattr(providers.platform, "machine", lambda: "arm64")
     monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(engine, "_registered", set())
+    monkeypatch.setattr(onnxruntime, "get_ep_devices", list)
     with pytest.raises(ProviderError, match="'openvino' does not exist for Darwin arm64, only for Linux-x86_64, Win"):
         start("openvino")
 

@@ -6,7 +6,7 @@ RRWKVError
 │   └── NewerFormat        the manifest has a format version that this runtime does not know
 ├── StateError             a saved or given state cannot be used with this model
 ├── TokenizerError         a tokenizer file is unusable, or the bundle has none and text was given
-├── ProviderError          an execution provider was asked for that is not there
+├── ProviderError          an execution provider was asked for that is not there, or does not take the graph
 ├── InputError             token ids, counts or options outside what the model accepts
 └── Cancelled              a progress callback asked to stop
 
@@ -41,7 +41,7 @@ class TokenizerError(RRWKVError):
 
 
 class ProviderError(RRWKVError):
-    """An execution provider was asked for that this installation does not have."""
+    """An execution provider was asked for that is not there, or that does not take the graph."""
 
 
 class InputError(RRWKVError, ValueError):
