@@ -256,7 +256,7 @@ def test_bindings_that_are_copied_when_bound_are_bound_for_each_step(make_tiny):
     for token in IDS[:6]:
         np.testing.assert_array_equal(ours.step(token), expected.step(token))
     assert ours._work.steps == {}
-    assert len(expected._work.steps) == 2
+    assert expected._work.steps
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=plugin(n)) for n in ("openvino", "webgpu", "qnn")])
