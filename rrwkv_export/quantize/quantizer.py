@@ -36,8 +36,8 @@ from rrwkv_export.quantize.follow import follow
 from rrwkv_export.quantize.observe import Observation, observe
 from rrwkv_export.quantize.ranges import range_of
 from rrwkv_export.quantize.recipe import Choice, Recipe
-from rrwkv_export.quantize.rewrite import Insert, Rewriter, finished
-from rrwkv_export.quantize.rounding import Blocks, gptq, nearest
+from rrwkv_export.quantize.rewrite import Insert, Ranges, Rewriter, finished
+from rrwkv_export.quantize.rounding import GRIDS, Blocks, gptq, gptq_by_output, nearest
 from rrwkv_export.quantize.sites import Site, sites
 from rrwkv_export.texts import Text, read_text
 from rrwkv_runtime.manifest import Manifest, verify_files
@@ -208,11 +208,11 @@ def rewrite(
         if choices[site].kind == "float16":
             graph.half(site)
         elif site.role == "emb" and choices[site].weights == 8:
-            graph.rows(site)
+            graph.rows(site, choices[site].block)
     static = [site for site in source.sites if choices[site].kind == "static"]
     if static:
-        after = _observe(source, graph, static, calibration, "observing ranges", progress)
-        graph.static(static, _ranges(graph, static, choices, after, recipe), recipe.types, insert)
+        ranges = _calibrated(source, graph, static, choices, calibration, recipe, progress)
+        graph.static(static, ranges, recipe.types, insert)
     graph.dynamic([site for site in source.sites if choices[site].kind == "dynamic"], recipe.types)
     observed = bool(equalized or static) or any(choice.rounding == "gptq" for choice in choices.values())
     return Quantized(finished(graph.model), exponents, units, observed)
@@ -274,8 +274,7 @@ def _round_to_blocks(
     left = [site for site in blocks if choices[site].rounding == "gptq"]
     while left:
         now = _within(left, _MOMENT_BYTES)
-        names = sorted({graph.input_of(site) for site in now})
-        seen = _observe(source, graph, now, calibration, "observing second moments", progress, names)
+        seen = _observe(source, graph, now, calibration, "observing second moments", progress, _inputs(graph, now))
         for index, site in enumerate(now):
             graph.blocks(site, _by_gptq(graph, site, choices[site], seen), choices[site].compute)
             if progress:
@@ -299,9 +298,41 @@ def _by_gptq(graph: Rewriter, site: Site, choice: Choice, seen: Mapping[str, Obs
     return gptq(W, observed.moments, choice.weights, choice.block)
 
 
+def _calibrated(
+    source: Source,
+    graph: Rewriter,
+    static: Sequence[Site],
+    choices: Choices,
+    calibration: Calibration,
+    recipe: Recipe,
+    progress: Progress | None,
+) -> Ranges:
+    """The ranges of the static sites' inputs; weights that GPTQ is to round are left at the levels that it found."""
+    left = [site for site in static if choices[site].rounding == "gptq"]
+    now = _within(left, _MOMENT_BYTES)
+    seen = _observe(source, graph, static, calibration, "observing ranges", progress, _inputs(graph, now))
+    ranges = _ranges(graph, static, choices, seen, recipe)
+    grid = GRIDS[recipe.types.weights, recipe.types.reduce_range]
+    while now:
+        for index, site in enumerate(now):
+            observed = seen[graph.input_of(site)]
+            assert observed.moments is not None
+            graph.set_array(site.weight, gptq_by_output(graph.array(site.weight), observed.moments, grid))
+            if progress:
+                progress("rounding", index + 1, len(now))
+        left = left[len(now) :]
+        if now := _within(left, _MOMENT_BYTES):
+            seen = _observe(source, graph, now, calibration, "observing second moments", progress, _inputs(graph, now))
+    return ranges
+
+
+def _inputs(graph: Rewriter, wanted: Sequence[Site]) -> list[str]:
+    return sorted({graph.input_of(site) for site in wanted})
+
+
 def _ranges(
     graph: Rewriter, static: Sequence[Site], choices: Choices, seen: Mapping[str, Observation], recipe: Recipe
-) -> dict[str, tuple[float, float]]:
+) -> Ranges:
     found = {}
     bits = 16 if recipe.types.inputs == "uint16" else 8
     for site in static:

@@ -1,7 +1,7 @@
 """Graph surgery, one case a function. What a site computes keeps its value's name, whatever computes it.
 
 blocks     MatMul -> MatMulNBits: weights in 4 or 8 bits, a scale for every block of inputs, inputs float
-rows       Gather -> Gather (int8), Gather (scales), DequantizeLinear: the embedding, a scale for every row
+rows       Gather -> Gather (int8), Gather (scales), Cast, Mul, Reshape: the embedding, scales for blocks of every row
 half       the matrix in float16 and a Cast, which a runtime folds away when it loads the graph
 static     QuantizeLinear and DequantizeLinear pairs, put in by onnxruntime's quantizer with the ranges given
 dynamic    DynamicQuantizeLinear and MatMulInteger, by onnxruntime's quantizer
@@ -10,6 +10,7 @@ dynamic    DynamicQuantizeLinear and MatMulInteger, by onnxruntime's quantizer
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -76,19 +77,24 @@ class Rewriter:
         node.CopyFrom(made)
         self._use_contrib()
 
-    def rows(self, site: Site) -> None:
-        """The embedding in int8, each row with its own scale."""
+    def rows(self, site: Site, block: int) -> None:
+        """The embedding in int8: a scale for so many channels of each row, or for the next fewer that part it evenly."""
         node, name = self._nodes[site.node], site.weight
-        table = self.array(name)
-        scale = np.maximum(np.abs(table).max(axis=1) / 127, np.finfo(np.float32).tiny).astype(np.float32)
-        q = np.clip(np.rint(table / scale[:, None]), -127, 127).astype(np.int8)
+        block = math.gcd(site.outputs, block)
+        table = self.array(name).reshape(site.inputs, -1, block)
+        scale = np.maximum(np.abs(table).max(axis=2, keepdims=True) / 127, np.finfo(np.float32).tiny).astype(np.float32)
+        q = np.clip(np.rint(table / scale), -127, 127).astype(np.int8)
         self._replace_weight(name, {f"{name}.q": q, f"{name}.scale": scale})
         ids, out = node.input[1], node.output[0]
+        shape = numpy_helper.from_array(np.array([-1, 1, site.outputs], np.int64), f"{out}.shape")
+        self.model.graph.initializer.append(shape)
         at = list(self.model.graph.node).index(node)
         made = [
             helper.make_node("Gather", [f"{name}.q", ids], [f"{out}.q"], name=f"{out}.q"),
-            helper.make_node("Gather", [f"{name}.scale", "input_ids"], [f"{out}.scale"], name=f"{out}.scale"),
-            helper.make_node("DequantizeLinear", [f"{out}.q", f"{out}.scale"], [out], name=node.name, axis=0),
+            helper.make_node("Gather", [f"{name}.scale", ids], [f"{out}.scale"], name=f"{out}.scale"),
+            helper.make_node("Cast", [f"{out}.q"], [f"{out}.levels"], name=f"{out}.levels", to=TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{out}.levels", f"{out}.scale"], [f"{out}.blocks"], name=f"{out}.blocks"),
+            helper.make_node("Reshape", [f"{out}.blocks", shape.name], [out], name=node.name),
         ]
         self.model.graph.node.remove(node)
         for offset, one in enumerate(made):

@@ -1,14 +1,17 @@
-"""Matrices in few bits, as onnxruntime's MatMulNBits stores them: blocks along the inputs, one scale for each.
+"""Matrices in few bits, in blocks along the inputs as onnxruntime's MatMulNBits stores them, or with a scale an output.
 
     W  [inputs, outputs], the product is x @ W     H  moments [inputs, inputs], the mean of x xᵀ over calibration text
     q  levels 0 .. 2^bits - 1                      s  a block's scale, of either sign; value = (q - 2^(bits-1)) s
 
 `nearest` rounds every weight on its own. `gptq` rounds one input after the other and lets the inputs that are still to
 come make up for the error (GPTQ, arXiv 2210.17323), which lowers tr(Eᵀ H E), the mean squared error of the product.
+`gptq_by_output` does so for weights that share one scale an output, and leaves them where onnxruntime's quantizer, which
+takes the scale from the largest weight, finds just these levels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +22,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 # Scales that are tried, as parts of the one that just holds a block's largest value. Beyond 1 for a block whose largest
 # value of the other sign is as large: there are half-range levels below zero and one less above.
 _PARTS = {4: np.linspace(0.6, 1.16, 29), 8: np.linspace(0.9, 1.02, 13)}
-_OUTPUTS_AT_ONCE = 256
+_OUTPUTS_AT_ONCE, _INPUTS_AT_ONCE = 256, 128
 
 
 @dataclass(frozen=True)
@@ -68,21 +71,52 @@ def gptq(W: Array, moments: Array, bits: int, block: int, *, damping: float = 0.
     """
     inputs, outputs = W.shape
     H = _damped(moments, damping)
-    U = np.linalg.cholesky(np.linalg.inv(H)).T.astype(np.float32)  # H⁻¹ = Uᵀ U
+    U = _inverse_root(H)
     left = W.astype(np.float32, copy=True)
     levels, scales = np.empty((inputs, outputs), np.float32), []
     for start in range(0, inputs, block):
         end = min(start + block, inputs)
         s = best_scale(left[start:end], bits, 1 / np.diag(U)[start:end] ** 2)
-        errors = np.empty((end - start, outputs), np.float32)
-        for i in range(start, end):
-            levels[i] = _round(left[i], s, bits)
-            error = errors[i - start] = (left[i] - levels[i] * s) / U[i, i]
-            left[i + 1 : end] -= U[i, i + 1 : end, None] * error
-        left[end:] -= U[start:end, end:].T @ errors
+        levels[start:end] = _compensated(left, U, start, end, lambda _, w, s=s: _round(w, s, bits), s)
         scales.append(s)
     found = np.stack(scales)
     return _blocks(levels, _refitted(W, H, levels, found, block) if refit else found, bits, block)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The levels low .. high of a weight that is rounded with one scale an output; the largest weight is at ±span."""
+
+    span: float
+    low: int
+    high: int
+
+
+# By the weights' type, and whether its range is reduced: as onnxruntime's quantizer lays them.
+GRIDS = {
+    ("int8", False): Grid(127, -127, 127),
+    ("int8", True): Grid(64, -64, 64),
+    ("uint8", False): Grid(127.5, -128, 127),
+}
+
+
+def gptq_by_output(W: Array, moments: Array, grid: Grid, *, damping: float = 0.01) -> Array:
+    """W float32 [inputs, outputs] on the grid. damping: as in `gptq`."""
+    U = _inverse_root(_damped(moments, damping))
+    left = W.astype(np.float32, copy=True)
+    largest = np.abs(left).argmax(axis=0)
+    extreme = left[largest, np.arange(left.shape[1])]
+    s = np.where(extreme == 0, 1, np.abs(extreme) / grid.span).astype(np.float32)
+    ends = np.clip(np.rint(np.sign(extreme) * grid.span), grid.low, grid.high)
+
+    def level(i: int, w: Array) -> Array:
+        return np.where(largest == i, ends, np.clip(np.rint(w / s), grid.low, grid.high))
+
+    levels = np.concatenate(
+        [_compensated(left, U, i, min(i + _INPUTS_AT_ONCE, len(left)), level, s) for i in range(0, len(left), _INPUTS_AT_ONCE)]
+    )
+    levels[largest, np.arange(len(s))] = np.sign(extreme) * grid.span
+    return (levels * s).astype(np.float32)
 
 
 def best_scale(part: Array, bits: int, weight: Array) -> Array:
@@ -107,6 +141,26 @@ def _round(w: Array, s: Array, bits: int) -> Array:
     """Levels around 0, float32: -2^(bits-1) .. 2^(bits-1) - 1."""
     half = 1 << (bits - 1)
     levels: Array = np.clip(np.rint(w / s), -half, half - 1)
+    return levels
+
+
+def _inverse_root(H: Array) -> Array:
+    """U float32, upper triangular: H⁻¹ = Uᵀ U."""
+    U: Array = np.linalg.cholesky(np.linalg.inv(H)).T.astype(np.float32)
+    return U
+
+
+def _compensated(left: Array, U: Array, start: int, end: int, level: Callable[[int, Array], Array], s: Array) -> Array:
+    """The levels float32 [end - start, outputs] of the inputs start .. end - 1 of what is `left` to round [inputs,
+    outputs], by level(input, weights [outputs]) with the scales s [outputs]; later inputs make up for the errors.
+    """
+    levels = np.empty((end - start, left.shape[1]), np.float32)
+    errors = np.empty_like(levels)
+    for i in range(start, end):
+        levels[i - start] = level(i, left[i])
+        error = errors[i - start] = (left[i] - levels[i - start] * s) / U[i, i]
+        left[i + 1 : end] -= U[i, i + 1 : end, None] * error
+    left[end:] -= U[start:end, end:].T @ errors
     return levels
 
 
