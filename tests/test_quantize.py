@@ -16,7 +16,7 @@ from test_cli import rrwkv
 from rrwkv_export.commands.quantize import SCHEMES
 from rrwkv_export.divergence import measure
 from rrwkv_export.errors import RecipeError
-from rrwkv_export.quantize.equalize import EQUALIZED_ROLES, fold
+from rrwkv_export.quantize.equalize import EQUALIZED_ROLES, SIGNED_ROLES, Seen, fold, turned
 from rrwkv_export.quantize.observe import observe
 from rrwkv_export.quantize.quantizer import Calibration, Source, quantize, rewrite
 from rrwkv_export.quantize.recipe import TARGETS, Choice, Recipe, parse_recipe
@@ -150,14 +150,29 @@ def test_every_static_product_is_one_of_integers(quantized, source, tmp_path):
 
 
 def test_folding_changes_nothing(source):
-    """Random scales: the float graph computes the same."""
+    """Random scales, of either sign where that is allowed: the float graph computes the same."""
     rng = np.random.default_rng(0)
     plain, folded = source.rewriter(), source.rewriter()
     for site in source.sites:
         if site.role in EQUALIZED_ROLES:
-            fold(folded, site, np.exp2(rng.integers(-2, 3, site.inputs)).astype(np.float32))
+            sign = rng.choice([-1, 1], site.inputs) if site.role in SIGNED_ROLES else 1
+            fold(folded, site, (sign * np.exp2(rng.integers(-2, 3, site.inputs))).astype(np.float32))
     expected, found = (logits_of(finished(g.model), source.manifest, IDS) for g in (plain, folded))
     assert np.abs(found - expected).max() < 2e-5 * np.abs(expected).max()
+
+
+def test_turned_channels_have_their_longer_tail_above():
+    """And the range they share is shorter than one that holds both tails of the longest."""
+    rng = np.random.default_rng(3)
+    seen = Seen(-rng.uniform(0.2, 1, 40), rng.uniform(0.2, 1, 40), np.ones(40))
+    W, s = rng.standard_normal((40, 8)), np.ones(40, np.float32)
+    found = turned(W, seen, s)
+    ends = np.stack([seen.low / found, seen.high / found])
+    low, high = -ends.min(), ends.max()
+    assert (ends.max(axis=0) >= -ends.min(axis=0)).all()
+    assert (np.abs(found) >= s).all()
+    noise = (high + low) ** 2 * (np.square(found) @ np.square(W).sum(axis=1))
+    assert noise < 0.95 * (2 * seen.absmax.max()) ** 2 * np.square(W).sum()
 
 
 def test_observation_is_what_the_graph_computes(source, calibration):

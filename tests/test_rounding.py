@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import TensorProto
+from onnxruntime.quantization.quant_utils import quantize_data
 
-from rrwkv_export.quantize.rounding import gptq, nearest
+from rrwkv_export.quantize.rounding import GRIDS, gptq, gptq_by_output, nearest
 
 RNG = np.random.default_rng(0)
 INPUTS, OUTPUTS = 72, 24
@@ -65,3 +67,27 @@ def test_zeros_and_inputs_that_never_vary_are_rounded_too():
 
 def test_eight_bits_are_within_half_a_step():
     assert np.abs(nearest(W, 8, 32).dequantized() - W).max() < 0.02
+
+
+@pytest.mark.parametrize(("type_", "reduced"), GRIDS)
+def test_onnxruntimes_quantizer_finds_the_levels_of_gptq(type_, reduced):
+    """One column after the other, as it quantizes by channel; a column of zeros among them."""
+    weights = W.copy()
+    weights[:, 3] = 0
+    found = gptq_by_output(weights, H, GRIDS[type_, reduced])
+    onnx_type = TensorProto.INT8 if type_ == "int8" else TensorProto.UINT8
+    plain, theirs = (by_quantizer(matrix, onnx_type, reduced) for matrix in (weights, found))
+    largest = np.abs(weights).argmax(axis=0)
+    inner = np.ones_like(found, bool)
+    inner[largest, np.arange(OUTPUTS)] = type_ == "int8"  # 127.5 steps from 0 in uint8, which is no level
+    np.testing.assert_allclose(theirs[inner], found[inner], rtol=1e-5, atol=1e-7)
+    errors = [float(((matrix - weights) * (H @ (matrix - weights))).sum()) for matrix in (plain, theirs)]
+    assert errors[1] < 0.8 * errors[0]
+
+
+def by_quantizer(matrix, onnx_type, reduced):
+    columns = []
+    for column in matrix.T:
+        zero_point, scale, q = quantize_data(column, onnx_type, True, reduced)
+        columns.append((q.astype(np.float32) - np.float32(zero_point)) * scale)
+    return np.stack(columns, axis=1)

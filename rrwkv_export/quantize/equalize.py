@@ -30,16 +30,22 @@ EXPONENTS = tuple(float(e) for e in np.linspace(0, 1, 21))
 # A is carried in units of its own, which the manifest keeps: quarter powers of two are short to write.
 UNIT_ROLES = frozenset({"att.output"})
 _MIXES = {"att.key": 0, "att.value": 1, "att.receptance": 2, "ffn.key": 0, "ffn.receptance": 1}
+SIGNED_ROLES = frozenset({*_MIXES, HEAD})
+_PARTS = np.linspace(1, 0.5, 26)
 EQUALIZED_ROLES = frozenset({*_MIXES, "att.output", "ffn.value", "medium.up", HEAD})
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Of a product's inputs: largest magnitude and mean square of each channel [inputs]; the least of all values."""
+    """Of a product's inputs: the extremes of each channel, 0 within, and its mean square, all [inputs]."""
 
-    absmax: Array
+    low: Array
+    high: Array
     square: Array
-    low: float
+
+    @property
+    def absmax(self) -> Array:
+        return np.maximum(self.high, -self.low)
 
 
 def scales(W: Array, seen: Seen, exponent: float, unit: bool = False) -> Array:
@@ -58,6 +64,23 @@ def scales(W: Array, seen: Seen, exponent: float, unit: bool = False) -> Array:
     return s.astype(np.float32)
 
 
+def turned(W: Array, seen: Seen, s: Array) -> Array:
+    """Scales of either sign, so that the longer tail of every channel is above 0, and a range with less below it.
+
+    Channels whose shorter tail is more than a part of what the longest is get larger scales; the part has the least
+    (high - low)² Σ |s_i W_i|², the error of rounding the inputs.
+    """
+    longer, shorter = seen.absmax / s, np.minimum(seen.high, -seen.low) / s
+    end, weight = float(longer.max()), np.square(W.astype(np.float64)).sum(axis=1)
+    best, least = s, np.inf
+    for part in _PARTS.astype(np.float32):
+        larger = s * np.maximum(1, shorter / (part * end)) if end else s
+        error = (1 + part) ** 2 * float((np.square(larger) * weight).sum())
+        if error < least:
+            best, least = larger, error
+    return np.where(-seen.low > seen.high, -best, best).astype(np.float32)
+
+
 def expected_error(W: Array, seen: Seen, s: Array, weight_bits: int, inputs_rounded: bool, block: int) -> float:
     """Expected squared error of one row's product after rounding, from the formula above."""
     scaled = s[:, None].astype(np.float64) * W
@@ -66,7 +89,7 @@ def expected_error(W: Array, seen: Seen, s: Array, weight_bits: int, inputs_roun
     error = 0.0
     if inputs_rounded:
         step = 2 * float((seen.absmax / s).max()) / 255
-        if seen.low >= 0:
+        if seen.low.min() >= 0:
             step /= 2
         error += step**2 / 12 * float((scaled**2).sum())
         steps = np.abs(scaled).max(axis=0) / levels

@@ -7,16 +7,15 @@ second moments where they are asked for; besides, the values of one chunk.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from rrwkv_export.errors import RecipeError
+from rrwkv_export.quantize.carried import carried, exposed
 from rrwkv_export.quantize.ranges import Histogram
 from rrwkv_export.quantize.sites import EMB, Site
 from rrwkv_runtime.manifest import StateSpec
@@ -24,15 +23,14 @@ from rrwkv_runtime.manifest import StateSpec
 Array = np.ndarray[Any, np.dtype[Any]]
 _STEPS = 4
 _ROWS_AT_ONCE = 256  # single steps are gathered, as few rows cost as much as many
-_LARGE = 4096  # bytes of a weight that is handed to onnxruntime beside the graph
 
 
 @dataclass
 class Observation:
     """What one value, the input [rows, inputs] of one or more products, was seen to be.
 
-    absmax [inputs] float32: largest magnitude of each channel. square [inputs] float64: its mean square. moments
-    [inputs, inputs] float32: the mean of x xᵀ, where asked for. rows: 0 if the value was never computed.
+    low, high [inputs] float32: the extremes of each channel, 0 within. square [inputs] float64: its mean square.
+    moments [inputs, inputs] float32: the mean of x xᵀ, where asked for. rows: 0 if the value was never computed.
     """
 
     name: str
@@ -42,7 +40,7 @@ class Observation:
     rows: int = 0
 
     def __post_init__(self) -> None:
-        self.absmax = np.zeros(self.inputs, np.float32)
+        self.low, self.high = np.zeros((2, self.inputs), np.float32)
         self._squares = np.zeros(self.inputs)
         self._products = np.zeros((self.inputs, self.inputs), np.float32) if self.with_moments else None
         self._waiting: list[Array] = []
@@ -63,11 +61,16 @@ class Observation:
             self.histogram.add(x)
         except ValueError as error:
             raise RecipeError(f"{self.name}: {error} in the float model; `rrwkv verify` says more") from None
-        self.absmax = np.maximum(self.absmax, np.abs(x).max(axis=0))
+        self.low, self.high = np.minimum(self.low, x.min(axis=0)), np.maximum(self.high, x.max(axis=0))
         self._squares += np.einsum("ij,ij->j", x, x)  # over some hundred rows in float32, over all in float64
         if self._products is not None:
             self._products += x.T @ x
         self.rows += len(x)
+
+    @property
+    def absmax(self) -> Array:
+        """The largest magnitude of each channel."""
+        return np.maximum(self.high, -self.low)
 
     @property
     def square(self) -> Array:
@@ -105,14 +108,10 @@ def observe(
     outputs = [*(spec.output for spec in states), *names]
     folder = model.parent if isinstance(model, Path) else None
     found = {name: Observation(name, inputs, name in moments) for name, inputs in names.items()}
-    carried = {spec.input: spec.initial() for spec in states}
     done, total = 0, sum(len(ids) for ids in passages)
-    with _session(graph, outputs, folder, threads) as session:
-        for ids in pieces(passages, chunk, steps):
-            feed = {"input_ids": ids, "num_logits": np.array([len(ids)], np.int64), **carried}
-            values = session.run(outputs, feed)
-            carried = {spec.input: value for spec, value in zip(states, values)}
-            for observation, value in zip(found.values(), values[len(states) :]):
+    with exposed(graph, outputs, folder, threads) as session:
+        for ids, values in carried(session, states, list(names), pieces(passages, chunk, steps)):
+            for observation, value in zip(found.values(), values):
                 observation.add(value.reshape(-1, observation.inputs))
             done += len(ids)
             if progress:
@@ -134,65 +133,3 @@ def pieces(passages: Sequence[Array], chunk: int, steps: int = _STEPS) -> Iterat
         end = min(len(ids), max(1, len(ids) - steps))
         yield from (ids[start : min(start + chunk, end)] for start in range(0, end, chunk))
         yield from (ids[i : i + 1] for i in range(end, len(ids)))
-
-
-@contextmanager
-def _session(
-    model: onnx.ModelProto, outputs: Collection[str], folder: Path | None, threads: int | None
-) -> Iterator[Any]:
-    """An onnxruntime session that computes these values, and nothing that only others need.
-
-    The graph goes in without its large weights, which might not fit into a protobuf's 2 GB: those in memory as arrays
-    (kept for as long as the session), those in files by their folder.
-    """
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 4  # errors come back as exceptions
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the work between runs needs the cores
-    if folder:
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    nodes, used = _needed(model.graph.node, outputs)
-    weights = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in weights if _is_large(tensor)}
-    options.add_external_initializers(list(arrays), [ort.OrtValue.ortvalue_from_numpy(a) for a in arrays.values()])
-    known = {value.name: value for value in model.graph.output}
-    graph = helper.make_graph(
-        nodes,
-        model.graph.name,
-        model.graph.input,
-        [known.get(name) or helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
-        [_without_data(tensor) if tensor.name in arrays else tensor for tensor in weights],
-    )
-    light = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
-    yield ort.InferenceSession(light.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
-def _needed(nodes: Sequence[NodeProto], outputs: Collection[str]) -> tuple[list[NodeProto], set[str]]:
-    """The nodes that the outputs need, in order, and the names of all values that these read."""
-    kept, read = [], set(outputs)
-    for node in reversed(nodes):
-        if not read.isdisjoint(node.output):
-            kept.append(node)
-            read |= _read_by(node)
-    return kept[::-1], read
-
-
-def _read_by(node: NodeProto) -> set[str]:
-    """Also by a loop's body, from outside of it."""
-    bodies = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
-    return set(node.input).union(*(_read_by(inner) for body in bodies for inner in body.node))
-
-
-def _is_large(tensor: TensorProto) -> bool:
-    return bool(tensor.data_location != TensorProto.EXTERNAL and tensor.ByteSize() >= _LARGE)
-
-
-def _without_data(tensor: TensorProto) -> TensorProto:
-    bare = TensorProto(
-        name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, data_location=TensorProto.EXTERNAL
-    )
-    bare.external_data.add(key="location", value="in memory")
-    return bare

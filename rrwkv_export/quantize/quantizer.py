@@ -26,11 +26,13 @@ from rrwkv_export.output import new_directory, require_space
 from rrwkv_export.progress import Progress
 from rrwkv_export.quantize.equalize import (
     EQUALIZED_ROLES,
+    SIGNED_ROLES,
     UNIT_ROLES,
     Seen,
     best_exponent,
     fold,
     scales,
+    turned,
 )
 from rrwkv_export.quantize.follow import follow
 from rrwkv_export.quantize.observe import Observation, observe
@@ -202,7 +204,7 @@ def rewrite(
     units: dict[int, Array] = {}
     if equalized:
         seen = _observe(source, graph, equalized, calibration, "observing the float model", progress)
-        exponents, units = _equalize(graph, equalized, choices, seen)
+        exponents, units = _equalize(graph, equalized, choices, seen, recipe.types.symmetric_inputs)
     _round_to_blocks(source, graph, choices, calibration, progress)
     for site in source.sites:
         if choices[site].kind == "float16":
@@ -240,7 +242,7 @@ def _observe(
 
 
 def _equalize(
-    graph: Rewriter, equalized: Sequence[Site], choices: Choices, seen: Mapping[str, Observation]
+    graph: Rewriter, equalized: Sequence[Site], choices: Choices, seen: Mapping[str, Observation], symmetric: bool
 ) -> tuple[dict[str, list[float]], dict[int, Array]]:
     exponents: dict[str, list[float]] = {}
     units: dict[int, Array] = {}
@@ -249,12 +251,14 @@ def _equalize(
         if observed is None or not observed.rows:
             continue
         choice, W = choices[site], graph.array(site.weight)
-        what = Seen(observed.absmax, observed.square, observed.histogram.low)
+        what = Seen(observed.low, observed.high, observed.square)
         unit = site.role in UNIT_ROLES
         exponent = choice.equalize
         if exponent == "search":
             exponent = best_exponent(W, what, choice.weights, choice.inputs != "float", choice.block, unit)
         s = scales(W, what, exponent, unit)
+        if choice.kind == "static" and site.role in SIGNED_ROLES and not symmetric:
+            s = turned(W, what, s)
         fold(graph, site, s)
         exponents.setdefault(site.role, []).append(round(float(exponent), 3))
         if unit and site.layer is not None:

@@ -78,7 +78,7 @@ class Rewriter:
         self._use_contrib()
 
     def rows(self, site: Site, block: int) -> None:
-        """The embedding in int8: a scale for so many channels of each row, or for the next fewer that part it evenly."""
+        """The embedding in int8: in each row a scale for so many channels, or for fewer that part it evenly."""
         node, name = self._nodes[site.node], site.weight
         block = math.gcd(site.outputs, block)
         table = self.array(name).reshape(site.inputs, -1, block)

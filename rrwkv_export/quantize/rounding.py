@@ -5,14 +5,15 @@
 
 `nearest` rounds every weight on its own. `gptq` rounds one input after the other and lets the inputs that are still to
 come make up for the error (GPTQ, arXiv 2210.17323), which lowers tr(Eᵀ H E), the mean squared error of the product.
-`gptq_by_output` does so for weights that share one scale an output, and leaves them where onnxruntime's quantizer, which
-takes the scale from the largest weight, finds just these levels.
+`gptq_by_output` does so for weights that share one scale an output. Onnxruntime's quantizer takes that scale from the
+largest weight, so the largest stays at the end of its range, and the quantizer finds just these levels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def gptq(W: Array, moments: Array, bits: int, block: int, *, damping: float = 0.
     for start in range(0, inputs, block):
         end = min(start + block, inputs)
         s = best_scale(left[start:end], bits, 1 / np.diag(U)[start:end] ** 2)
-        levels[start:end] = _compensated(left, U, start, end, lambda _, w, s=s: _round(w, s, bits), s)
+        levels[start:end] = _compensated(left, U, start, end, partial(_level, s, bits), s)
         scales.append(s)
     found = np.stack(scales)
     return _blocks(levels, _refitted(W, H, levels, found, block) if refit else found, bits, block)
@@ -112,9 +113,10 @@ def gptq_by_output(W: Array, moments: Array, grid: Grid, *, damping: float = 0.0
     def level(i: int, w: Array) -> Array:
         return np.where(largest == i, ends, np.clip(np.rint(w / s), grid.low, grid.high))
 
-    levels = np.concatenate(
-        [_compensated(left, U, i, min(i + _INPUTS_AT_ONCE, len(left)), level, s) for i in range(0, len(left), _INPUTS_AT_ONCE)]
-    )
+    levels = np.empty_like(left)
+    for start in range(0, len(left), _INPUTS_AT_ONCE):
+        end = min(start + _INPUTS_AT_ONCE, len(left))
+        levels[start:end] = _compensated(left, U, start, end, level, s)
     levels[largest, np.arange(len(s))] = np.sign(extreme) * grid.span
     return (levels * s).astype(np.float32)
 
@@ -142,6 +144,10 @@ def _round(w: Array, s: Array, bits: int) -> Array:
     half = 1 << (bits - 1)
     levels: Array = np.clip(np.rint(w / s), -half, half - 1)
     return levels
+
+
+def _level(s: Array, bits: int, _: int, w: Array) -> Array:
+    return _round(w, s, bits)
 
 
 def _inverse_root(H: Array) -> Array:

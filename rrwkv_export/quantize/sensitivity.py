@@ -5,6 +5,7 @@ KL divergences of roles rounded alone very nearly add up, so a recipe is chosen 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ import onnx
 from rrwkv_export.divergence import log_softmax
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.progress import Progress
+from rrwkv_export.quantize.carried import carried, chunks, exposed
 from rrwkv_export.quantize.quantizer import Calibration, Source, rewrite
 from rrwkv_export.quantize.recipe import Choice, Recipe
 from rrwkv_export.quantize.sites import EMB, Site
@@ -61,18 +63,9 @@ class Scale:
         return max(0.0, float((self._p * (self._log_p - log_q)).sum(axis=-1).mean()))
 
     def _run(self, model: onnx.ModelProto) -> Iterator[Array]:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.log_severity_level = 4
-        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        carried = {spec.input: spec.initial() for spec in self._states}
-        outputs = ["logits", *(spec.output for spec in self._states)]
-        for start in range(0, len(self._ids), 256):
-            ids = self._ids[start : start + 256]
-            logits, *values = session.run(outputs, {"input_ids": ids, "num_logits": np.array([len(ids)]), **carried})
-            carried = {spec.input: value for spec, value in zip(self._states, values)}
-            yield log_softmax(logits).astype(np.float32)
+        with exposed(model, ["logits", *(spec.output for spec in self._states)]) as session:
+            for _, (logits,) in carried(session, self._states, ["logits"], chunks(self._ids)):
+                yield log_softmax(logits).astype(np.float32)
 
 
 def sensitivity(
@@ -127,7 +120,7 @@ def _size(site: Site, choice: Choice) -> int:
     if choice.kind == "blocks" and site.role != EMB:
         blocks = -(-site.inputs // choice.block)
         return site.outputs * blocks * (choice.block * choice.weights // 8 + 4)
-    scales = site.inputs if site.role == EMB else site.outputs
+    scales = site.parameters // math.gcd(site.outputs, choice.block) if site.role == EMB else site.outputs
     return site.parameters * choice.weights // 8 + (4 * scales if choice.weights == 8 else 0)
 
 

@@ -9,7 +9,7 @@ after the one factor that brings it closest to b.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ import onnx
 
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.progress import Progress
+from rrwkv_export.quantize.carried import carried, chunks
 from rrwkv_export.quantize.sites import Site, sites
 from rrwkv_runtime.errors import DamagedBundle, ProviderError
 from rrwkv_runtime.manifest import resolve_inside
@@ -111,16 +112,9 @@ def _outputs(
     model: Model, graph: onnx.ModelProto, wanted: Sequence[Site], ids: Array, chunk: int
 ) -> Iterator[list[Array]]:
     """The values of the sites' outputs, chunk after chunk, the state carried."""
-    session = _session(model, graph, [site.node for site in wanted])
-    specs = model.manifest.states
-    states: Iterable[Array] = [spec.initial() for spec in specs]
-    names = [*(site.node for site in wanted), *(spec.output for spec in specs)]
-    for start in range(0, len(ids), chunk):
-        feeds = {spec.input: value for spec, value in zip(specs, states)}
-        piece = ids[start : start + chunk]
-        found = session.run(names, {"input_ids": piece, "num_logits": np.array([len(piece)]), **feeds})
-        states = found[len(wanted) :]
-        yield found[: len(wanted)]
+    values = [site.node for site in wanted]
+    session = _session(model, graph, values)
+    return (found for _, found in carried(session, model.manifest.states, values, chunks(ids, chunk)))
 
 
 def _session(model: Model, graph: onnx.ModelProto, values: Sequence[str]) -> Any:
