@@ -10,7 +10,11 @@ Dividing x by s costs nothing where what makes x has free factors (SmoothQuant, 
     medium.up       the columns of medium.down: relu(c x) = c relu(x)
     head            ln_out
 
-The exponent is the one with the least expected error of the product, from what calibration saw of each channel:
+Scales may be negative in the mixes and before the head: a channel whose longer tail is below 0 is turned over, so that
+the one range that all channels share need not reach as far below 0 as above it.
+
+The exponent, where it is searched, is the one with the least expected error of the product, from what calibration saw
+of each channel:
 
     Δx²/12 Σ (s_i W_ij)²  +  Σ_ij Δw_j²/12 E[x_i²] / s_i²,   Δ the step between two rounded values
 """

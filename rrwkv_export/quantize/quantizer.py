@@ -24,29 +24,17 @@ from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import RecipeError, TextError
 from rrwkv_export.output import new_directory, require_space
 from rrwkv_export.progress import Progress
-from rrwkv_export.quantize.equalize import (
-    EQUALIZED_ROLES,
-    SIGNED_ROLES,
-    UNIT_ROLES,
-    Seen,
-    best_exponent,
-    fold,
-    scales,
-    turned,
-)
+from rrwkv_export.quantize.equalize import EQUALIZED_ROLES
 from rrwkv_export.quantize.follow import follow
 from rrwkv_export.quantize.observe import Observation, observe
-from rrwkv_export.quantize.ranges import range_of
 from rrwkv_export.quantize.recipe import Choice, Recipe
-from rrwkv_export.quantize.rewrite import Insert, Ranges, Rewriter, finished
-from rrwkv_export.quantize.rounding import GRIDS, Blocks, gptq, gptq_by_output, nearest
-from rrwkv_export.quantize.sites import Site, sites
+from rrwkv_export.quantize.rewrite import Insert, Rewriter, finished
+from rrwkv_export.quantize.sites import EMB, Site, sites
+from rrwkv_export.quantize.stages import Observe, calibrated, equalize, round_to_blocks
 from rrwkv_export.texts import Text, read_text
 from rrwkv_runtime.manifest import Manifest, verify_files
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Choices = Mapping[Site, Choice]
-_MOMENT_BYTES = 2**30  # of second moments that are kept at once; more take another pass over the text
 
 
 @dataclass(frozen=True)
@@ -198,162 +186,45 @@ def rewrite(
 ) -> Quantized:
     """The quantized graph of a bundle, in memory."""
     choices = {site: recipe.choice(site) for site in source.sites}
-    graph = source.rewriter()
+    graph, observed = source.rewriter(), _observer(source, calibration, progress)
     equalized = [s for s in source.sites if s.role in EQUALIZED_ROLES and _is_equalized(choices[s])]
     exponents: dict[str, list[float]] = {}
     units: dict[int, Array] = {}
     if equalized:
-        seen = _observe(source, graph, equalized, calibration, "observing the float model", progress)
-        exponents, units = _equalize(graph, equalized, choices, seen, recipe.types.symmetric_inputs)
-    _round_to_blocks(source, graph, choices, calibration, progress)
+        seen = observed(graph, equalized, "observing the float model")
+        exponents, units = equalize(graph, equalized, choices, seen, recipe.types)
+    round_to_blocks(graph, [site for site in source.sites if site.role != EMB], choices, observed, progress)
     for site in source.sites:
         if choices[site].kind == "float16":
             graph.half(site)
-        elif site.role == "emb" and choices[site].weights == 8:
+        elif site.role == EMB and choices[site].weights == 8:
             graph.rows(site, choices[site].block)
     static = [site for site in source.sites if choices[site].kind == "static"]
     if static:
-        ranges = _calibrated(source, graph, static, choices, calibration, recipe, progress)
+        ranges = calibrated(graph, static, choices, recipe.types, observed, progress)
         graph.static(static, ranges, recipe.types, insert)
     graph.dynamic([site for site in source.sites if choices[site].kind == "dynamic"], recipe.types)
-    observed = bool(equalized or static) or any(choice.rounding == "gptq" for choice in choices.values())
-    return Quantized(finished(graph.model), exponents, units, observed)
+    needed = bool(equalized or static) or any(choice.rounding == "gptq" for choice in choices.values())
+    return Quantized(finished(graph.model), exponents, units, needed)
 
 
 def _is_equalized(choice: Choice) -> bool:
     return choice.equalize != 0 and choice.weights <= 8
 
 
-def _observe(
-    source: Source,
-    graph: Rewriter,
-    wanted: Sequence[Site],
-    calibration: Calibration,
-    what: str,
-    progress: Progress | None,
-    moments: Sequence[str] = (),
-) -> dict[str, Observation]:
-    def told(done: int, total: int) -> None:
-        if progress:
-            progress(what, done, total)
-
-    calibration.require()
-    return observe(graph.model, source.manifest.states, wanted, calibration.passages, moments=moments, progress=told)
-
-
-def _equalize(
-    graph: Rewriter, equalized: Sequence[Site], choices: Choices, seen: Mapping[str, Observation], symmetric: bool
-) -> tuple[dict[str, list[float]], dict[int, Array]]:
-    exponents: dict[str, list[float]] = {}
-    units: dict[int, Array] = {}
-    for site in equalized:
-        observed = seen.get(graph.input_of(site))
-        if observed is None or not observed.rows:
-            continue
-        choice, W = choices[site], graph.array(site.weight)
-        what = Seen(observed.low, observed.high, observed.square)
-        unit = site.role in UNIT_ROLES
-        exponent = choice.equalize
-        if exponent == "search":
-            exponent = best_exponent(W, what, choice.weights, choice.inputs != "float", choice.block, unit)
-        s = scales(W, what, exponent, unit)
-        if choice.kind == "static" and site.role in SIGNED_ROLES and not symmetric:
-            s = turned(W, what, s)
-        fold(graph, site, s)
-        exponents.setdefault(site.role, []).append(round(float(exponent), 3))
-        if unit and site.layer is not None:
-            units[site.layer] = np.rint(4 * np.log2(s)) / 4
-    return exponents, units
-
-
-def _round_to_blocks(
-    source: Source, graph: Rewriter, choices: Choices, calibration: Calibration, progress: Progress | None
-) -> None:
-    """Weights in blocks; those by GPTQ in passes over the text, each with as many second moments as may be kept."""
-    blocks = [site for site in source.sites if site.role != "emb" and choices[site].kind == "blocks"]
-    for site in blocks:
-        if choices[site].rounding == "nearest":
-            rounded = nearest(graph.array(site.weight), choices[site].weights, choices[site].block)
-            graph.blocks(site, rounded, choices[site].compute)
-    left = [site for site in blocks if choices[site].rounding == "gptq"]
-    while left:
-        now = _within(left, _MOMENT_BYTES)
-        seen = _observe(source, graph, now, calibration, "observing second moments", progress, _inputs(graph, now))
-        for index, site in enumerate(now):
-            graph.blocks(site, _by_gptq(graph, site, choices[site], seen), choices[site].compute)
+def _observer(source: Source, calibration: Calibration, progress: Progress | None) -> Observe:
+    def observed(
+        graph: Rewriter, wanted: Sequence[Site], what: str, moments: Sequence[str] = ()
+    ) -> dict[str, Observation]:
+        def told(done: int, total: int) -> None:
             if progress:
-                progress("rounding", index + 1, len(now))
-        left = left[len(now) :]
+                progress(what, done, total)
 
+        calibration.require()
+        states = source.manifest.states
+        return observe(graph.model, states, wanted, calibration.passages, moments=moments, progress=told)
 
-def _within(wanted: Sequence[Site], limit: int) -> Sequence[Site]:
-    total = 0
-    for count, site in enumerate(wanted):
-        total += 4 * site.inputs**2
-        if total > limit and count:
-            return wanted[:count]
-    return wanted
-
-
-def _by_gptq(graph: Rewriter, site: Site, choice: Choice, seen: Mapping[str, Observation]) -> Blocks:
-    observed, W = seen.get(graph.input_of(site)), graph.array(site.weight)
-    if observed is None or not observed.rows or observed.moments is None:
-        return nearest(W, choice.weights, choice.block)
-    return gptq(W, observed.moments, choice.weights, choice.block)
-
-
-def _calibrated(
-    source: Source,
-    graph: Rewriter,
-    static: Sequence[Site],
-    choices: Choices,
-    calibration: Calibration,
-    recipe: Recipe,
-    progress: Progress | None,
-) -> Ranges:
-    """The ranges of the static sites' inputs; weights that GPTQ is to round are left at the levels that it found."""
-    left = [site for site in static if choices[site].rounding == "gptq"]
-    now = _within(left, _MOMENT_BYTES)
-    seen = _observe(source, graph, static, calibration, "observing ranges", progress, _inputs(graph, now))
-    ranges = _ranges(graph, static, choices, seen, recipe)
-    grid = GRIDS[recipe.types.weights, recipe.types.reduce_range]
-    while now:
-        for index, site in enumerate(now):
-            observed = seen[graph.input_of(site)]
-            assert observed.moments is not None
-            graph.set_array(site.weight, gptq_by_output(graph.array(site.weight), observed.moments, grid))
-            if progress:
-                progress("rounding", index + 1, len(now))
-        left = left[len(now) :]
-        if now := _within(left, _MOMENT_BYTES):
-            seen = _observe(source, graph, now, calibration, "observing second moments", progress, _inputs(graph, now))
-    return ranges
-
-
-def _inputs(graph: Rewriter, wanted: Sequence[Site]) -> list[str]:
-    return sorted({graph.input_of(site) for site in wanted})
-
-
-def _ranges(
-    graph: Rewriter, static: Sequence[Site], choices: Choices, seen: Mapping[str, Observation], recipe: Recipe
-) -> Ranges:
-    found = {}
-    bits = 16 if recipe.types.inputs == "uint16" else 8
-    for site in static:
-        name, choice = graph.input_of(site), choices[site]
-        observed = seen.get(name)
-        if observed is None or not observed.rows:
-            raise RecipeError(
-                f'calibration never reached {site.name} (no medium was made?); give a longer text, or inputs = "float"'
-            )
-        found[name] = range_of(
-            observed.histogram,
-            choice.range,
-            bits=bits,
-            symmetric=recipe.types.symmetric_inputs,
-            percentile=choice.percentile,
-        )
-    return found
+    return observed
 
 
 def _states(manifest: Manifest, units: Mapping[int, Array]) -> list[dict[str, Any]]:
