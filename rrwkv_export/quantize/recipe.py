@@ -6,7 +6,7 @@
     [default]                          # what holds unless something more particular is said
     weights = 8                        # bits: 4, 8, 16 or 32
     inputs = "static"                  # static (observed ranges), dynamic (each run's own) or float
-    block = 32                         # of weights whose inputs stay float, and of embedding rows: so many share a scale
+    block = 32                         # of weights with float inputs, and of embedding rows: so many share a scale
     compute = "int8"                   # of those: int8 (inputs rounded block by block as they come: fast) or float32
     range = "minmax"                   # minmax, percentile, entropy or mse
     percentile = 99.99
