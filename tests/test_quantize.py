@@ -17,6 +17,7 @@ from rrwkv_export.commands.quantize import SCHEMES
 from rrwkv_export.divergence import measure
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.quantize.equalize import EQUALIZED_ROLES, SIGNED_ROLES, Seen, fold, turned
+from rrwkv_export.quantize.exponents import CANDIDATES, search_exponents
 from rrwkv_export.quantize.observe import observe
 from rrwkv_export.quantize.quantizer import Calibration, Source, quantize, rewrite
 from rrwkv_export.quantize.recipe import TARGETS, Choice, Recipe, parse_recipe
@@ -284,7 +285,7 @@ def test_what_a_role_costs_alone_and_what_a_budget_allows(source, small_bundle):
     observed, ids = Calibration.read([TEXT], small_bundle).split(200, 3)
     scale = Scale(source, ids)
     assert scale.kl(source.rewriter().model) < 1e-9
-    costs = sensitivity(source, observed, scale, kinds=["weight 8", "weight 4"], by_layer=False)
+    costs = sensitivity(source, observed, scale, kinds=["static 8", "weight 4"], by_layer=False)
     assert costs == sorted(costs, key=lambda cost: -cost.kl)
     points = trade_off(costs)
     assert [p.bytes for p in points] == sorted((p.bytes for p in points), reverse=True)
@@ -297,3 +298,18 @@ def test_what_a_role_costs_alone_and_what_a_budget_allows(source, small_bundle):
         choose(source, observed, scale, points, Recipe("x"), max_bytes=10)
     with pytest.raises(RecipeError, match="best found has"):
         choose(source, observed, scale, points, Recipe("x"), max_kl=1e-12)
+
+
+def test_exponents_are_searched_by_what_they_cost(source, small_bundle, monkeypatch):
+    """For every role whose inputs are rounded, the candidate of least KL on text that was not observed."""
+    observed, ids = Calibration.read([TEXT], small_bundle, samples=6).split(256, 2)
+    scale, seen = Scale(source, ids), []
+    measured = scale.kl
+    monkeypatch.setattr(scale, "kl", lambda model: seen.append(measured(model)) or seen[-1])
+    recipe, found = search_exponents(source, observed, scale, shipped_recipe("int8"))
+    rounded = [site for site in source.sites if site.role in EQUALIZED_ROLES and recipe.choice(site).kind == "static"]
+    assert found.keys() == {site.role for site in rounded}
+    assert all(recipe.choice(site).equalize == found[site.role] for site in rounded)
+    trials = np.array(seen).reshape(len(found), len(CANDIDATES))
+    assert [CANDIDATES[i] for i in trials.argmin(axis=1)] == list(found.values())
+    assert (np.ptp(trials, axis=1) > 0).any()

@@ -44,6 +44,11 @@ TARGETS = ("x86-vnni", "x86", "arm64", "qnn")
 )
 @click.option("--max-kl", type=click.FloatRange(min=0), metavar="X", help="Choose the smallest recipe of this mean KL.")
 @click.option("--max-bytes", type=click.IntRange(min=1), metavar="N", help="Choose the best recipe of so many bytes.")
+@click.option(
+    "--search-exponents",
+    is_flag=True,
+    help="Find each role's exponent of equalization by the KL it costs, on text not observed; takes some minutes.",
+)
 @click.option("--force", is_flag=True, help="Replace a bundle that is there.")
 def quantize(
     bundle: Path,
@@ -57,6 +62,7 @@ def quantize(
     engine: str,
     max_kl: float | None,
     max_bytes: int | None,
+    search_exponents: bool,
     force: bool,
 ) -> None:
     """Quantize BUNDLE, a float32 one, to few bits.
@@ -66,6 +72,7 @@ def quantize(
     With --max-kl or --max-bytes (of the matrices), what becomes of each role is chosen by its sensitivity; the KL
     divergence is that on a part of the calibration text that is not observed.
     """
+    from rrwkv_export.bench.plan import graph_bytes
     from rrwkv_export.commands._console import console, megabytes, progress_bars
     from rrwkv_export.quantize.quantizer import Calibration
     from rrwkv_export.quantize.quantizer import quantize as run
@@ -83,12 +90,13 @@ def quantize(
         insert = insert_pairs
     if max_kl is not None or max_bytes is not None:
         chosen = _within_budget(bundle, read, chosen, max_kl, max_bytes)
+    if search_exponents:
+        chosen = _with_exponents(bundle, read, chosen)
     with progress_bars() as progress:
         made = run(bundle, output, chosen, read, insert=insert, overwrite=force, progress=progress)
     screen = console()
-    before, after = (sum(f.bytes for f in m.files if f.name.startswith("model.onnx")) for m in (source, made))
     screen.print(
-        f"{chosen.scheme}: {megabytes(before)} to {megabytes(after)}"
+        f"{chosen.scheme}: {megabytes(graph_bytes(source))} to {megabytes(graph_bytes(made))}"
         + (f", calibrated on {read.tokens:,} tokens" if (made.quantization or {}).get("calibration") else "")
     )
     screen.print(f"wrote {output}; what it cost: rrwkv report {output} --reference {bundle}", soft_wrap=True)
@@ -118,6 +126,21 @@ def _within_budget(
     console().print(table)
     chosen, kl = trials.choose(source, observed, scale, points, base, max_kl=max_kl, max_bytes=max_bytes)
     console().print(f"chosen for the budget: mean KL {kl:.5f} on {scale.tokens:,} tokens that were not observed")
+    return chosen
+
+
+def _with_exponents(bundle: Path, calibration: Calibration, base: Recipe) -> Recipe:
+    """The recipe with searched exponents; prints them."""
+    from rrwkv_export.commands._console import console, progress_bars
+    from rrwkv_export.quantize import sensitivity as trials
+    from rrwkv_export.quantize.exponents import search_exponents
+    from rrwkv_export.quantize.quantizer import Source
+
+    source = Source.open(bundle)
+    observed, ids = calibration.split(trials.TOKENS, trials.SAMPLES)
+    with progress_bars() as progress:
+        chosen, found = search_exponents(source, observed, trials.Scale(source, ids), base, progress)
+    console().print("exponents: " + ", ".join(f"{role} {exponent:g}" for role, exponent in found.items()))
     return chosen
 
 

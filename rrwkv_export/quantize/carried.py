@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,15 @@ def exposed(
 
 
 def _needed(nodes: Sequence[NodeProto], outputs: Collection[str]) -> tuple[list[NodeProto], set[str]]:
-    """The nodes that the outputs need, in order, and the names of all values that these read."""
+    """The nodes that the outputs need, in order, and the names of all values that these read.
+
+    In whatever order they come: onnxruntime's quantizer puts the nodes that it adds at the end.
+    """
+    makers = {output: index for index, node in enumerate(nodes) for output in node.output}
+    before = {i: [makers[name] for name in sorted(_read_by(node)) if name in makers] for i, node in enumerate(nodes)}
+    ordered = [nodes[i] for i in TopologicalSorter(before).static_order()]
     kept, read = [], set(outputs)
-    for node in reversed(nodes):
+    for node in reversed(ordered):
         if not read.isdisjoint(node.output):
             kept.append(node)
             read |= _read_by(node)
