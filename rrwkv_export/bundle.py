@@ -17,6 +17,8 @@ import onnx_ir as ir
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import ExportError
 from rrwkv_export.graph import DOUBLING_TOKENS, OPSET, Over, WeightsDtype, WKVForm, build, state_layout
+from rrwkv_export.graph.mobile import build_static
+from rrwkv_export.graph.mobile_parts import static_graphs, static_shape
 from rrwkv_export.graph.names import READ_ONLY
 from rrwkv_export.graph.scope import LoadArray
 from rrwkv_export.progress import Progress
@@ -34,17 +36,20 @@ from rrwkv_runtime.manifest import (
 )
 
 GRAPH_FILE, DATA_FILE = "model.onnx", "model.onnx.data"
-Target = Literal["cpu", "cuda"]
 STEP_FILE = "step.onnx"
+VARIANTS, VARIANTS_DATA, MOBILE = "variants", "variants.onnx.data", "mobile"
+Target = Literal["cpu", "cuda", "mobile"]
 # target -> graph's name -> (file, most tokens of a run, how it runs over them). All share DATA_FILE.
+# "mobile" has those of VARIANTS besides, in static shapes.
 TARGETS: dict[str, dict[str, tuple[str, int, Over]]] = {
     "cpu": {"main": (GRAPH_FILE, 256, "loop"), "step": (STEP_FILE, 1, "decode")},
     "cuda": {"main": (GRAPH_FILE, DOUBLING_TOKENS, "doubling"), "step": (STEP_FILE, 1, "step")},
+    "mobile": {"main": (GRAPH_FILE, 256, "loop"), "step": (STEP_FILE, 1, "decode")},
 }
 TOKENIZER_FILES = {"tokenizer.json": "tokenizer.json", "rwkv-world": "rwkv_vocab.txt"}
 # All files that an export may write, and so may replace.
 FILES = frozenset(
-    {MANIFEST_NAME, DATA_FILE, *TOKENIZER_FILES.values()}
+    {MANIFEST_NAME, DATA_FILE, VARIANTS, VARIANTS_DATA, *TOKENIZER_FILES.values()}
     | {file for graphs in TARGETS.values() for file, _, _ in graphs.values()}
 )
 # What is large is in the data file, once for all graphs; matrices begin on pages, so that a runtime can map them.
@@ -68,6 +73,11 @@ class GraphOptions:
             if over == "decode" and config.medium:
                 entry = replace(entry, reads=READ_ONLY, not_every=config.medium.interval)
             found[name] = entry
+        if self.target == "mobile":
+            for name, tokens in static_graphs(config).items():
+                file, shape = f"{VARIANTS}/{name}.onnx", static_shape(config, tokens)
+                entry = GraphEntry(file, (DATA_FILE,), tokens, "stable", self.dtype, OPSET, "static")
+                found[name] = replace(entry, variant=MOBILE, static=shape)
         return found
 
 
@@ -85,6 +95,17 @@ def write_graph(
         else:
             save_beside(model, folder / file)
     _check_graph(folder / GRAPH_FILE)
+    if options.target == "mobile":
+        (folder / VARIANTS).mkdir()
+        for name, tokens in static_graphs(config).items():
+            save_variant(build_static(config, load, tokens, options.dtype, matrices=matrices), folder, name)
+
+
+def save_variant(model: ir.Model, folder: Path, name: str) -> None:
+    """A graph whose weights lie in the bundle's folder, in VARIANTS; checked beside them, as the checker wants it."""
+    beside = folder / f"{name}.onnx"
+    save_beside(model, beside)
+    beside.rename(folder / VARIANTS / beside.name)
 
 
 def save_with_weights(model: onnx.ModelProto, folder: Path, progress: Progress | None = None) -> None:
@@ -163,7 +184,7 @@ def write_manifest(
     progress: Progress | None = None,
 ) -> Manifest:
     """Write manifest.json for the files that are in the folder, and give it back as a runtime reads it."""
-    files = sorted(path for path in folder.iterdir() if path.name != MANIFEST_NAME)
+    files = bundle_files(folder)
     layouts = state_layout(config, options.wkv)
     fields: dict[str, Any] = {
         "format": "rrwkv-bundle",
@@ -179,13 +200,20 @@ def write_manifest(
         "quantization": None,
         "provenance": {**provenance, "versions": versions()},
         "parity": None,
-        "files": [asdict(entry) for entry in file_entries(files, "hashing the bundle", progress)],
+        "files": [asdict(entry) for entry in file_entries(files, "hashing the bundle", progress, folder)],
     }
     return save_manifest(folder, fields)
 
 
-def file_entries(files: Sequence[Path], what: str, progress: Progress | None = None) -> list[FileEntry]:
-    """Name, size and sha256 of each file."""
+def bundle_files(folder: Path) -> list[Path]:
+    """All files of a bundle but its manifest."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST_NAME)
+
+
+def file_entries(
+    files: Sequence[Path], what: str, progress: Progress | None = None, folder: Path | None = None
+) -> list[FileEntry]:
+    """Name, size and sha256 of each file; names are relative to the folder, if one is given."""
     done, total = 0, sum(path.stat().st_size for path in files)
 
     def read(count: int) -> None:
@@ -194,7 +222,10 @@ def file_entries(files: Sequence[Path], what: str, progress: Progress | None = N
         if progress:
             progress(what, done, total)
 
-    return [FileEntry(path.name, path.stat().st_size, file_sha256(path, read)) for path in files]
+    def name(path: Path) -> str:
+        return path.relative_to(folder).as_posix() if folder else path.name
+
+    return [FileEntry(name(path), path.stat().st_size, file_sha256(path, read)) for path in files]
 
 
 def save_manifest(folder: Path, fields: Mapping[str, Any]) -> Manifest:

@@ -27,6 +27,7 @@ from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import CheckpointError
 from rrwkv_export.graph import WeightsDtype, WKVForm
 from rrwkv_export.graph.verify import Parity, Reference, compute_reference, cpu_reference, verification_length, verify
+from rrwkv_export.ort_format import write_ort
 from rrwkv_export.output import new_directory, require_space
 from rrwkv_export.progress import Progress
 from rrwkv_runtime.manifest import Manifest, TokenizerEntry, resolve_inside
@@ -40,6 +41,7 @@ def export(
     wkv: WKVForm | Literal["auto"] = "auto",
     dtype: WeightsDtype = "float32",
     target: Target = "cpu",
+    ort: bool = True,
     rtol: float | None = None,
     tokens: int | None = None,
     overwrite: bool = False,
@@ -48,17 +50,21 @@ def export(
     """Write a bundle for a checkpoint, verified; nothing is left behind if anything fails.
 
     wkv: "auto" takes the plain form where the keys seen in verification allow it, else the stable one. dtype: of the
-    stored matrices; compute is float32, except that target "cuda" multiplies float16 in float16. rtol: largest error
+    stored matrices; compute is float32, except that target "cuda" multiplies float16 in float16. target: "mobile" adds
+    graphs in static shapes, and with ort in onnxruntime's format too. rtol: largest error
     over the largest logit (see DEFAULT_RTOL). tokens: how many to verify with. Raises CheckpointError, OutputError,
     ParityError.
     """
     config, load = checkpoint.config, checkpoint.weights.array
-    require_space(out, config.parameters() * (4 if dtype == "float32" else 2))
+    copies = 3 if target == "mobile" and ort else 1
+    require_space(out, copies * config.parameters() * (4 if dtype == "float32" else 2))
     reference = reference_for(checkpoint, tokens, progress)
-    options = GraphOptions(reference.wkv_form if wkv == "auto" else wkv, dtype, target)
+    options = GraphOptions(_wkv_form(wkv, target, reference), dtype, target)
     model_id = compute_model_id(config, load, progress)
     with new_directory(out, FILES if overwrite else None) as folder:
         write_graph(folder, config, load, options, progress)
+        if target == "mobile" and ort:
+            write_ort(folder)
         manifest = write_manifest(
             folder,
             config,
@@ -73,6 +79,15 @@ def export(
         parity.require()
         manifest = save_manifest(folder, {**manifest.to_json(), "parity": parity.to_json()})
     return manifest, parity
+
+
+def _wkv_form(wkv: WKVForm | Literal["auto"], target: Target, reference: Reference) -> WKVForm:
+    """Of all the bundle's graphs, as they share their states. Raises CheckpointError for the plain form on a phone."""
+    if target == "mobile":
+        if wkv == "plain":
+            raise CheckpointError("--target mobile takes the stable wkv, as float16 engines hold no other; omit --wkv")
+        return "stable"
+    return reference.wkv_form if wkv == "auto" else wkv
 
 
 def verify_against(

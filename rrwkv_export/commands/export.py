@@ -30,10 +30,18 @@ from rrwkv_export.commands._options import PATH, checkpoint_options, verificatio
 )
 @click.option(
     "--target",
-    type=click.Choice(["cpu", "cuda"]),
+    type=click.Choice(["cpu", "cuda", "mobile"]),
     default="cpu",
     show_default=True,
-    help="What the graphs are made for; both run anywhere. cuda: no control flow, and a one-token graph to capture.",
+    help="What the graphs are made for; all run anywhere. cuda: no control flow, and a one-token graph to capture. "
+    "mobile: besides, graphs in static shapes for phones' engines, in variants/.",
+)
+@click.option(
+    "--ort/--no-ort",
+    default=True,
+    show_default=True,
+    help="With --target mobile: the static graphs also in onnxruntime's own format, each with its weights, and the "
+    "list of operators for a reduced build.",
 )
 @verification_options
 @click.option("--force", is_flag=True, help="Replace the bundle if there is one.")
@@ -78,3 +86,7 @@ def export(
         soft_wrap=True,
         markup=False,
     )
+    if options["target"] == "mobile":
+        from rrwkv_export.ort_format import usability_report
+
+        screen.print(f"\n{usability_report(target)}", soft_wrap=True, markup=False)

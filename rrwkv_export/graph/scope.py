@@ -67,6 +67,11 @@ class Scope:
         )
         return self.op("Clip", x, low, high, name=name)
 
+    def slice(self, x: ir.Value, start: int, end: int, axis: int, name: str) -> ir.Value:
+        """x[start:end] along an axis, places as int32."""
+        places = (self.common([value], np.int32, f"int32_{value}") for value in (start, end, axis))
+        return self.op("Slice", x, *places, name=name)
+
     @staticmethod
     def body(outside: Scope) -> Scope:
         """A scope for the nodes of a subgraph that runs inside a node of `outside`."""

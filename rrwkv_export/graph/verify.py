@@ -36,6 +36,7 @@ _TOKEN_PARAMETERS = 2e10  # how much arithmetic a verification may cost: tokens 
 _FEWEST, _MOST = 48, 1024
 FLOAT64, CPU = "the float64 reference", "this bundle on the CPU"
 _NUMBER_OF_CHECKS = 6 + len(OPTIMIZATION_LEVELS) - 1
+_NUMBER_OF_VARIANT_CHECKS = 4
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -177,15 +178,17 @@ def verify(
     interval = _interval(manifest.config)
     report = progress or (lambda *_: None)
     checks: list[Check] = []
-    report("verifying", 0, _NUMBER_OF_CHECKS)
+    total = _NUMBER_OF_VARIANT_CHECKS * len(_variants(manifest))
     loaded = Model.load(bundle, **options)
+    total += _NUMBER_OF_CHECKS if "main" in loaded.sessions else 0
+    report("verifying", 0, total)
     provider = loaded.engine.provider
     rtol, tolerance = _tolerance(manifest, provider) if rtol is None else (rtol, "")
     measuring = _checks(loaded, reference, {**options, "provider": provider.name})
     del loaded  # it is theirs now: one session in memory at a time
     for check in measuring:
         checks.append(check)
-        report("verifying", len(checks), _NUMBER_OF_CHECKS)
+        report("verifying", len(checks), total)
     return Parity(
         rtol,
         tokens=len(reference.ids),
@@ -211,6 +214,16 @@ def _tolerance(manifest: Manifest, provider: Provider) -> tuple[float, str]:
 
 
 def _checks(loaded: Model, reference: Reference, options: Mapping[str, Any]) -> Iterator[Check]:
+    """Of the main graph, unless the provider takes none of any length, and of the variants. options: of the loading."""
+    bundle, manifest, main = loaded.path, loaded.manifest, "main" in loaded.sessions
+    if main:
+        yield from _main_checks(loaded, reference, options)
+    del loaded
+    for variant in _variants(manifest):
+        yield from _variant_checks(bundle, reference, options, variant)
+
+
+def _main_checks(loaded: Model, reference: Reference, options: Mapping[str, Any]) -> Iterator[Check]:
     """One measurement after the other, with one session in memory at a time. options: with which it was loaded."""
     bundle, ids, T = loaded.path, reference.ids, len(reference.ids)
 
@@ -229,6 +242,24 @@ def _checks(loaded: Model, reference: Reference, options: Mapping[str, Any]) -> 
         other = Model.load(bundle, optimization=level, verify=False, **options)
         yield Check(f"optimization level {level}", max(chunked(other, T), chunked(other, lengths[-1])))
         del other
+
+
+def _variants(manifest: Manifest) -> list[str]:
+    return sorted({graph.variant for graph in manifest.graphs.values() if graph.variant})
+
+
+def _variant_checks(bundle: Path, reference: Reference, options: Mapping[str, Any], variant: str) -> Iterator[Check]:
+    """Graphs in static shapes: as they are meant to be run, and every graph where it is not the usual one."""
+    ids, T = reference.ids, len(reference.ids)
+    loaded = Model.load(bundle, variant=variant, verify=False, **options)
+    logits, state = loaded.forward(ids, num_logits=T)
+    yield Check(f"{variant}: whole segments", logits_error(reference, logits))
+    yield Check(f"{variant}: token by token", logits_error(reference, token_by_token(loaded, ids)))
+    head = min(T - 1, _interval(loaded.manifest.config) // 2 + 1)  # in the middle of a segment
+    decoder = loaded.decoder()
+    parts = [decoder.run(piece, len(piece)) for piece in (ids[:head], ids[head:]) if len(piece)]
+    yield Check(f"{variant}: from within a segment", logits_error(reference, np.concatenate(parts)))
+    yield Check(f"{variant}: states", max(states_error(reference, s) for s in (state, decoder.state())))
 
 
 def _interval(config: Mapping[str, Any]) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -104,13 +105,80 @@ class StateSpec:
 
 
 @dataclass(frozen=True)
+class StatePart:
+    """A float32 input and output of a static graph: elements of a state from `offset` on, in the graph's shape."""
+
+    input: str
+    output: str
+    state: str
+    offset: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class DerivedInput:
+    """A float32 input of a static graph that follows from the number of tokens seen before the run.
+
+    Each element is `then` from that number `since` on, `otherwise` before; where there is a period, of the number
+    modulo it. since: a number, or nested lists that broadcast to the shape.
+    """
+
+    input: str
+    shape: tuple[int, ...]
+    since: float | list[Any]
+    period: int
+    otherwise: float
+    then: float
+
+    def __post_init__(self) -> None:
+        try:
+            np.broadcast_to(np.asarray(self.since, np.float64), self.shape)
+        except (ValueError, TypeError, OverflowError):
+            raise DamagedBundle(f"manifest.json: `since` of {self.input!r} does not fit its shape") from None
+
+    def at(self, position: int) -> np.ndarray:
+        """The value [shape] float32 for a run after so many tokens."""
+        place = position % self.period if self.period else position
+        reached = place >= np.broadcast_to(np.asarray(self.since, np.float64), self.shape)
+        return np.where(reached, np.float32(self.then), np.float32(self.otherwise))
+
+
+@dataclass(frozen=True)
+class StaticShape:
+    """A graph that takes exactly so many tokens, as int32 [1, tokens], and gives logits [1, tokens, V].
+
+    It may be run where the number of tokens seen is a multiple of `align`. States that no part belongs to stay as they
+    are, but for the position, which the runtime counts.
+    """
+
+    tokens: int
+    align: int
+    parts: tuple[StatePart, ...]
+    derived: tuple[DerivedInput, ...]
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> StaticShape:
+        parts = tuple(StatePart(**{**part, "shape": tuple(part["shape"])}) for part in fields["parts"])
+        derived = tuple(DerivedInput(**{**one, "shape": tuple(one["shape"])}) for one in fields["derived"])
+        return cls(fields["tokens"], fields["align"], parts, derived)
+
+    def check(self, name: str, states: Mapping[str, StateSpec]) -> None:
+        """Raises DamagedBundle if a part is not one of these states'."""
+        for part in self.parts:
+            state = states.get(part.state)
+            if state is None or state.dtype != "float32" or part.offset + prod(part.shape) > prod(state.shape):
+                raise DamagedBundle(f"manifest.json: {part.input!r} of graph {name!r} is no part of a state")
+
+
+@dataclass(frozen=True)
 class GraphEntry:
     """One ONNX graph: its file, the external weight files it reads, and how it was built.
 
     "main" runs any number of tokens; "step", where there is one, runs one token faster. over: how it runs over its
-    tokens (loop, doubling, step, decode). reads: states that a graph only
-    reads, through one input `name.i` for each of the first axis, and does not give back. not_every: of the tokens from
-    position 0 on, every so-manieth is not the graph's but main's (0: none is).
+    tokens (loop, doubling, step, decode, static). reads: states that a graph only reads, through one input `name.i` for
+    each of the first axis, and does not give back. not_every: of the tokens from position 0 on, every so-manieth is not
+    the graph's but main's (0: none is). variant: None for the graphs that run by default, else what they are loaded by.
+    static: of a graph in static shapes. External files are named from the bundle's folder, wherever in it the graph is.
     """
 
     file: str
@@ -122,6 +190,8 @@ class GraphEntry:
     over: str = "loop"
     reads: tuple[str, ...] = ()
     not_every: int = 0
+    variant: str | None = None
+    static: StaticShape | None = None
 
     def takes(self, position: int) -> bool:
         """Whether the graph may run the token at this position."""
@@ -190,12 +260,16 @@ class Manifest:
         states = tuple(StateSpec(**{**s, "shape": tuple(s["shape"])}) for s in fields["states"])
         if (size := sum(spec.nbytes for spec in states)) > _LARGEST_STATE:
             raise DamagedBundle(f"manifest.json: states of {size} bytes are larger than any model's")
+        graphs = {name: _graph_entry(graph) for name, graph in fields["graphs"].items()}
+        for name, graph in graphs.items():
+            if graph.static:
+                graph.static.check(name, {spec.input: spec for spec in states})
         return cls(
             bundle_id=fields["bundle_id"],
             model_id=fields["model_id"],
             config=fields["config"],
             parameters=fields["parameters"],
-            graphs={k: _graph_entry(g) for k, g in fields["graphs"].items()},
+            graphs=graphs,
             states=states,
             tokenizer=None if tokenizer is None else TokenizerEntry(**tokenizer),
             chat=ChatFormat(**{**chat, "stop": tuple(chat["stop"])}),
@@ -225,7 +299,9 @@ class Manifest:
 
 
 def _graph_entry(fields: Mapping[str, Any]) -> GraphEntry:
-    return GraphEntry(**{**fields, "data": tuple(fields["data"]), "reads": tuple(fields.get("reads", ()))})
+    static, reads = fields.get("static"), tuple(fields.get("reads", ()))
+    shape = StaticShape.from_json(static) if static else None
+    return GraphEntry(**{**fields, "data": tuple(fields["data"]), "reads": reads, "static": shape})
 
 
 def _check_format(fields: Any) -> None:

@@ -22,6 +22,7 @@ from rrwkv_runtime.manifest import Manifest, check_sizes, resolve_inside, verify
 from rrwkv_runtime.placement import Node, assigned, shares
 from rrwkv_runtime.providers import AUTO, import_onnxruntime
 from rrwkv_runtime.state import State
+from rrwkv_runtime.static import StaticDecoder, check_static_interface
 
 if TYPE_CHECKING:
     from rrwkv_runtime.generate import Token
@@ -62,6 +63,7 @@ class Model:
         strict: bool = False,
         optimization: str = "all",
         verify: bool = True,
+        variant: str | None = None,
     ) -> Model:
         """Load a bundle directory.
 
@@ -69,7 +71,9 @@ class Model:
         threads: None lets onnxruntime choose. provider_options: the provider's own, by name. strict: no node may be on
         the CPU instead of the provider. optimization: onnxruntime's graph optimization level, one of
         OPTIMIZATION_LEVELS. verify: hold every file against its sha256 (they are read while the session is made).
-        Raises BundleError, ProviderError or InputError.
+        variant: the name of other graphs that the bundle holds, such as "mobile" for those in static shapes; states go
+        from one to the other. None takes those that run anything; where the provider takes none such, a variant. Raises
+        BundleError, ProviderError or InputError.
         """
         if provider == AUTO:
             if provider_options:
@@ -79,7 +83,10 @@ class Model:
         manifest = Manifest.load(bundle)
         check_sizes(bundle, manifest)
         engine = start(provider, provider_options)
-        options = {name: _session_options(threads, optimization, engine.provider.name) for name in manifest.graphs}
+        names = _graphs(bundle, manifest, variant, engine.provider.static)
+        options = {name: _session_options(threads, optimization, engine.provider.name) for name in names}
+        for one in options.values():  # weights are found from the bundle's folder, also by graphs in a folder within
+            one.add_session_config_entry("session.model_external_initializers_file_folder_path", str(bundle.resolve()))
         with _Verification(bundle, manifest, verify):
             sessions = {name: _make_session(bundle, manifest, name, engine, options[name], strict) for name in options}
             from rrwkv_runtime.text import load_tokenizer
@@ -121,6 +128,8 @@ class Model:
         """A moving copy of a state (None: before the first token); the given state is left as it was."""
         if state is not None:
             state.check_belongs(self.manifest, allow_other_quantization)
+        if "main" not in self.sessions:
+            return StaticDecoder(self.sessions, self.manifest, state or self.initial_state())
         return Decoder(self.sessions, self.manifest, self._device, state or self.initial_state())
 
     def forward(
@@ -192,8 +201,27 @@ def _session_options(threads: int | None, optimization: str, provider: str) -> A
     return options
 
 
+def _graphs(bundle: Path, manifest: Manifest, variant: str | None, static: bool) -> list[str]:
+    """The names of a variant's graphs; static: of some variant, if there is one. Raises InputError if there is none."""
+    if static and variant is None:
+        variant = min((graph.variant for graph in manifest.graphs.values() if graph.variant), default=None)
+    names = [name for name, graph in manifest.graphs.items() if graph.variant == variant]
+    shapes = [manifest.graphs[name].static for name in names]
+    if variant is None:
+        if "main" not in names or any(shapes):
+            raise DamagedBundle(f"{bundle}: its main graph is not one for any number of tokens; export it again")
+    elif not names:
+        known = sorted({graph.variant for graph in manifest.graphs.values() if graph.variant})
+        said = f"it has {', '.join(known)}" if known else "make one with `rrwkv export --target mobile`"
+        raise InputError(f"{bundle}: no variant {variant!r}; {said}")
+    elif not all(shapes) or not any(shape and shape.tokens == shape.align == 1 for shape in shapes):
+        raise DamagedBundle(f"{bundle}: variant {variant!r} lacks a static graph for one token; export it again")
+    return names
+
+
 def _make_session(bundle: Path, manifest: Manifest, name: str, engine: Engine, options: Any, strict: bool) -> Any:
     graph, provider = resolve_inside(bundle, manifest.graphs[name].file), engine.provider
+    static = manifest.graphs[name].static
     try:
         session = engine.session(str(graph), options, one_shape=name == "step", strict=strict)
     except ProviderError as error:
@@ -204,7 +232,10 @@ def _make_session(bundle: Path, manifest: Manifest, name: str, engine: Engine, o
         raise ProviderError(
             f"{graph.name}: provider {provider.name!r} cannot run it: {reason(error)}; {provider.remedy}"
         ) from None
-    _check_interface(session, manifest, name)
+    if static:
+        check_static_interface(session, name, static, manifest.vocab_size)
+    else:
+        _check_interface(session, manifest, name)
     return session
 
 
