@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rrwkv_export.quantize.quantizer import Calibration
     from rrwkv_export.quantize.recipe import Recipe
 
-SCHEMES = ("int8", "int8-static", "int8-dynamic", "int8-weight", "int4", "float16")
+SCHEMES = ("int8", "int8-static", "int8-dynamic", "int8-weight", "int4", "float16", "qnn")
 TARGETS = ("x86-vnni", "x86", "arm64", "qnn")
 
 

@@ -14,6 +14,8 @@ import onnx
 from rrwkv_export.bundle import (
     FILES,
     GRAPH_FILE,
+    VARIANTS_DATA,
+    bundle_files,
     file_entries,
     save_beside,
     save_manifest,
@@ -24,13 +26,15 @@ from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import RecipeError, TextError
 from rrwkv_export.output import new_directory, require_space
 from rrwkv_export.progress import Progress
+from rrwkv_export.quantize import static as static_graphs
 from rrwkv_export.quantize.equalize import EQUALIZED_ROLES
 from rrwkv_export.quantize.follow import follow
 from rrwkv_export.quantize.observe import Observation, observe
 from rrwkv_export.quantize.recipe import Choice, Recipe
 from rrwkv_export.quantize.rewrite import Insert, Rewriter, finished
 from rrwkv_export.quantize.sites import EMB, Site, sites
-from rrwkv_export.quantize.stages import Observe, calibrated, equalize, round_to_blocks
+from rrwkv_export.quantize.stages import Folds, Observe, calibrated, equalize, round_to_blocks
+from rrwkv_export.quantize.static_ranges import load_static, observe_static
 from rrwkv_export.texts import Text, read_text
 from rrwkv_runtime.manifest import Manifest, verify_files
 
@@ -136,10 +140,17 @@ def quantize(
         if source.manifest.tokenizer:
             name = source.manifest.tokenizer.file
             shutil.copyfile(bundle / name, folder / name)
-        files = [asdict(entry) for entry in file_entries(sorted(folder.iterdir()), "hashing the bundle", progress)]
+        variants = _variants(source, recipe, calibration, quantized, progress)
+        if variants:
+            static_graphs.save_sharing(variants, folder)
+        files = [asdict(entry) for entry in file_entries(bundle_files(folder), "hashing the bundle", progress, folder)]
+        kept = {name: graph for name, graph in source.manifest.graphs.items() if not graph.static}
         fields = {
             **source.manifest.to_json(),
-            "graphs": {k: {**asdict(graph), "dtype": recipe.scheme} for k, graph in source.manifest.graphs.items()},
+            "graphs": {
+                **{name: {**asdict(graph), "dtype": recipe.scheme} for name, graph in kept.items()},
+                **{name: _variant_entry(source.manifest, name, recipe) for name in variants},
+            },
             "states": _states(source.manifest, quantized.units),
             "quantization": {
                 "scheme": recipe.scheme,
@@ -167,13 +178,38 @@ def _save_step(source: Source, folder: Path) -> None:
 @dataclass(frozen=True)
 class Quantized:
     """A quantized graph. exponents: of equalization, by role, a layer after the other. units: of A by layer [C], as
-    exponents of two. observed: whether a text was needed.
+    exponents of two. folds: what equalization moved. observed: whether a text was needed.
     """
 
     model: onnx.ModelProto
     exponents: dict[str, list[float]]
     units: dict[int, Array]
+    folds: Folds
     observed: bool
+
+
+def _variants(
+    source: Source, recipe: Recipe, calibration: Calibration, quantized: Quantized, progress: Progress | None
+) -> dict[str, onnx.ModelProto]:
+    """The source's static graphs in integers, for a target that takes nothing else; others go without them."""
+    if recipe.target != "qnn" or not any(graph.static for graph in source.manifest.graphs.values()):
+        return {}
+    calibration.require()
+    models = load_static(source.path, source.manifest)
+    models = {name: static_graphs.folded(model, quantized.folds) for name, model in models.items()}
+
+    def told(done: int, total: int) -> None:
+        if progress:
+            progress("observing the static graphs", done, total)
+
+    ranges = observe_static(models, source.manifest, calibration.passages, progress=told)
+    return {name: static_graphs.insert_all_pairs(model, ranges, recipe.types) for name, model in models.items()}
+
+
+def _variant_entry(manifest: Manifest, name: str, recipe: Recipe) -> dict[str, Any]:
+    types = recipe.types
+    dtype = f"{types.inputs}-{types.weights}"
+    return {**asdict(manifest.graphs[name]), "data": [VARIANTS_DATA], "dtype": dtype}
 
 
 def rewrite(
@@ -190,9 +226,10 @@ def rewrite(
     equalized = [s for s in source.sites if s.role in EQUALIZED_ROLES and _is_equalized(choices[s])]
     exponents: dict[str, list[float]] = {}
     units: dict[int, Array] = {}
+    folds: Folds = []
     if equalized:
         seen = observed(graph, equalized, "observing the float model")
-        exponents, units = equalize(graph, equalized, choices, seen, recipe.types)
+        exponents, units, folds = equalize(graph, equalized, choices, seen, recipe.types)
     round_to_blocks(graph, [site for site in source.sites if site.role != EMB], choices, observed, progress)
     for site in source.sites:
         if choices[site].kind == "float16":
@@ -205,7 +242,7 @@ def rewrite(
         graph.static(static, ranges, recipe.types, insert)
     graph.dynamic([site for site in source.sites if choices[site].kind == "dynamic"], recipe.types)
     needed = bool(equalized or static) or any(choice.rounding == "gptq" for choice in choices.values())
-    return Quantized(finished(graph.model), exponents, units, needed)
+    return Quantized(finished(graph.model), exponents, units, folds, needed)
 
 
 def _is_equalized(choice: Choice) -> bool:

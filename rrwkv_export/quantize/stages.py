@@ -22,6 +22,8 @@ from rrwkv_export.quantize.sites import Site
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Choices = Mapping[Site, Choice]
+Folds = list[tuple[Site, Array]]
+"""Sites and the scales moved into their matrices, in the order in which they were."""
 _MOMENT_BYTES = 2**30
 
 
@@ -35,10 +37,11 @@ class Observe(Protocol):
 
 def equalize(
     graph: Rewriter, equalized: Sequence[Site], choices: Choices, seen: Mapping[str, Observation], types: Types
-) -> tuple[dict[str, list[float]], dict[int, Array]]:
-    """Fold scales into the graph: their exponents by role, layer after layer; A's units [C] by layer, in log 2."""
+) -> tuple[dict[str, list[float]], dict[int, Array], Folds]:
+    """Fold scales into the graph: their exponents by role, layer after layer; A's units [C] by layer, in log 2; all."""
     exponents: dict[str, list[float]] = {}
     units: dict[int, Array] = {}
+    folds: Folds = []
     for site in equalized:
         observed = seen.get(graph.input_of(site))
         if observed is None or not observed.rows:
@@ -53,10 +56,11 @@ def equalize(
         if choice.kind == "static" and site.role in SIGNED_ROLES and not types.symmetric_inputs:
             s = turned(W, what, s)
         fold(graph, site, s)
+        folds.append((site, s))
         exponents.setdefault(site.role, []).append(round(float(exponent), 3))
         if unit and site.layer is not None:
             units[site.layer] = np.rint(4 * np.log2(s)) / 4
-    return exponents, units
+    return exponents, units, folds
 
 
 def round_to_blocks(

@@ -1,0 +1,92 @@
+"""The static graphs in integers throughout, as Qualcomm's HTP runs them: uint16 activations, uint8 weights.
+
+The recipe's roles are of no use here: an engine takes a graph whole or leaves parts of it to the CPU, so every value is
+rounded, with the ranges of `static_ranges` and what onnxruntime's preset for QNN asks of each operator. What
+equalization moved in the main graph is moved in these too, as they share its states.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx import TensorProto
+
+from rrwkv_export.bundle import VARIANTS, VARIANTS_DATA
+from rrwkv_export.quantize.equalize import fold
+from rrwkv_export.quantize.recipe import Types
+from rrwkv_export.quantize.rewrite import Rewriter, finished, quant_type, quiet, tensors_data
+from rrwkv_export.quantize.stages import Folds
+from rrwkv_export.quantize.static_ranges import Range
+
+Array = np.ndarray[Any, np.dtype[Any]]
+_EXTERNAL_FROM_BYTES, _PAGE = 4096, 4096
+
+
+def folded(model: onnx.ModelProto, folds: Folds) -> onnx.ModelProto:
+    """The graph with the scales moved that equalization moved in the main one."""
+    graph = Rewriter(model)
+    for site, s in folds:
+        fold(graph, site, s)
+    return graph.model
+
+
+def insert_all_pairs(model: onnx.ModelProto, ranges: Mapping[str, Range], types: Types) -> onnx.ModelProto:
+    """QuantizeLinear and DequantizeLinear pairs around every value and weight. model: shapes inferred, not kept."""
+    from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    # The mark says that shapes are inferred already.
+    model.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
+    with quiet():
+        inputs, weights = quant_type(types.inputs), quant_type(types.weights)
+        config = get_qnn_qdq_config(model, None, activation_type=inputs, weight_type=weights)
+        quantizer = QDQQuantizer(
+            model,
+            config.per_channel,
+            config.reduce_range,
+            config.weight_type,
+            config.activation_type,
+            tensors_data(ranges),
+            [],
+            [],
+            config.op_types_to_quantize,
+            {**config.extra_options, "ForceQuantizeNoInputCheck": True},
+        )
+        done = ir.from_proto(quantizer.quantize_model())
+    done.graph.sort()  # the quantizer leaves the weights' nodes at the end
+    return finished(ir.to_proto(done))
+
+
+def save_sharing(models: Mapping[str, onnx.ModelProto], folder: Path) -> None:
+    """The graphs in VARIANTS and their large weights in VARIANTS_DATA beside the main graph; equal ones once."""
+    (folder / VARIANTS).mkdir(exist_ok=True)
+    places: dict[bytes, tuple[int, int]] = {}
+    with (folder / VARIANTS_DATA).open("wb") as data:
+        for tensor in _large(models.values()):
+            raw = tensor.raw_data
+            key = hashlib.sha256(raw).digest()
+            if key not in places:
+                data.write(b"\0" * (-data.tell() % _PAGE))
+                places[key] = data.tell(), len(raw)
+                data.write(raw)
+            _refer(tensor, *places[key])
+    for name, model in models.items():
+        onnx.save(model, str(folder / VARIANTS / f"{name}.onnx"))
+
+
+def _large(models: Iterable[onnx.ModelProto]) -> Iterable[TensorProto]:
+    for model in models:
+        yield from (t for t in model.graph.initializer if len(t.raw_data) >= _EXTERNAL_FROM_BYTES)
+
+
+def _refer(tensor: TensorProto, offset: int, length: int) -> None:
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": VARIANTS_DATA, "offset": offset, "length": length}.items():
+        tensor.external_data.add(key=key, value=str(value))
