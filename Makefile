@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PACKAGES := rrwkv_export runtimes/python/rrwkv_runtime tests benchmarks cli.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-all check pytest runtime-alone openvino bench clean
+.PHONY: demo test test-all check pytest runtime-alone openvino openvino-mobile qnn arm64 bench clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/rrwkv demo --output build/demo
@@ -52,6 +52,23 @@ build/plugin-%/.installed: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks.speed
+
+# The static graphs on engines that come as plugins, every node on the engine, and the logits. qnn is Qualcomm's
+# simulator; see benchmarks/plugins.py.
+MOBILE := build/mobile
+
+openvino-mobile: build/plugin-openvino/.installed $(MOBILE)/float/manifest.json
+	@build/plugin-openvino/bin/python -m benchmarks.plugins openvino $(MOBILE)
+
+qnn: build/plugin-qnn/.installed $(MOBILE)/qnn/manifest.json
+	@build/plugin-qnn/bin/python -m benchmarks.plugins qnn $(MOBILE)
+
+# The recorded logits on an Arm64 processor, emulated; see benchmarks/arm64.sh.
+arm64: $(MOBILE)/arm64/manifest.json
+	@benchmarks/arm64.sh build/arm64 -m benchmarks.arm64 $(MOBILE)
+
+$(MOBILE)/%/manifest.json: $(VENV)/.installed-dev
+	@$(BIN)/python -m benchmarks.mobile $(MOBILE) $*
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
