@@ -16,7 +16,7 @@ from benchmarks.plugins import divergence
 from rrwkv_runtime.session import Model
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "rrwkv-chat.npz"
-MOST_ERROR, MOST_KL = 1e-5, 0.01
+MOST_ERROR, MOST_KL, MOST_OWN_KL = 1e-5, 0.01, 0.005
 TOKENS = 96
 
 
@@ -44,20 +44,22 @@ def main(folder):
             print(f"{what}: largest error {error:.1e} of the recorded logits' largest (at most {MOST_ERROR})")
             well &= error <= MOST_ERROR
 
-    with np.load(folder / "text.npz") as floats, np.load(folder / "arm64.npz") as integers:
-        ids, reference, elsewhere = floats["ids"][:TOKENS], floats["logits"][:TOKENS], integers["logits"][:TOKENS]
+    with np.load(folder / "text.npz") as arrays:
+        ids, reference = arrays["ids"][:TOKENS], arrays["logits"][:TOKENS]
+    # The same graph here without the int8 kernels. Not another machine's logits: floats summed in another order round
+    # activations to other levels, kernels or none (KL 2.5e-3 between this and x86-64, both without them).
+    plain = in_one_run(Model.load(folder / "arm64", threads=1, optimization="disabled"), ids)
     model = Model.load(folder / "arm64", threads=1)
     for run in (in_one_run, in_steps):
         rows = run(model, ids)
-        kl, top1 = divergence(reference, rows)
-        same, _ = divergence(elsewhere, rows)
+        (kl, top1), (own, _) = divergence(reference, rows), divergence(plain, rows)
         what = f"int8-static, {run.__name__.replace('_', ' ')}, {len(ids)} tokens"
         print(
             f"{what}: mean KL against float32 {kl:.1e} (at most {MOST_KL}), likeliest token the same {top1:.1%}; ",
             end="",
         )
-        print(f"against int8 where it was made {same:.1e}")
-        well &= kl <= MOST_KL and same <= MOST_KL / 10
+        print(f"against the same graph without int8 kernels {own:.1e} (at most {MOST_OWN_KL})")
+        well &= kl <= MOST_KL and own <= MOST_OWN_KL
     print("all is well" if well else "NOT AS IT SHOULD BE")
     return well
 

@@ -3,7 +3,7 @@
 float      the demo checkpoint, exported for phones; and text.npz beside it: ids [T] of real dialogues, and logits
            [T, V] that the float model gives on this machine's CPU
 qnn        the same in uint16 and uint8
-arm64      the same in int8, for Arm's instructions, and arm64.npz: logits that it gives on this machine's CPU
+arm64      the same in int8, for Arm's instructions
 """
 
 from __future__ import annotations
@@ -35,9 +35,6 @@ def prepare(folder: Path, name: str) -> None:
         save_logits(floats, read_text(EVALUATION_TEXT, floats).ids[: TOKENS + STEPS], folder / "text.npz")
     if name in RECIPES:
         quantize(floats, folder / name, RECIPES[name], Calibration.read([TEXT], floats, SAMPLES), overwrite=True)
-    if name == "arm64":
-        with np.load(folder / "text.npz") as arrays:
-            save_logits(folder / name, arrays["ids"], folder / "arm64.npz")
 
 
 def save_logits(bundle: Path, ids: np.ndarray, path: Path) -> None:

@@ -60,7 +60,9 @@ def test_the_logits_are_close_in_segments_and_in_steps(floats, integers):
     for chunk in (None, 1):
         logits, state = model.forward(IDS, num_logits=len(IDS), chunk=chunk)
         assert 0 < divergence(expected, logits) < 2e-4
-        np.testing.assert_allclose(state.values["shift"], end.values["shift"], atol=0.02)
+        np.testing.assert_allclose(
+            state.values["shift"], end.values["shift"], atol=0.05
+        )  # 8-bit weights; values reach 2
 
 
 @pytest.mark.parametrize("name", GRAPHS)
