@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
+import numpy as np
+
 from rrwkv_export.progress import Progress
 from rrwkv_export.quantize.equalize import EQUALIZED_ROLES
 from rrwkv_export.quantize.quantizer import Calibration, Source, rewrite
@@ -11,12 +13,14 @@ from rrwkv_export.quantize.recipe import Choice, Recipe
 from rrwkv_export.quantize.sensitivity import Scale
 
 CANDIDATES = (0.4, 0.55, 0.7, 0.85, 1.0)
+GAIN = 0.1  # by which another exponent must be better than the recipe's own, or it is kept: less may be chance
 
 
 def search_exponents(
     source: Source, calibration: Calibration, scale: Scale, recipe: Recipe, progress: Progress | None = None
 ) -> tuple[Recipe, dict[str, float]]:
-    """The recipe with the exponent of least KL for every role whose inputs it rounds, and those exponents by role.
+    """The recipe with the exponent of least KL for every role whose inputs it rounds, and those exponents by role; its
+    own exponent where that is about as good.
 
     calibration: what is observed; scale: what the KL is measured on. Trials round to nearest, as GPTQ would take a
     pass over the text for each. A layer that the recipe treats in its own way keeps what is said of it.
@@ -32,7 +36,9 @@ def search_exponents(
             costs[exponent] = scale.kl(rewrite(source, trial, calibration).model)
             if progress:
                 progress("searching exponents", len(found) * len(CANDIDATES) + len(costs), total)
-        found[role] = min(costs, key=lambda exponent: costs[exponent])
+        best = min(costs, key=lambda exponent: costs[exponent])
+        own = costs.get(choice.equalize, np.inf) if choice.equalize != "search" else np.inf
+        found[role] = best if costs[best] < (1 - GAIN) * own else float(choice.equalize)
     for role, exponent in found.items():
         recipe = recipe.with_role(role, equalize=exponent)
     return recipe, found
