@@ -13,7 +13,8 @@ from rrwkv_export.bundle import DATA_FILE, GRAPH_FILE, file_entries, save_manife
 from rrwkv_export.quantize.observe import observe
 from rrwkv_export.quantize.quantizer import Calibration, Source
 from rrwkv_export.quantize.recipe import TARGETS
-from rrwkv_export.quantize.rewrite import finished, insert_pairs, quiet
+from rrwkv_export.quantize.rewrite import finished, insert_pairs
+from rrwkv_export.quiet import quiet
 
 
 def static_min_max(reference: Path, folder: Path, calibration: Calibration) -> Path:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from rrwkv_export.bundle import VARIANTS
 from rrwkv_export.errors import ExportError
+from rrwkv_export.quiet import quiet
 
 OPERATORS_FILE = "required_operators_and_types.config"
 _STYLE = ".with_runtime_opt"
@@ -32,7 +33,7 @@ def write_ort(folder: Path) -> None:
 
     with _beside_weights(folder) as place:
         try:
-            with contextlib.redirect_stdout(io.StringIO()), _quiet():
+            with contextlib.redirect_stdout(io.StringIO()), quiet():
                 convert_onnx_models_to_ort(
                     place,
                     place / "out",
@@ -76,13 +77,3 @@ def _beside_weights(folder: Path) -> Iterator[Path]:
         for path in (*folder.glob("*.onnx.data"), *(folder / VARIANTS).glob("*.onnx")):
             shutil.copyfile(path, place / path.name)
         yield place
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -22,10 +22,11 @@ from rrwkv_export.config import MediumConfig
 from rrwkv_export.export import export
 from rrwkv_export.graph import mobile
 from rrwkv_runtime.errors import DamagedBundle, InputError
-from rrwkv_runtime.manifest import ChatFormat, DerivedInput, Manifest
+from rrwkv_runtime.manifest import ChatFormat, Manifest
 from rrwkv_runtime.session import Model
 from rrwkv_runtime.state import State
 from rrwkv_runtime.static import StaticDecoder
+from rrwkv_runtime.static_shape import DerivedInput
 
 OPERATORS = {"Add", "Clip", "Concat", "Div", "Exp", "Gather", "LayerNormalization", "MatMul", "Max", "Mul", "Relu"} | {
     "Sigmoid",

@@ -6,7 +6,7 @@ from math import prod
 
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.graph import names
-from rrwkv_runtime.manifest import DerivedInput, StatePart, StaticShape
+from rrwkv_runtime.static_shape import DerivedInput, StatePart, StaticShape
 
 VISIBLE, ENDED = "visible", "ended"
 TOKENS_WITHOUT_MEDIUMS = 32

@@ -9,10 +9,8 @@ dynamic    DynamicQuantizeLinear and MatMulInteger, by onnxruntime's quantizer
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ from rrwkv_export.quantize.fewer import round_before_splitting
 from rrwkv_export.quantize.recipe import Types
 from rrwkv_export.quantize.rounding import Blocks
 from rrwkv_export.quantize.sites import Site
+from rrwkv_export.quiet import quiet
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Ranges = Mapping[str, tuple[float, float]]
@@ -247,14 +246,3 @@ def finished(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.metadata_props[:]
     model.producer_name, model.producer_version = "rrwkv-export", ""
     return model
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """onnxruntime's quantizers log advice that does not apply here."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

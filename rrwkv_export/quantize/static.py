@@ -20,9 +20,10 @@ from onnx import TensorProto
 from rrwkv_export.bundle import VARIANTS, VARIANTS_DATA
 from rrwkv_export.quantize.equalize import fold
 from rrwkv_export.quantize.recipe import Types
-from rrwkv_export.quantize.rewrite import Rewriter, finished, quant_type, quiet, tensors_data
+from rrwkv_export.quantize.rewrite import Rewriter, finished, quant_type, tensors_data
 from rrwkv_export.quantize.stages import Folds
 from rrwkv_export.quantize.static_ranges import Range
+from rrwkv_export.quiet import quiet
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _EXTERNAL_FROM_BYTES, _PAGE = 4096, 4096

@@ -18,7 +18,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from rrwkv_export.errors import RecipeError
-from rrwkv_runtime.manifest import Manifest, StaticShape
+from rrwkv_runtime.manifest import Manifest
+from rrwkv_runtime.static_shape import StaticShape
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Range = tuple[float, float]

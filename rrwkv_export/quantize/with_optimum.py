@@ -12,7 +12,8 @@ import onnx
 
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.quantize.recipe import Types
-from rrwkv_export.quantize.rewrite import Ranges, prepared, quant_type, quiet, tensors_data
+from rrwkv_export.quantize.rewrite import Ranges, prepared, quant_type, tensors_data
+from rrwkv_export.quiet import quiet
 
 _HIDDEN = "HiddenScan"
 

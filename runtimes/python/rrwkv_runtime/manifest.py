@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import numpy as np
 
 from rrwkv_runtime.errors import BundleError, DamagedBundle, NewerFormat
 from rrwkv_runtime.schema import violations
+from rrwkv_runtime.static_shape import StaticShape
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -102,72 +102,6 @@ class StateSpec:
         for size in self.shape:
             count *= size
         return count
-
-
-@dataclass(frozen=True)
-class StatePart:
-    """A float32 input and output of a static graph: elements of a state from `offset` on, in the graph's shape."""
-
-    input: str
-    output: str
-    state: str
-    offset: int
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class DerivedInput:
-    """A float32 input of a static graph that follows from the number of tokens seen before the run.
-
-    Each element is `then` from that number `since` on, `otherwise` before; where there is a period, of the number
-    modulo it. since: a number, or nested lists that broadcast to the shape.
-    """
-
-    input: str
-    shape: tuple[int, ...]
-    since: float | list[Any]
-    period: int
-    otherwise: float
-    then: float
-
-    def __post_init__(self) -> None:
-        try:
-            np.broadcast_to(np.asarray(self.since, np.float64), self.shape)
-        except (ValueError, TypeError, OverflowError):
-            raise DamagedBundle(f"manifest.json: `since` of {self.input!r} does not fit its shape") from None
-
-    def at(self, position: int) -> np.ndarray:
-        """The value [shape] float32 for a run after so many tokens."""
-        place = position % self.period if self.period else position
-        reached = place >= np.broadcast_to(np.asarray(self.since, np.float64), self.shape)
-        return np.where(reached, np.float32(self.then), np.float32(self.otherwise))
-
-
-@dataclass(frozen=True)
-class StaticShape:
-    """A graph that takes exactly so many tokens, as int32 [1, tokens], and gives logits [1, tokens, V].
-
-    It may be run where the number of tokens seen is a multiple of `align`. States that no part belongs to stay as they
-    are, but for the position, which the runtime counts.
-    """
-
-    tokens: int
-    align: int
-    parts: tuple[StatePart, ...]
-    derived: tuple[DerivedInput, ...]
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> StaticShape:
-        parts = tuple(StatePart(**{**part, "shape": tuple(part["shape"])}) for part in fields["parts"])
-        derived = tuple(DerivedInput(**{**one, "shape": tuple(one["shape"])}) for one in fields["derived"])
-        return cls(fields["tokens"], fields["align"], parts, derived)
-
-    def check(self, name: str, states: Mapping[str, StateSpec]) -> None:
-        """Raises DamagedBundle if a part is not one of these states'."""
-        for part in self.parts:
-            state = states.get(part.state)
-            if state is None or state.dtype != "float32" or part.offset + prod(part.shape) > prod(state.shape):
-                raise DamagedBundle(f"manifest.json: {part.input!r} of graph {name!r} is no part of a state")
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ import numpy as np
 from rrwkv_runtime.checks import check_ids, check_whole
 from rrwkv_runtime.decoder import Decoder, Progress
 from rrwkv_runtime.errors import Cancelled, DamagedBundle, InputError, RRWKVError
-from rrwkv_runtime.manifest import Manifest, StaticShape
+from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.providers import import_onnxruntime
 from rrwkv_runtime.state import State
+from rrwkv_runtime.static_shape import StaticShape
 
 Arrays = dict[str, np.ndarray]
 
