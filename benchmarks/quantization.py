@@ -150,13 +150,14 @@ def plot(path: Path, points: Sequence[Row], plain: Sequence[Row]) -> None:
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
     for rows, marker, label in ((points, "o", "rrwkv quantize"), (plain, "s", "onnxruntime's own quantizer")):
         axes.scatter([r.bytes / 1e6 for r in rows], [r.found[0].kl for r in rows], marker=marker, label=label)
-        for r in rows:
-            axes.annotate(r.name, (r.bytes / 1e6, r.found[0].kl), (5, 4), textcoords="offset points", fontsize=7)
+        for i, r in enumerate(sorted(rows, key=lambda r: r.found[0].kl)):
+            above = (5, 4 if i % 2 else -9)  # neighbours' names in turn above and below
+            axes.annotate(r.name, (r.bytes / 1e6, r.found[0].kl), above, textcoords="offset points", fontsize=7)
     best = [r for r in points if not any(o.bytes < r.bytes and o.found[0].kl < r.found[0].kl for o in points)]
     best.sort(key=lambda r: r.bytes)
     axes.plot([r.bytes / 1e6 for r in best], [r.found[0].kl for r in best], linewidth=1, zorder=0)
     axes.set(xlabel="graphs and weights, MB", ylabel="mean KL divergence, nats", yscale="log")
-    axes.margins(x=0.2)
+    axes.margins(x=0.35)
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, metadata={"Date": None})
