@@ -343,3 +343,13 @@ def test_a_bundle_without_a_tokenizer_still_runs_on_ids(tiny):
     assert tiny.tokenizer is None
     assert tiny.vocab_size == 40
     assert tiny.forward([0])[1].position == 1
+
+
+@pytest.mark.parametrize("spin", [True, False])
+def test_threads_spin_unless_told_not_to(spin, make_tiny):
+    tiny = make_tiny(RRWKV)
+    model = Model.load(tiny.path, threads=1, spin=spin)
+    for session in model.sessions.values():
+        options = session.get_session_options()
+        assert options.get_session_config_entry("session.intra_op.allow_spinning") == str(int(spin))
+    np.testing.assert_array_equal(model.forward(IDS)[0], tiny.model.forward(IDS)[0])

@@ -17,6 +17,12 @@ PATH = click.Path(path_type=Path)
 
 bundle_argument: Decorator[Any] = click.argument("bundle", type=PATH)
 json_option: Decorator[Any] = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+spin_option: Decorator[Any] = click.option(
+    "--spin/--no-spin",
+    default=True,
+    show_default=True,
+    help="Whether threads look for work all the time; letting them sleep is slower and saves a battery.",
+)
 threads_option: Decorator[Any] = click.option(
     "-t", "--threads", type=click.IntRange(min=1), metavar="N", help="Threads; by default what onnxruntime takes."
 )

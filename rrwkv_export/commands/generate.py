@@ -14,6 +14,7 @@ from rrwkv_export.commands._options import (
     given,
     provider_options,
     sampling_options,
+    spin_option,
     threads_option,
 )
 
@@ -29,6 +30,7 @@ from rrwkv_export.commands._options import (
 @click.option("--stats", is_flag=True, help="Show tokens and speed at the end, on standard error.")
 @sampling_options
 @threads_option
+@spin_option
 @provider_options
 def generate(
     bundle: Path,
@@ -40,6 +42,7 @@ def generate(
     ignore_eos: bool,
     stats: bool,
     threads: int | None,
+    spin: bool,
     provider: str,
     provider_options: dict[str, str],
     strict: bool,
@@ -58,7 +61,7 @@ def generate(
     if sum(source is not None for source in (prompt, prompt_file, ids)) > 1:
         raise click.UsageError("give one of --prompt, --prompt-file and --ids")
     text = read_prompt(prompt, prompt_file, ids)
-    model = load_model(bundle, provider, threads, provider_options=provider_options, strict=strict)
+    model = load_model(bundle, provider, threads, provider_options=provider_options, strict=strict, spin=spin)
     reading = ReadingLine()
     options = {**given(sampling), "max_tokens": token_limit(max_tokens), "stop": stop, "ignore_eos": ignore_eos}
     tokens = model.generate(text, progress=reading, **options)

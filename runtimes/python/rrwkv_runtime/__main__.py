@@ -123,6 +123,7 @@ def _model(options: argparse.Namespace) -> Model:
         options.threads,
         provider_options=parse_options(options.provider_option),
         strict=options.strict,
+        spin=not options.no_spin,
     )
     if note := model.provider_note(options.provider):
         print(f"rrwkv_runtime: {note}", file=sys.stderr)
@@ -175,6 +176,9 @@ def _add_model_options(parser: argparse.ArgumentParser, max_tokens: int) -> None
         "--max-tokens", type=int, default=max_tokens, metavar="N", help="default %(default)s; 0 or -1 for no limit"
     )
     parser.add_argument("--threads", type=int, metavar="N", help="default: what onnxruntime takes")
+    parser.add_argument(
+        "--no-spin", action="store_true", help="let threads sleep between runs: slower, saves a battery"
+    )
     parser.add_argument("--provider", default="cpu", metavar="NAME", help=f"{', '.join(NAMES)}; default %(default)s")
     parser.add_argument(
         "--provider-option", action="append", default=[], metavar="KEY=VALUE", help="the provider's own; repeatable"

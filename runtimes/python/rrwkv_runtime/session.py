@@ -64,6 +64,7 @@ class Model:
         optimization: str = "all",
         verify: bool = True,
         variant: str | None = None,
+        spin: bool = True,
     ) -> Model:
         """Load a bundle directory.
 
@@ -72,20 +73,23 @@ class Model:
         the CPU instead of the provider. optimization: onnxruntime's graph optimization level, one of
         OPTIMIZATION_LEVELS. verify: hold every file against its sha256 (they are read while the session is made).
         variant: the name of other graphs that the bundle holds, such as "mobile" for those in static shapes; states go
-        from one to the other. None takes those that run anything; where the provider takes none such, a variant. Raises
-        BundleError, ProviderError or InputError.
+        from one to the other. None takes those that run anything; where the provider takes none such, a variant. spin:
+        threads look for work all the time while a run lasts and a moment after; False lets them sleep, which is slower
+        and saves a battery. Raises BundleError, ProviderError or InputError.
         """
         if provider == AUTO:
             if provider_options:
                 raise InputError("provider options are one provider's own: name it, not 'auto'")
-            return _load_best(path, threads, strict=strict, optimization=optimization, verify=verify)
+            return _load_best(path, threads, strict=strict, optimization=optimization, verify=verify, spin=spin)
         bundle = Path(path)
         manifest = Manifest.load(bundle)
         check_sizes(bundle, manifest)
         engine = start(provider, provider_options)
         names = _graphs(bundle, manifest, variant, engine.provider.static)
         options = {name: _session_options(threads, optimization, engine.provider.name) for name in names}
-        for one in options.values():  # weights are found from the bundle's folder, also by graphs in a folder within
+        for one in options.values():
+            one.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
+            # weights are found from the bundle's folder, also by graphs in a folder within
             one.add_session_config_entry("session.model_external_initializers_file_folder_path", str(bundle.resolve()))
         with _Verification(bundle, manifest, verify):
             sessions = {name: _make_session(bundle, manifest, name, engine, options[name], strict) for name in options}
