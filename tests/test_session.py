@@ -352,4 +352,5 @@ def test_threads_spin_unless_told_not_to(spin, make_tiny):
     for session in model.sessions.values():
         options = session.get_session_options()
         assert options.get_session_config_entry("session.intra_op.allow_spinning") == str(int(spin))
+        assert options.get_session_config_entry("session.force_spinning_stop") == "1"
     np.testing.assert_array_equal(model.forward(IDS)[0], tiny.model.forward(IDS)[0])
