@@ -74,7 +74,8 @@ class Model:
         OPTIMIZATION_LEVELS. verify: hold every file against its sha256 (they are read while the session is made).
         variant: the name of other graphs that the bundle holds, such as "mobile" for those in static shapes; states go
         from one to the other. None takes those that run anything; where the provider takes none such, a variant. spin:
-        threads look for work all the time while a run lasts; False lets them sleep, which is slower and saves a battery. Raises BundleError, ProviderError or InputError.
+        threads look for work all the time while a run lasts; False lets them sleep, which is slower and saves a
+        battery. Raises BundleError, ProviderError or InputError.
         """
         if provider == AUTO:
             if provider_options:
@@ -88,7 +89,7 @@ class Model:
         options = {name: _session_options(threads, optimization, engine.provider.name) for name in names}
         for one in options.values():
             one.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
-            # A run's threads stop with it: the bundle's other graph runs next, with threads of its own on the same cores.
+            # A run's threads stop with it: the other graph may run next, with threads of its own on the same cores.
             one.add_session_config_entry("session.force_spinning_stop", "1")
             # weights are found from the bundle's folder, also by graphs in a folder within
             one.add_session_config_entry("session.model_external_initializers_file_folder_path", str(bundle.resolve()))
