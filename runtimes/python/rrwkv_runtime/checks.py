@@ -41,3 +41,17 @@ def check_max_tokens(value: Any) -> int | None:
 def _short(value: Any) -> str:
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def check_run(
+    ids: Iterable[int] | np.ndarray, num_logits: int, chunk: int | None, vocab_size: int
+) -> tuple[np.ndarray, int, int | None]:
+    """What a decoder is asked to run, checked: ids int64 [T] with T >= 1, 1 <= num_logits <= T, a chunk from 1."""
+    tokens = check_ids(ids, vocab_size)
+    T = len(tokens)
+    if not T:
+        raise InputError("at least one token id is needed")
+    num_logits = check_whole("num_logits", num_logits, 1, T, f"from 1 to the {T} tokens given")
+    if chunk is not None:
+        chunk = check_whole("chunk", chunk, 1, None, "a whole number from 1")
+    return tokens, num_logits, chunk

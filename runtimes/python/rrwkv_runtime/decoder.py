@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from rrwkv_runtime.checks import check_ids, check_whole
+from rrwkv_runtime.checks import check_ids, check_run
 from rrwkv_runtime.device import Binding, Buffers, Device
 from rrwkv_runtime.engine import reason
-from rrwkv_runtime.errors import Cancelled, InputError, RRWKVError
+from rrwkv_runtime.errors import Cancelled, RRWKVError
 from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.state import State
 
@@ -93,13 +93,8 @@ class Decoder:
         progress: Progress | None = None,
     ) -> np.ndarray:
         """Logits [N, V] float32 of the last N = num_logits of T ids, given to the graph in chunks."""
-        tokens = check_ids(ids, self._manifest.vocab_size)
-        T, size = len(tokens), self._manifest.graphs["main"].chunk
-        if not T:
-            raise InputError("at least one token id is needed")
-        num_logits = check_whole("num_logits", num_logits, 1, T, f"from 1 to the {T} tokens given")
-        if chunk is not None:
-            size = check_whole("chunk", chunk, 1, None, "a whole number from 1")
+        tokens, num_logits, chunk = check_run(ids, num_logits, chunk, self._manifest.vocab_size)
+        T, size = len(tokens), chunk or self._manifest.graphs["main"].chunk
         logits = np.empty((num_logits, self._manifest.vocab_size), np.float32)
         for start in range(0, T, size):
             piece = tokens[start : start + size]

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from rrwkv_runtime.checks import check_ids, check_whole
+from rrwkv_runtime.checks import check_ids, check_run
 from rrwkv_runtime.decoder import Decoder, Progress
-from rrwkv_runtime.errors import Cancelled, DamagedBundle, InputError, RRWKVError
+from rrwkv_runtime.errors import Cancelled, DamagedBundle, RRWKVError
 from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.providers import import_onnxruntime
 from rrwkv_runtime.state import State
@@ -59,13 +59,9 @@ class StaticDecoder(Decoder):
         progress: Progress | None = None,
     ) -> np.ndarray:
         """Logits [N, V] float32 of the last N = num_logits of T ids. chunk: runs of no more tokens than that."""
-        tokens = check_ids(ids, self._manifest.vocab_size)
-        T, most = len(tokens), len(tokens)
-        if not T:
-            raise InputError("at least one token id is needed")
-        num_logits = check_whole("num_logits", num_logits, 1, T, f"from 1 to the {T} tokens given")
-        if chunk is not None:
-            most = check_whole("chunk", chunk, 1, None, "a whole number from 1")
+        tokens, num_logits, chunk = check_run(ids, num_logits, chunk, self._manifest.vocab_size)
+        T = len(tokens)
+        most = chunk or T
         logits = np.empty((num_logits, self._manifest.vocab_size), np.float32)
         done = 0
         while done < T:
