@@ -78,8 +78,9 @@ $(VENV)/.installed: $(VENV)/bin/python requirements.txt constraints.txt pyprojec
 	@test -f $(VENV)/.installed-dev || $(BIN)/pip install --quiet --requirement requirements.txt
 	@touch $@
 
-# Editable: tests see the sources.
-$(VENV)/.installed-dev: $(VENV)/bin/python requirements-dev.txt constraints.txt pyproject.toml runtimes/python/pyproject.toml
+# Editable: tests see the sources. The kernels are compiled anew when theirs change.
+NATIVE := $(wildcard runtimes/native/* runtimes/native/*/*)
+$(VENV)/.installed-dev: $(VENV)/bin/python requirements-dev.txt constraints.txt pyproject.toml runtimes/python/pyproject.toml $(NATIVE)
 	@echo "installing into $(VENV) (a minute or two the first time)"
 	@$(BIN)/pip install --quiet --requirement requirements-dev.txt
 	@touch $@ $(VENV)/.installed

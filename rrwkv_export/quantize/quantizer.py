@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 
 from rrwkv_export.bundle import (
     FILES,
@@ -29,6 +30,7 @@ from rrwkv_export.progress import Progress
 from rrwkv_export.quantize import static as static_graphs
 from rrwkv_export.quantize.equalize import EQUALIZED_ROLES
 from rrwkv_export.quantize.follow import follow
+from rrwkv_export.quantize.fused import fuse
 from rrwkv_export.quantize.observe import Observation, observe
 from rrwkv_export.quantize.recipe import Choice, Recipe
 from rrwkv_export.quantize.rewrite import Insert, Rewriter, finished
@@ -167,12 +169,15 @@ def quantize(
 
 
 def _save_step(source: Source, folder: Path) -> None:
-    """step.onnx, rounded as the main graph that is in the folder."""
+    """step.onnx, rounded as the main graph that is in the folder, its layers as calls."""
     files = {name: source.path / graph.file for name, graph in source.manifest.graphs.items()}
     step, main, rounded = (
         onnx.load(str(path), load_external_data=False) for path in (files["step"], files["main"], folder / GRAPH_FILE)
     )
-    save_beside(follow(step, main, rounded, source.sites), folder / files["step"].name)
+    followed = follow(step, main, rounded, source.sites)
+    ir.external_data.set_base_dir(followed.graph, folder)
+    fuse(followed, source.sites)
+    save_beside(followed, folder / files["step"].name)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rrwkv_runtime import native as kernels
 from rrwkv_runtime.checks import check_whole
 from rrwkv_runtime.decoder import Decoder, Progress
 from rrwkv_runtime.device import Device, device_for
@@ -65,6 +66,7 @@ class Model:
         verify: bool = True,
         variant: str | None = None,
         spin: bool = True,
+        native: bool | None = None,
     ) -> Model:
         """Load a bundle directory.
 
@@ -75,19 +77,24 @@ class Model:
         variant: the name of other graphs that the bundle holds, such as "mobile" for those in static shapes; states go
         from one to the other. None takes those that run anything; where the provider takes none such, a variant. spin:
         threads look for work all the time while a run lasts; False lets them sleep, which is slower and saves a
-        battery. Raises BundleError, ProviderError or InputError.
+        battery. native: use the kernels of rrwkv-native; None uses them where they are installed and run. Raises
+        BundleError, ProviderError or InputError.
         """
         if provider == AUTO:
             if provider_options:
                 raise InputError("provider options are one provider's own: name it, not 'auto'")
-            return _load_best(path, threads, strict=strict, optimization=optimization, verify=verify, spin=spin)
+            more = {"strict": strict, "optimization": optimization, "verify": verify, "spin": spin, "native": native}
+            return _load_best(path, threads, **more)
         bundle = Path(path)
         manifest = Manifest.load(bundle)
         check_sizes(bundle, manifest)
         engine = start(provider, provider_options)
         names = _graphs(bundle, manifest, variant, engine.provider.static)
         options = {name: _session_options(threads, optimization, engine.provider.name) for name in names}
+        library = kernels.find(engine.provider.name, native)
         for one in options.values():
+            if library:
+                kernels.register(one, library, threads)
             one.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
             # A run's threads stop with it: the other graph may run next, with threads of its own on the same cores.
             one.add_session_config_entry("session.force_spinning_stop", "1")

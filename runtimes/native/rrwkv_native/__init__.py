@@ -1,0 +1,16 @@
+"""Where the library of kernels is, for `onnxruntime.SessionOptions.register_custom_ops_library`."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+__all__ = ["library"]
+
+
+@cache
+def library() -> Path | None:
+    """None where the processor lacks what the kernels are made of (AVX-512 with VNNI)."""
+    path = next(Path(__file__).parent.glob("librrwkv_native.*"))
+    return path if ctypes.CDLL(str(path)).rrwkv_native_runs_here() else None

@@ -1,0 +1,97 @@
+// One token through one layer, and through the head: time-mix, the reading of the mediums and channel-mix, in the symbols of the model.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <utility>
+
+#include "matrix.h"
+
+namespace rrwkv {
+
+// Threads that share work; in a session, onnxruntime's own.
+class Threads {
+ public:
+  explicit Threads(size_t count) : count(count) {}
+  virtual ~Threads() = default;
+
+  // work(i) for every i < parts; back when all are done.
+  template <typename Work>
+  void share(size_t parts, const Work& work) const {
+    if (parts == 1) return work(0);
+    run(parts, [](void* of, size_t i) { (*static_cast<const Work*>(of))(i); }, const_cast<Work*>(&work));
+  }
+
+  const size_t count;
+
+ protected:
+  virtual void run(size_t parts, void (*work)(void*, size_t), void* data) const = 0;
+};
+
+// y = W x, from x rounded for W.
+struct Product {
+  const Matrix* matrix;
+  Rounded* x;
+  float* y;
+};
+
+// Products by all threads, one after the other; each goes on with the next without waiting for the others. `next` is
+// multiplied by after these.
+void multiply(const Product* products, size_t count, const Matrix* next, const Threads& threads);
+
+struct Norm {
+  const float *gain, *bias;
+};
+
+// Weights; all vectors are the graph's own memory. Without mediums, `recalled` and `query` are null.
+struct LayerWeights {
+  size_t channels, key_size;
+  float epsilon, least_exp, most_exp;
+  Norm ln1, ln2;
+  const float *exp_u;                                // [C]
+  const float *time_now, *time_recalled;             // [3, C]: k, v, r
+  const float *channel_now, *channel_recalled;       // [2, C]: k, r
+  std::unique_ptr<Matrix> query, key, value, receptance, output, ffn_key, ffn_receptance, ffn_value;
+};
+
+// A token's inputs and outputs, by what the graph calls them.
+struct LayerToken {
+  const float *x, *time_before, *channel_before;     // [C], [3, C], [2, C]: h' ⊙ b is done already
+  const float *wkv;                                  // [2, C]: A and B
+  const float *bank, *key, *mask;                    // [K, C], [K, R], [1 + K]
+  size_t slots;
+  float *h_1, *h_2, *summands, *y;                   // [C], [C], [2, C], [C]
+};
+
+class Layer {
+ public:
+  explicit Layer(LayerWeights weights) : w_(std::move(weights)) {}
+  void run(const LayerToken& token, const Threads& threads) const;
+  const LayerWeights& weights() const { return w_; }
+
+ private:
+  const float* recall(const LayerToken& token, const Threads& threads) const;
+  void time_mix(const LayerToken& token, const float* M, float* x, const Threads& threads) const;
+  void gate(const LayerToken& token, const float* k, const float* v, float* r) const;
+  void channel_mix(const LayerToken& token, const float* M, const float* x, const Threads& threads) const;
+
+  LayerWeights w_;
+};
+
+struct HeadWeights {
+  float epsilon;
+  Norm ln_out;
+  std::unique_ptr<Matrix> matrix;
+};
+
+class Head {
+ public:
+  explicit Head(HeadWeights weights) : w_(std::move(weights)) {}
+  void run(const float* x, float* logits, const Threads& threads) const;
+  const HeadWeights& weights() const { return w_; }
+
+ private:
+  HeadWeights w_;
+};
+
+}  // namespace rrwkv

@@ -1,0 +1,41 @@
+"""The kernels of rrwkv-native: an optional package that computes a layer of the decode graph in one node."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from rrwkv_runtime.errors import ProviderError
+
+PACKAGE = "rrwkv_native"
+DOMAIN = "rrwkv"
+"""Of the operators in a graph that a kernel computes; without one, onnxruntime puts their definition in their place."""
+
+
+def find(provider: str, wanted: bool | None) -> Path | None:
+    """The library of kernels, or None to do without. wanted: None takes it where it is installed and the processor has
+    what it needs. Raises ProviderError if it is wanted and cannot be had.
+    """
+    if provider != "cpu":
+        if wanted:
+            raise ProviderError(f"the native kernels are for provider 'cpu', not {provider!r}")
+        return None
+    if wanted is False:
+        return None
+    if importlib.util.find_spec(PACKAGE) is None:
+        if wanted:
+            raise ProviderError("the native kernels are not installed: pip install rrwkv-native")
+        return None
+    library: Path | None = importlib.import_module(PACKAGE).library()
+    if library is None and wanted:
+        raise ProviderError("the native kernels need a processor with AVX-512 VNNI; leave --native out")
+    return library
+
+
+def register(options: Any, library: Path, threads: int | None) -> None:
+    """Let a session's graph use the kernels. threads: the session's own number; None: onnxruntime's choice."""
+    if threads is not None:
+        options.add_session_config_entry("rrwkv.threads", str(threads))
+    options.register_custom_ops_library(str(library))

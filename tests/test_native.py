@@ -1,0 +1,143 @@
+"""The kernels of rrwkv-native against onnxruntime's own: the same bits, whatever the model's sizes; and bad graphs."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from conftest import SMALL
+from test_cli import rrwkv
+
+from rrwkv_export.bundle import file_entries, save_manifest
+from rrwkv_export.config import MediumConfig, ModelConfig
+from rrwkv_export.quantize.fused import DOMAIN
+from rrwkv_export.quantize.quantizer import Calibration, quantize
+from rrwkv_export.quantize.shipped import shipped_recipe
+from rrwkv_export.texts import Text
+from rrwkv_runtime import native
+from rrwkv_runtime.errors import DamagedBundle, ProviderError
+from rrwkv_runtime.manifest import Manifest
+from rrwkv_runtime.session import Model
+
+rrwkv_native = pytest.importorskip("rrwkv_native", reason="rrwkv-native is not installed")
+needs_vnni = pytest.mark.skipif(rrwkv_native.library() is None, reason="the processor has no AVX-512 VNNI")
+
+ATTENTION = replace(SMALL, vocab_size=300)
+WIDE = ModelConfig(5000, 192, 2, 700, medium=MediumConfig(interval=5, slots=40, key_size=48, squeeze="mean"))
+RWKV_4 = ModelConfig(130, 72, 3, 200)
+IDS = np.random.default_rng(3).integers(0, 130, 90)
+
+
+@pytest.fixture(scope="module")
+def quantized(make_tiny, tmp_path_factory):
+    """A function: a random model of a config, quantized by a scheme, perhaps with another block; each once."""
+    made: dict[object, Path] = {}
+
+    def make(config, scheme, block=None):
+        if (key := (config, scheme, block)) not in made:
+            out = tmp_path_factory.mktemp("native") / scheme
+            recipe = shipped_recipe(scheme)
+            if block:
+                default = replace(recipe.default, block=block, inputs="float", equalize=0)
+                recipe = replace(recipe, default=default, roles={"emb": {"weights": 8}}, layers={})
+            text = Text("random", "0" * 64, (np.random.default_rng(0).integers(0, config.vocab_size, 300),))
+            quantize(make_tiny(config).path, out, recipe, Calibration((text,), None, 0))
+            made[key] = out
+        return made[key]
+
+    return make
+
+
+def decoded(path, **options):
+    """Logits of a prompt, and of tokens one by one over the ends of segments."""
+    decoder = Model.load(path, **{"threads": 1, **options}).decoder()
+    return np.stack([decoder.prefill(IDS[:13]).copy(), *(decoder.step(i).copy() for i in IDS[13:])])
+
+
+def calls(path):
+    graph = onnx.load(str(path / "step.onnx"), load_external_data=False).graph
+    return [node.op_type for node in graph.node if node.domain == DOMAIN]
+
+
+@needs_vnni
+@pytest.mark.parametrize("scheme", ["int8-static", "int8-dynamic"])
+@pytest.mark.parametrize("config", [ATTENTION, WIDE, RWKV_4], ids=["attention", "wide", "rwkv-4"])
+def test_weights_in_columns_give_onnxruntimes_bits(config, scheme, quantized):
+    path = quantized(config, scheme)
+    assert calls(path) == ["DecodeLayer"] * config.num_layers + ["DecodeHead"]
+    np.testing.assert_array_equal(decoded(path, native=True), decoded(path, native=False))
+
+
+@needs_vnni
+@pytest.mark.parametrize("block", [16, 32, 64, 128])
+@pytest.mark.parametrize("scheme", ["int8", "int4"])
+def test_weights_in_blocks_are_as_close_as_onnxruntimes_orders_of_summing(scheme, block, quantized):
+    path = quantized(WIDE, scheme, block)
+    assert calls(path) == ["DecodeLayer"] * 2 + ["DecodeHead"]
+    ours, theirs = Model.load(path, threads=1, native=True), Model.load(path, threads=1, native=False)
+    state, errors = theirs.forward(IDS[:13])[1], []
+    for token in IDS[13:]:
+        logits, decoder = ours.decoder(state).step(token), theirs.decoder(state)
+        errors.append(np.abs(logits - decoder.step(token)).max() / np.abs(logits).max())
+        state = decoder.take_state()
+    assert np.median(errors) < 1e-5
+    assert max(errors) < 0.02  # where an activation lies on the edge between two whole numbers
+
+
+@needs_vnni
+@pytest.mark.parametrize("threads", [2, 7])
+def test_the_number_of_threads_does_not_change_a_bit(threads, quantized):
+    path = quantized(WIDE, "int8-static")
+    np.testing.assert_array_equal(decoded(path, native=True, threads=threads), decoded(path, native=True))
+
+
+def test_layers_of_one_kind_share_a_function_and_others_have_their_own(quantized):
+    path = quantized(WIDE, "int4")  # the recipe gives layer 0's ffn.key eight bits
+    assert calls(path) == ["DecodeLayer", "DecodeLayer1", "DecodeHead"]
+    model = ir.load(path / "step.onnx")
+    assert len(model.functions) == 3
+
+
+def test_what_is_not_in_whole_numbers_stays_as_it_is(quantized):
+    assert calls(quantized(ATTENTION, "int8-weight")) == []
+
+
+@needs_vnni
+@pytest.mark.parametrize("name", ["blocks.0.att.key.weight_quantized", "blocks.1.ln2.weight", "head.weight_scale"])
+def test_a_weight_of_another_shape_is_an_error(name, quantized, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(quantized(ATTENTION, "int8-static"), bundle)
+    step = onnx.load(str(bundle / "step.onnx"))
+    weight = next(t for t in step.graph.initializer if t.name == name)
+    weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight)[..., :-1], name))
+    onnx.save(step, str(bundle / "step.onnx"))
+    manifest = Manifest.load(bundle).to_json()
+    files = file_entries([bundle / entry["name"] for entry in manifest["files"]], "")
+    save_manifest(bundle, manifest | {"files": [vars(entry) for entry in files]})
+    with pytest.raises(DamagedBundle, match="another shape"):
+        Model.load(bundle, native=True)
+
+
+def test_wanted_and_not_there(monkeypatch, quantized):
+    path = quantized(ATTENTION, "int8-static")
+    with pytest.raises(ProviderError, match="for provider 'cpu', not 'xnnpack'"):
+        native.find("xnnpack", True)
+    monkeypatch.setattr(rrwkv_native, "library", lambda: None)
+    with pytest.raises(ProviderError, match="AVX-512 VNNI"):
+        Model.load(path, native=True)
+    monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ProviderError, match="pip install rrwkv-native"):
+        Model.load(path, native=True)
+    assert Model.load(path).forward([1, 2])[0].shape == (1, 300)
+
+
+@needs_vnni
+def test_info_says_what_runs_on_them(quantized, tmp_path):
+    shown = rrwkv("info", quantized(ATTENTION, "int8-static"), "--provider", "cpu", cwd=tmp_path)
+    assert "DecodeLayer 2" in shown.stdout
+    assert "DecodeHead 1" in shown.stdout
