@@ -22,12 +22,12 @@ from rrwkv_export.graph.mobile_parts import static_graphs, static_shape
 from rrwkv_export.graph.names import READ_ONLY
 from rrwkv_export.graph.scope import LoadArray
 from rrwkv_export.progress import Progress
+from rrwkv_runtime.graph_entry import GraphEntry
 from rrwkv_runtime.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
     ChatFormat,
     FileEntry,
-    GraphEntry,
     Manifest,
     StateSpec,
     TokenizerEntry,

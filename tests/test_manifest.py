@@ -150,6 +150,18 @@ def test_a_wrong_field_is_named(fields, path, value, named):
         Manifest.from_json(fields)
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        (["step", "reads"], ["medium_bank", "memory"], "'memory' of graph 'step' is no state"),
+    ],
+)
+def test_a_graph_that_cannot_be_run_is_named(bundle, path, value, named):
+    rewrite(bundle, lambda fields: set_at(fields["graphs"], path, value))
+    with pytest.raises(DamagedBundle, match=named):
+        Manifest.load(bundle)
+
+
 def test_every_required_field_is_missed_by_name(fields):
     for name in schema()["required"]:
         with pytest.raises(BundleError, match=name if name != "format" else "not the manifest of an rrwkv bundle"):

@@ -305,12 +305,12 @@ def test_a_graph_that_onnxruntime_refuses_is_damage(bundle, content):
 @pytest.mark.parametrize("change", ["drop", "rename"])
 def test_a_graph_with_other_states_than_the_manifest_is_damage(bundle, change):
     def other_states(fields):
-        spec = fields["states"].pop()
+        spec = fields["states"].pop(1)
         if change == "rename":
             fields["states"].append({**spec, "input": "memory"})
 
     sign(bundle, other_states)
-    with pytest.raises(DamagedBundle, match=r"they differ in 'me(mory|dium_key)"):
+    with pytest.raises(DamagedBundle, match=r"they differ in '(memory|shift)"):
         Model.load(bundle)
 
 

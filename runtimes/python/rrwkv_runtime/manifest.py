@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from rrwkv_runtime.errors import BundleError, DamagedBundle, NewerFormat
+from rrwkv_runtime.graph_entry import GraphEntry
 from rrwkv_runtime.schema import violations
-from rrwkv_runtime.static_shape import StaticShape
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -105,34 +105,6 @@ class StateSpec:
 
 
 @dataclass(frozen=True)
-class GraphEntry:
-    """One ONNX graph: its file, the external weight files it reads, and how it was built.
-
-    "main" runs any number of tokens; "step", where there is one, runs one token faster. over: how it runs over its
-    tokens (loop, doubling, step, decode, static). reads: states that a graph only reads, through one input `name.i` for
-    each of the first axis, and does not give back. not_every: of the tokens from position 0 on, every so-manieth is not
-    the graph's but main's (0: none is). variant: None for the graphs that run by default, else what they are loaded by.
-    static: of a graph in static shapes. External files are named from the bundle's folder, wherever in it the graph is.
-    """
-
-    file: str
-    data: tuple[str, ...]
-    chunk: int
-    wkv: str
-    dtype: str
-    opset: int
-    over: str = "loop"
-    reads: tuple[str, ...] = ()
-    not_every: int = 0
-    variant: str | None = None
-    static: StaticShape | None = None
-
-    def takes(self, position: int) -> bool:
-        """Whether the graph may run the token at this position."""
-        return self.not_every == 0 or (position + 1) % self.not_every != 0
-
-
-@dataclass(frozen=True)
 class TokenizerEntry:
     """type: "tokenizer.json" (Hugging Face tokenizers) or "rwkv-world" (RWKV World vocabulary)."""
 
@@ -194,10 +166,10 @@ class Manifest:
         states = tuple(StateSpec(**{**s, "shape": tuple(s["shape"])}) for s in fields["states"])
         if (size := sum(spec.nbytes for spec in states)) > _LARGEST_STATE:
             raise DamagedBundle(f"manifest.json: states of {size} bytes are larger than any model's")
-        graphs = {name: _graph_entry(graph) for name, graph in fields["graphs"].items()}
+        graphs = {name: GraphEntry.from_json(graph) for name, graph in fields["graphs"].items()}
+        by_name = {spec.input: spec for spec in states}
         for name, graph in graphs.items():
-            if graph.static:
-                graph.static.check(name, {spec.input: spec for spec in states})
+            graph.check(name, by_name)
         return cls(
             bundle_id=fields["bundle_id"],
             model_id=fields["model_id"],
@@ -230,12 +202,6 @@ class Manifest:
         except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or a number of absurd length
             raise DamagedBundle(f"{path}: not valid JSON ({str(error).splitlines()[0]})") from None
         return cls.from_json(fields)
-
-
-def _graph_entry(fields: Mapping[str, Any]) -> GraphEntry:
-    static, reads = fields.get("static"), tuple(fields.get("reads", ()))
-    shape = StaticShape.from_json(static) if static else None
-    return GraphEntry(**{**fields, "data": tuple(fields["data"]), "reads": reads, "static": shape})
 
 
 def _check_format(fields: Any) -> None:
