@@ -19,7 +19,7 @@ from rrwkv_export.errors import ExportError
 from rrwkv_export.graph import DOUBLING_TOKENS, OPSET, Over, WeightsDtype, WKVForm, build, state_layout
 from rrwkv_export.graph.mobile import build_static
 from rrwkv_export.graph.mobile_parts import static_graphs, static_shape
-from rrwkv_export.graph.names import READ_ONLY
+from rrwkv_export.graph.names import MADE_AT_END, READ_ONLY
 from rrwkv_export.graph.scope import LoadArray
 from rrwkv_export.progress import Progress
 from rrwkv_runtime.graph_entry import GraphEntry
@@ -36,15 +36,21 @@ from rrwkv_runtime.manifest import (
 )
 
 GRAPH_FILE, DATA_FILE = "model.onnx", "model.onnx.data"
-STEP_FILE = "step.onnx"
+STEP_FILE, MEDIUM_FILE = "step.onnx", "medium.onnx"
 VARIANTS, VARIANTS_DATA, MOBILE = "variants", "variants.onnx.data", "mobile"
 Target = Literal["cpu", "cuda", "mobile"]
 # target -> graph's name -> (file, most tokens of a run, how it runs over them). All share DATA_FILE.
 # "mobile" has those of VARIANTS besides, in static shapes.
-TARGETS: dict[str, dict[str, tuple[str, int, Over]]] = {
-    "cpu": {"main": (GRAPH_FILE, 256, "loop"), "step": (STEP_FILE, 1, "decode")},
+_Parts = dict[str, tuple[str, int, Over]]
+_ON_CPU: _Parts = {
+    "main": (GRAPH_FILE, 256, "loop"),
+    "step": (STEP_FILE, 1, "decode"),
+    "update": (MEDIUM_FILE, 1, "medium"),
+}
+TARGETS: dict[str, _Parts] = {
+    "cpu": _ON_CPU,
     "cuda": {"main": (GRAPH_FILE, DOUBLING_TOKENS, "doubling"), "step": (STEP_FILE, 1, "step")},
-    "mobile": {"main": (GRAPH_FILE, 256, "loop"), "step": (STEP_FILE, 1, "decode")},
+    "mobile": _ON_CPU,
 }
 TOKENIZER_FILES = {"tokenizer.json": "tokenizer.json", "rwkv-world": "rwkv_vocab.txt"}
 # All files that an export may write, and so may replace.
@@ -65,13 +71,19 @@ class GraphOptions:
     dtype: WeightsDtype = "float32"
     target: Target = "cpu"
 
+    def parts(self, config: ModelConfig) -> _Parts:
+        """Of TARGETS: a model without mediums has no graph that makes them."""
+        return {name: part for name, part in TARGETS[self.target].items() if config.medium or part[2] != "medium"}
+
     def graphs(self, config: ModelConfig) -> dict[str, GraphEntry]:
         """What the manifest says of each graph."""
         found = {}
-        for name, (file, chunk, over) in TARGETS[self.target].items():
+        for name, (file, chunk, over) in self.parts(config).items():
             entry = GraphEntry(file, (DATA_FILE,), chunk, self.wkv, self.dtype, OPSET, over)
-            if over == "decode" and config.medium:
-                entry = replace(entry, reads=READ_ONLY, not_every=config.medium.interval)
+            if config.medium and over == "decode":
+                entry = replace(entry, reads=READ_ONLY)
+            elif config.medium and over == "medium":
+                entry = replace(entry, updates=MADE_AT_END, after_every=config.medium.interval)
             found[name] = entry
         if self.target == "mobile":
             for name, tokens in static_graphs(config).items():
@@ -87,7 +99,7 @@ def write_graph(
     """The target's graphs and model.onnx.data, one weight at a time; checked with full shape inference."""
     matrices: dict[str, ir.TensorProtocol] = {}
     half = options.target == "cuda" and options.dtype == "float16"
-    for file, _, over in TARGETS[options.target].values():
+    for file, _, over in options.parts(config).values():
         model = build(config, load, options.wkv, options.dtype, over, half_matmuls=half, matrices=matrices)
         if file == GRAPH_FILE:
             _save(model, folder, progress)

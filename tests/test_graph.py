@@ -21,6 +21,7 @@ from rrwkv_runtime.errors import InputError, RRWKVError
 from rrwkv_runtime.session import OPTIMIZATION_LEVELS, Model
 
 IDS = np.random.default_rng(5).integers(0, 40, 30).tolist()
+EVERY_TOKEN = dataclasses.replace(RRWKV, medium=MediumConfig(interval=1, squeeze="mean", slots=3, key_size=8))
 # A LayerNorm over three channels can multiply a float32 rounding; what is usual is 2e-7.
 RTOL = 2e-5
 
@@ -232,14 +233,14 @@ def test_the_large_weights_lie_in_the_data_file_on_page_boundaries(demo_bundle):
     assert (demo_bundle / "model.onnx").stat().st_size < 2**18
 
 
-@pytest.mark.parametrize(("file", "nodes"), [("model.onnx", 671), ("step.onnx", 418)])
+@pytest.mark.parametrize(("file", "nodes"), [("model.onnx", 671), ("step.onnx", 418), ("medium.onnx", 40)])
 def test_the_demo_graphs_do_not_grow(file, nodes, demo_bundle):
     """Decoding time is nodes times a microsecond: lower these numbers with every node saved."""
     assert len(onnx.load(demo_bundle / file, load_external_data=False).graph.node) <= nodes
 
 
 @pytest.mark.parametrize("wkv", ["plain", "stable"])
-@pytest.mark.parametrize("config", [RWKV4, RRWKV], ids=["rwkv4", "rrwkv"])
+@pytest.mark.parametrize("config", [RWKV4, RRWKV, EVERY_TOKEN], ids=["rwkv4", "rrwkv", "every token a segment"])
 def test_steps_give_what_longer_runs_give_to_the_last_bit(make_tiny, config, wkv):
     model = make_tiny(config, 3, wkv).model
     ids = np.random.default_rng(0).integers(0, config.vocab_size, 60)
@@ -263,6 +264,24 @@ def test_what_a_step_only_reads_is_carried_on_by_every_kind_of_run(make_tiny):
     np.testing.assert_array_equal(np.concatenate(found), expected)
     for name, value in kept.values.items():
         np.testing.assert_array_equal(given.values[name], value)
+
+
+def test_a_model_without_mediums_has_no_graph_that_makes_them(make_tiny):
+    assert {path.name for path in make_tiny(RWKV4).path.glob("*.onnx")} == {"model.onnx", "step.onnx"}
+    assert (make_tiny(RRWKV).path / "medium.onnx").is_file()
+
+
+def test_the_end_of_a_segment_reads_no_matrix_that_others_do_not_hold(make_tiny):
+    """And takes whole states only."""
+    path = make_tiny(RRWKV, 0, "stable").path
+    main, made = (onnx.load(path / name, load_external_data=False).graph for name in ("model.onnx", "medium.onnx"))
+    states = [value.name for value in made.input]
+    assert states == ["medium_sum", "medium_weight", "medium_bank", "medium_key"]
+    assert [value.name for value in made.output] == [f"{state}_out" for state in states]
+    weights = {t.name: t for t in main.initializer}
+    large = [t for t in made.initializer if t.name.endswith(".weight")]
+    assert len(large) == 3 * RRWKV.num_layers
+    assert all(t == weights[t.name] for t in large)
 
 
 def test_building_reads_matrices_only_when_the_model_is_saved():

@@ -17,7 +17,7 @@ from rrwkv_runtime.schema import violations
 from rrwkv_runtime.session import Model
 from rrwkv_runtime.state import State
 
-FILES = ["model.onnx", "model.onnx.data", "step.onnx", "tokenizer.json"]
+FILES = ["model.onnx", "model.onnx.data", "step.onnx", "medium.onnx", "tokenizer.json"]
 
 
 @pytest.fixture(scope="session")
@@ -154,6 +154,9 @@ def test_a_wrong_field_is_named(fields, path, value, named):
     ("path", "value", "named"),
     [
         (["step", "reads"], ["medium_bank", "memory"], "'memory' of graph 'step' is no state"),
+        (["update", "updates"], ["memory"], "'memory' of graph 'update' is no state"),
+        (["update", "updates"], [], "graph 'update' does not say which states it updates, and when"),
+        (["update", "after_every"], 0, "graph 'update' does not say which states it updates, and when"),
     ],
 )
 def test_a_graph_that_cannot_be_run_is_named(bundle, path, value, named):

@@ -122,5 +122,5 @@ def test_a_text_too_short_is_said(floats):
 
 def test_other_targets_go_without_them(floats, calibration, tmp_path):
     made = quantize(floats, tmp_path / "out", shipped_recipe("int8-weight"), calibration)
-    assert set(made.graphs) == {"main", "step"}
+    assert set(made.graphs) == {"main", "step", "update"}
     assert not (tmp_path / "out" / "variants").exists()

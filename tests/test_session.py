@@ -136,6 +136,51 @@ def test_a_decoder_does_not_touch_the_state_it_began_with(tiny):
         np.testing.assert_array_equal(state.values[name], value)
 
 
+class Interrupted:
+    """A session that is interrupted while it runs, as by Ctrl-C: the run is completed, and then it is raised."""
+
+    def __init__(self, session):
+        self.io_binding, self._session = session.io_binding, session
+
+    def run_with_iobinding(self, binding, options):
+        self._session.run_with_iobinding(binding, options)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("graph", ["step", "update"])
+def test_a_step_that_is_interrupted_never_was(tiny, expected, graph):
+    """The fourth token ends a segment; the eighth does so with bound values of the decoder's own."""
+    decoder = tiny.decoder()
+    for t in (3, 7):
+        for token in IDS[decoder.position : t]:
+            decoder.step(token)
+        before = decoder.state()
+        decoder._sessions = {**tiny.sessions, graph: Interrupted(tiny.sessions[graph])}
+        with pytest.raises(KeyboardInterrupt):
+            decoder.step(IDS[t])
+        decoder._sessions = tiny.sessions
+        for name, value in before.values.items():
+            np.testing.assert_array_equal(decoder.state().values[name], value)
+        np.testing.assert_array_equal(decoder.step(IDS[t]), expected[t])
+
+
+def test_an_older_bundle_leaves_the_ends_of_segments_to_the_main_graph(bundle):
+    wanted = Model.load(bundle).forward(IDS, num_logits=len(IDS))[0]
+
+    def older(fields):
+        graphs, interval = fields["graphs"], fields["config"]["medium"]["interval"]
+        fields["files"] = [entry for entry in fields["files"] if entry["name"] != graphs["update"]["file"]]
+        del graphs["update"]
+        for graph in graphs.values():
+            del graph["updates"], graph["after_every"]
+        graphs["step"]["not_every"] = interval
+
+    sign(bundle, older)
+    (bundle / "medium.onnx").unlink()
+    decoder = Model.load(bundle).decoder()
+    np.testing.assert_array_equal(np.stack([decoder.step(token).copy() for token in IDS]), wanted)
+
+
 def test_two_decoders_do_not_disturb_each_other(tiny, expected):
     one, other = tiny.decoder(), tiny.decoder()
     for t, token in enumerate(IDS):
@@ -324,6 +369,12 @@ def test_a_graph_with_other_states_than_the_manifest_is_damage(bundle, change):
 def test_a_state_of_another_type_than_the_manifests_is_damage(bundle, change, message):
     sign(bundle, lambda fields: fields["states"][1].update(change))
     with pytest.raises(DamagedBundle, match=message):
+        Model.load(bundle)
+
+
+def test_an_update_of_other_states_than_its_graphs_is_damage(bundle):
+    sign(bundle, lambda fields: fields["graphs"]["update"]["updates"].pop())
+    with pytest.raises(DamagedBundle, match="they differ in 'medium_key'"):
         Model.load(bundle)
 
 

@@ -4,12 +4,13 @@
 
 Any T >= 1, from any position. `num_logits` N keeps the last N rows before the head. The same graph comes in three ways
 of running over the tokens (see `rrwkv_export.graph.recurrence`); the "step" has T = 1 and N = 1, and no `num_logits`.
-So has a graph of its own for decoding on a CPU (see `rrwkv_export.graph.decode`).
+So has a graph of its own for decoding on a CPU (see `rrwkv_export.graph.decode`), and one takes states only (see
+`rrwkv_export.graph.segment_end`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -19,9 +20,10 @@ from rrwkv_export.graph import names
 from rrwkv_export.graph.blocks import Clock, layer
 from rrwkv_export.graph.decode import decode
 from rrwkv_export.graph.medium import medium_clock, step_medium_clock
-from rrwkv_export.graph.names import READ_ONLY, Over, StateLayout, WeightsDtype, WKVForm
+from rrwkv_export.graph.names import MADE_AT_END, READ_ONLY, Over, StateLayout, WeightsDtype, WKVForm
 from rrwkv_export.graph.recurrence import Doubling, Loop, Step
 from rrwkv_export.graph.scope import LoadArray, Scope
+from rrwkv_export.graph.segment_end import segment_end
 from rrwkv_export.graph.states import Values, join_states, split_states
 from rrwkv_export.graph.weights import GraphWeights, Matrices
 
@@ -48,6 +50,9 @@ def build(
     """
     scope, w = Scope(), GraphWeights(config, load, dtype, half_matmuls, matrices or {})
     layouts = names.state_layout(config, wkv)
+    if over == "medium":
+        taken = _state_inputs(config, [s for s in layouts if s.name in MADE_AT_END])
+        return _model(config, scope, taken.values(), _state_outputs(layouts, segment_end(scope, w, taken)))
     one_token = over in ("step", "decode")
     ids = _input(names.INPUT_IDS, "int64", [1] if one_token else ["T"])
     num_logits = _input(names.NUM_LOGITS, "int64", [1])
@@ -62,11 +67,14 @@ def build(
     logits = _step_logits(w, head, x) if one_token else _logits(w, head, _last_rows(head, x, ids, num_logits))
 
     outputs = [_output(logits, names.LOGITS, "float32", [1 if one_token else "N", config.vocab_size])]
-    outputs += [_output(joined[s.name], s.output, s.dtype, s.shape) for s in layouts if s.name in joined]
-    inputs = [ids, *([] if one_token else [num_logits]), *states.values()]
+    outputs += _state_outputs(layouts, joined)
+    return _model(config, scope, [ids, *([] if one_token else [num_logits]), *states.values()], outputs)
+
+
+def _model(config: ModelConfig, scope: Scope, inputs: Iterable[ir.Value], outputs: Iterable[ir.Value]) -> ir.Model:
     graph = ir.Graph(
-        inputs,
-        outputs,
+        list(inputs),
+        list(outputs),
         nodes=scope.tape.nodes,
         initializers=scope.tape.initializers,
         opset_imports={"": OPSET},
@@ -97,7 +105,7 @@ def _layers(
     return x, {names.POSITION: after, **join_states(scope / "states", w.config, layers, layouts)}
 
 
-def _state_inputs(config: ModelConfig, layouts: Sequence[StateLayout], apart: Collection[str]) -> Values:
+def _state_inputs(config: ModelConfig, layouts: Sequence[StateLayout], apart: Collection[str] = ()) -> Values:
     """The states' inputs by name; of those in `apart` one for every layer."""
     found: Values = {}
     for layout in layouts:
@@ -107,6 +115,10 @@ def _state_inputs(config: ModelConfig, layouts: Sequence[StateLayout], apart: Co
         else:
             found[layout.name] = _input(layout.name, layout.dtype, layout.shape)
     return found
+
+
+def _state_outputs(layouts: Sequence[StateLayout], joined: Mapping[str, ir.Value]) -> list[ir.Value]:
+    return [_output(joined[s.name], s.output, s.dtype, s.shape) for s in layouts if s.name in joined]
 
 
 def _input(name: str, dtype: str, shape: Sequence[int | str]) -> ir.Value:

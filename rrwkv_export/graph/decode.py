@@ -1,9 +1,10 @@
-"""One token inside a segment, in as few nodes as a CPU needs: what the runtime decodes with.
+"""One token, in as few nodes as a CPU needs: what the runtime decodes with.
 
     input_ids int64 [1], position, shift, wkv, medium_sum, medium_weight, and of the mediums, which are only read, every
     layer's own medium_bank.i [K, C] and medium_key.i [K, R]   ->   logits float32 [1, V], the states that changed
 
-The token that ends a segment makes mediums and is the main graph's. What needs no layer's result is done for all layers
+The token that ends a segment is no other: it reads the mediums before it, and another graph makes the new one
+afterwards (see `rrwkv_export.graph.segment_end`). What needs no layer's result is done for all layers
 at once: h' ⊙ b before them; the decay of A and B, and S and G, after them. Logits and states are those of the main
 graph to the last bit.
 """

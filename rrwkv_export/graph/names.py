@@ -10,13 +10,15 @@ from rrwkv_export.config import ModelConfig
 INPUT_IDS, NUM_LOGITS, LOGITS = "input_ids", "num_logits", "logits"
 POSITION, SHIFT, WKV = "position", "shift", "wkv"
 MEDIUM_SUM, MEDIUM_WEIGHT, MEDIUM_BANK, MEDIUM_KEY = "medium_sum", "medium_weight", "medium_bank", "medium_key"
-# States that change only where a segment ends.
+# States that change only where a segment ends, and all that do so there.
 READ_ONLY = (MEDIUM_BANK, MEDIUM_KEY)
+MADE_AT_END = (MEDIUM_SUM, MEDIUM_WEIGHT, *READ_ONLY)
 
 WKVForm = Literal["plain", "stable"]
 WeightsDtype = Literal["float32", "float16"]
-Over = Literal["loop", "doubling", "step", "decode"]
-"""How a graph runs over its tokens; see `rrwkv_export.graph.recurrence`, and `rrwkv_export.graph.decode`."""
+Over = Literal["loop", "doubling", "step", "decode", "medium"]
+"""How a graph runs over its tokens; see `rrwkv_export.graph.recurrence`, `rrwkv_export.graph.decode`, and
+`rrwkv_export.graph.segment_end` for the one that takes none."""
 
 # Below exp(EMPTY) nothing is left of a float32, so an empty maximum never wins.
 EMPTY = -1e30

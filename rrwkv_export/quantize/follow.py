@@ -1,6 +1,7 @@
-"""The graph that decodes, rounded as the main graph was: what became of a product there is copied, node by node.
+"""A graph beside the main one, rounded as that was: what became of a product there is copied, node by node.
 
-No weight is read or written: both graphs refer to the same data file, and to the same entries in it.
+Such are the graph that decodes, and the one that makes mediums after it. No weight is read or written: all graphs refer
+to the same data file, and to the same entries in it.
 """
 
 from __future__ import annotations
@@ -12,32 +13,37 @@ import onnx_ir as ir
 from onnx import NodeProto, TensorProto
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from rrwkv_export.quantize.fewer import round_before_splitting
 from rrwkv_export.quantize.sites import EMB, Site
 
 
-def follow(step: onnx.ModelProto, source: onnx.ModelProto, rounded: onnx.ModelProto, sites: Iterable[Site]) -> ir.Model:
-    """`step`, a float graph, changed as `source`, the float main graph, was changed into `rounded`.
+def follow(
+    beside: onnx.ModelProto, source: onnx.ModelProto, rounded: onnx.ModelProto, sites: Iterable[Site]
+) -> ir.Model:
+    """`beside`, a float graph, changed as `source`, the float main graph, was changed into `rounded`.
 
-    Any of them may be without its weights' data. Sites that `step` does not have are left out.
+    Any of them may be without its weights' data. Sites that `beside` does not have are left out.
     """
-    here, there = _by_name(step), _by_name(source)
+    here, there = _by_name(beside), _by_name(source)
     shared = [site for site in sites if site.node in here]
     # What a product reads, or gives, may bear another name in the main graph.
     read = {_read_by(site, there): _read_by(site, here) for site in shared}
     given = {there[site.node].output[0]: here[site.node].output[0] for site in shared}
-    known = {output for node in step.graph.node for output in node.output} | {value.name for value in step.graph.input}
+    known = {output for node in beside.graph.node for output in node.output}
+    known |= {value.name for value in beside.graph.input}
     makers = {output: node for node in rounded.graph.node for output in node.output}
     copied: dict[str, NodeProto] = {}
     for result in given:
         _copy_chain(result, makers, known | read.keys(), read | given, copied)
     made = onnx.ModelProto()
-    made.CopyFrom(step)
+    made.CopyFrom(beside)
     for parts in (made.graph.node, made.graph.initializer, made.graph.value_info, made.opset_import):
         del parts[:]
     made.opset_import.extend(rounded.opset_import)
-    made.graph.node.extend(node for node in step.graph.node if node.name not in {site.node for site in shared})
+    made.graph.node.extend(node for node in beside.graph.node if node.name not in {site.node for site in shared})
     made.graph.node.extend(copied.values())
-    made.graph.initializer.extend(_initializers(step, rounded).values())
+    made.graph.initializer.extend(_initializers(beside, rounded).values())
+    round_before_splitting(made)  # which the main graph need not have split
     tidy: ir.Model = ir.from_proto(made)
     tidy.graph.sort()
     RemoveUnusedNodesPass()(tidy)
@@ -53,10 +59,10 @@ def _by_name(model: onnx.ModelProto) -> dict[str, NodeProto]:
     return {node.name: node for node in model.graph.node}
 
 
-def _initializers(step: onnx.ModelProto, rounded: onnx.ModelProto) -> dict[str, TensorProto]:
-    """By name: step's own constants, and all weights and scales as they are in the rounded graph."""
+def _initializers(beside: onnx.ModelProto, rounded: onnx.ModelProto) -> dict[str, TensorProto]:
+    """By name: beside's own constants, and all weights and scales as they are in the rounded graph."""
     found = {tensor.name: tensor for tensor in rounded.graph.initializer}
-    return found | {t.name: t for t in step.graph.initializer if not t.name.endswith((".weight", ".bias"))}
+    return found | {t.name: t for t in beside.graph.initializer if not t.name.endswith((".weight", ".bias"))}
 
 
 def _copy_chain(

@@ -137,8 +137,9 @@ def quantize(
     quantized = rewrite(source, recipe, calibration, insert=insert, progress=progress)
     with new_directory(out, FILES if overwrite else None) as folder:
         save_with_weights(quantized.model, folder, progress)
-        if "step" in source.manifest.graphs:
-            _save_step(source, folder)
+        for name in ("step", "update"):
+            if name in source.manifest.graphs:
+                _save_beside_main(source, name, folder)
         if source.manifest.tokenizer:
             name = source.manifest.tokenizer.file
             shutil.copyfile(bundle / name, folder / name)
@@ -168,16 +169,17 @@ def quantize(
         return save_manifest(folder, fields)
 
 
-def _save_step(source: Source, folder: Path) -> None:
-    """step.onnx, rounded as the main graph that is in the folder, its layers as calls."""
+def _save_beside_main(source: Source, name: str, folder: Path) -> None:
+    """The source's graph of this name, rounded as the main graph that is in the folder; a step's layers as calls."""
     files = {name: source.path / graph.file for name, graph in source.manifest.graphs.items()}
-    step, main, rounded = (
-        onnx.load(str(path), load_external_data=False) for path in (files["step"], files["main"], folder / GRAPH_FILE)
+    graph, main, rounded = (
+        onnx.load(str(path), load_external_data=False) for path in (files[name], files["main"], folder / GRAPH_FILE)
     )
-    followed = follow(step, main, rounded, source.sites)
-    ir.external_data.set_base_dir(followed.graph, folder)
-    fuse(followed, source.sites)
-    save_beside(followed, folder / files["step"].name)
+    followed = follow(graph, main, rounded, source.sites)
+    if name == "step":
+        ir.external_data.set_base_dir(followed.graph, folder)
+        fuse(followed, source.sites)
+    save_beside(followed, folder / files[name].name)
 
 
 @dataclass(frozen=True)

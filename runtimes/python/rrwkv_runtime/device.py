@@ -27,11 +27,15 @@ class Binding:
 
 @dataclass
 class Workspace:
-    """What one decoder runs in: buffers that take turns, the one-token input and output, and the bound steps."""
+    """What one decoder runs in: buffers that take turns, the one-token input and output, and the bound steps.
+
+    fresh: where an update after a step puts states that the step gave too.
+    """
 
     token: Any
     logits: Any
     buffers: list[Buffers] = field(default_factory=list)
+    fresh: Buffers = field(default_factory=dict)
     steps: dict[tuple[object, ...], Binding] = field(default_factory=dict)
 
     def owns(self, values: Buffers) -> bool:

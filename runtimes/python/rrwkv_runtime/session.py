@@ -92,9 +92,11 @@ class Model:
         names = _graphs(bundle, manifest, variant, engine.provider.static)
         options = {name: _session_options(threads, optimization, engine.provider.name) for name in names}
         library = kernels.find(engine.provider.name, native)
-        for one in options.values():
-            if library:
+        for name, one in options.items():
+            if library and manifest.graphs[name].over == "decode":
                 kernels.register(one, library, threads)
+            if manifest.graphs[name].updates:  # so little work that threads and an arena of its own cost more than that
+                one.intra_op_num_threads, one.enable_cpu_mem_arena = 1, False
             one.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
             # A run's threads stop with it: the other graph may run next, with threads of its own on the same cores.
             one.add_session_config_entry("session.force_spinning_stop", "1")
@@ -270,12 +272,13 @@ def _load_best(path: str | os.PathLike[str], threads: int | None, **options: Any
 def _check_interface(session: Any, manifest: Manifest, name: str) -> None:
     inputs = {value.name: value for value in session.get_inputs()}
     outputs = {value.name: value for value in session.get_outputs()}
-    own_inputs = ("input_ids",) if name == "step" else ("input_ids", "num_logits")
-    reads = manifest.graphs[name].reads
-    taken = [(spec, value) for spec in manifest.states for value in spec.inputs(apart=spec.input in reads)]
-    given = [(spec, (spec.output, spec.shape)) for spec in manifest.states if spec.input not in reads]
+    entry, specs = manifest.graphs[name], manifest.states
+    own_inputs = () if entry.updates else ("input_ids",) if name == "step" else ("input_ids", "num_logits")
+    has_input = [spec for spec in specs if entry.has_input(spec.input)]
+    taken = [(spec, value) for spec in has_input for value in spec.inputs(apart=spec.input in entry.reads)]
+    given = [(spec, (spec.output, spec.shape)) for spec in specs if entry.has_output(spec.input)]
     wanted_inputs = [*own_inputs, *(value for _, (value, _) in taken)]
-    wanted_outputs = ["logits", *(value for _, (value, _) in given)]
+    wanted_outputs = [*(() if entry.updates else ("logits",)), *(value for _, (value, _) in given)]
     for wanted in (wanted_inputs, wanted_outputs):
         if twice := [name for name in wanted if wanted.count(name) > 1]:
             raise DamagedBundle(f"manifest.json: the name {twice[0]!r} is there twice among the graph's values")
