@@ -119,7 +119,7 @@ def test_every_bundle_and_thread_count_takes_its_turn(make_tiny, monkeypatch):
         return {key: [Sample(1.0, None)] * rounds for key in runs}
 
     monkeypatch.setattr("rrwkv_export.bench.run.alternate", recorded)
-    monkeypatch.setattr("rrwkv_export.bench.run.fresh", lambda *_: None)
+    monkeypatch.setattr("rrwkv_export.bench.run.fresh", lambda *_, **__: None)
     paths = [make_tiny(RRWKV).path, make_tiny(RWKV4).path]
     made = bench(paths, prompts=(4, 0, 8), generated=(2,), threads=(1, 2), repetitions=3)
     assert seen == list(itertools.product(paths, (1, 2), ("pp4", "pp8", "tg2")))
@@ -320,7 +320,7 @@ def test_the_command_and_its_comparison(small_bundle, tmp_path, capsys, monkeypa
     assert (done.returncode, done.stdout) == (0, "wrote run.jsonl\n"), done.stderr
     assert [json.loads(line)["test"] for line in (tmp_path / "run.jsonl").read_text().splitlines()] == ["pp4", "pp8"]
     assert [path.name for path in tmp_path.iterdir()] == ["run.jsonl"]
-    monkeypatch.setattr("rrwkv_export.bench.run.fresh", lambda *_: None)
+    monkeypatch.setattr("rrwkv_export.bench.run.fresh", lambda *_, **__: None)
     assert run_command([*small, "--compare", str(tmp_path / "run.jsonl")]) == 0
     assert capsys.readouterr().out.count(" × |") == 2
 

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from rrwkv_export.bundle import versions
+from rrwkv_runtime import native as kernels
 from rrwkv_runtime.providers import import_onnxruntime
 
 
@@ -32,8 +33,8 @@ def busy_seconds() -> float | None:
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
-def machine(provider: str = "cpu", load: float | None = None) -> dict[str, str]:
-    """What -> which, for people: processor, cores, system, versions."""
+def machine(provider: str = "cpu", load: float | None = None, native: bool | None = None) -> dict[str, str]:
+    """What -> which, for people: processor, cores, system, versions. native: see `Model.load`."""
     found = {
         "processor": _processor(),
         "cores": str(cores()),
@@ -45,6 +46,8 @@ def machine(provider: str = "cpu", load: float | None = None) -> dict[str, str]:
         found["load average before"] = f"{load:.1f}"
     if provider == "cuda" and (gpu := _gpu()):
         found["gpu"] = gpu
+    if provider == "cpu" and kernels.find(provider, native):
+        found[kernels.PACKAGE] = kernels.version()
     return {**found, **versions(), "onnxruntime": str(import_onnxruntime().__version__)}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from rrwkv_export.bench.alternate import Run
 from rrwkv_export.bench.runs import decode, prefill
 from rrwkv_export.bench.weights import TokenCost, token_cost
+from rrwkv_runtime import native as kernels
 from rrwkv_runtime.checks import check_whole
 from rrwkv_runtime.errors import InputError
 from rrwkv_runtime.manifest import Manifest, check_sizes
@@ -30,7 +31,7 @@ class Options:
     """How to measure.
 
     prompts, generated: numbers of tokens, each a test; 0 is none. threads: None is onnxruntime's own choice.
-    repetitions: of each test, after one that warms up. Raises InputError.
+    repetitions: of each test, after one that warms up. native: see `Model.load`. Raises InputError.
     """
 
     prompts: tuple[int, ...] = (256,)
@@ -38,6 +39,7 @@ class Options:
     threads: tuple[int | None, ...] = (None,)
     repetitions: int = 5
     provider: str = "cpu"
+    native: bool | None = None
 
     def __post_init__(self) -> None:
         for name, values in (("prompts", self.prompts), ("generated", self.generated)):
@@ -72,8 +74,10 @@ class Subject:
         return scheme(self.manifest)
 
 
-def subjects(bundles: Sequence[Path], threads: Sequence[int | None] = (None,)) -> tuple[Subject, ...]:
-    """Every bundle at every number of threads. Raises BundleError, InputError."""
+def subjects(
+    bundles: Sequence[Path], threads: Sequence[int | None] = (None,), native: bool | None = None
+) -> tuple[Subject, ...]:
+    """Every bundle at every number of threads. Raises BundleError, ProviderError, InputError."""
     if not bundles:
         raise InputError("at least one bundle is needed")
     paths = tuple(dict.fromkeys(bundles))
@@ -84,7 +88,7 @@ def subjects(bundles: Sequence[Path], threads: Sequence[int | None] = (None,)) -
         check_sizes(path, manifest)
         said = str(path) if names.count(name) > 1 else name
         said = said.encode("utf-8", "replace").decode()  # a name on disk need not be text
-        cost = token_cost(path, manifest)
+        cost = token_cost(path, manifest, fused=kernels.find("cpu", native) is not None)
         found += [Subject(said, path, count, manifest, cost) for count in dict.fromkeys(threads)]
     return tuple(found)
 

@@ -32,13 +32,13 @@ def bench(bundles: Sequence[Path], *, progress: Progress | None = None, **option
     options: the fields of Options. Raises BundleError, ProviderError, InputError.
     """
     how = Options(**options)
-    return measure(subjects(bundles, how.threads), how, progress)
+    return measure(subjects(bundles, how.threads, how.native), how, progress)
 
 
 def measure(chosen: Sequence[Subject], how: Options, progress: Progress | None = None) -> list[Record]:
     """As `bench`, of subjects."""
-    said = machine(how.provider, load_average())
-    processes = _processes(chosen, how.provider, progress)
+    said = machine(how.provider, load_average(), native=how.native)
+    processes = _processes(chosen, how, progress)
     samples, roofs = _samples(chosen, how, progress)
     time = datetime.now(UTC).isoformat(timespec="seconds")
     return [
@@ -48,12 +48,12 @@ def measure(chosen: Sequence[Subject], how: Options, progress: Progress | None =
     ]
 
 
-def _processes(chosen: Sequence[Subject], provider: str, progress: Progress | None) -> dict[Subject, Fresh | None]:
+def _processes(chosen: Sequence[Subject], how: Options, progress: Progress | None) -> dict[Subject, Fresh | None]:
     """Medians of a few processes each, in alternation."""
     found: dict[Subject, list[Fresh | None]] = {subject: [] for subject in chosen}
     for turn in range(PROCESSES):
         for subject in chosen:
-            found[subject].append(fresh(subject.path, provider, subject.threads))
+            found[subject].append(fresh(subject.path, how.provider, subject.threads, native=how.native))
         if progress:
             progress("loading", turn + 1, PROCESSES)
     return {subject: _median_process(each) for subject, each in found.items()}
@@ -86,7 +86,7 @@ def _samples(
     with ExitStack() as stack:
         probes = _probes(chosen, stack) if how.provider == "cpu" and any(map(_decodes, how.tests)) else {}
         for subject in chosen:
-            model = Model.load(subject.path, how.provider, subject.threads)
+            model = Model.load(subject.path, how.provider, subject.threads, native=how.native)
             for test in how.tests:
                 ids = np.random.default_rng(0).integers(0, model.vocab_size, test.tokens)
                 runs[subject, test.name] = test.run(model, ids)

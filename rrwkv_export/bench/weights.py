@@ -21,17 +21,21 @@ class TokenCost:
     nodes: int
 
 
-def token_cost(bundle: Path, manifest: Manifest) -> TokenCost:
+def token_cost(bundle: Path, manifest: Manifest, fused: bool = False) -> TokenCost:
     """Of the bundle's graph for one token, or of its main graph if that runs one token too.
 
-    Every weight that a node uses counts once and in full, but of the embedding, one row. Raises DamagedBundle.
+    Every weight that a node uses counts once and in full, but of the embedding, one row. fused: a function's call is
+    one node, and not those of its body. Raises DamagedBundle.
     """
     entry = manifest.graphs.get("step", manifest.graphs["main"])
     path = resolve_inside(bundle, entry.file)
     try:
-        nodes = list(ir.traversal.RecursiveGraphIterator(ir.load(path).graph))
+        model = ir.load(path)
+        nodes = list(ir.traversal.RecursiveGraphIterator(model.graph))
         used = {id(v): v for node in nodes for v in node.inputs if v is not None and v.is_initializer()}
-        return TokenCost(round(sum(map(_read, used.values()))), len(nodes))
+        bodies = [model.functions[name] for node in nodes if (name := node.op_identifier()) in model.functions]
+        within = 0 if fused else sum(len(body) - 1 for body in bodies)
+        return TokenCost(round(sum(map(_read, used.values()))), len(nodes) + within)
     except Exception as error:  # onnx-ir's and protobuf's share no base
         raise DamagedBundle(f"{bundle}: {entry.file} is no readable graph ({type(error).__name__})") from None
 

@@ -23,6 +23,12 @@ spin_option: Decorator[Any] = click.option(
     show_default=True,
     help="Whether threads look for work all the time; letting them sleep is slower and saves a battery.",
 )
+native_option: Decorator[Any] = click.option(
+    "--native/--no-native",
+    default=None,
+    help="Whether to run on the kernels of rrwkv-native; by default where they are installed and the processor has "
+    "AVX-512 VNNI.",
+)
 threads_option: Decorator[Any] = click.option(
     "-t", "--threads", type=click.IntRange(min=1), metavar="N", help="Threads; by default what onnxruntime takes."
 )

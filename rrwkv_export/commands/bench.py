@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from rrwkv_export.commands._options import PATH, provider_option
+from rrwkv_export.commands._options import PATH, native_option, provider_option
 
 FORMATS = ("md", "csv", "json", "jsonl")
 _MOST = 10**6
@@ -67,6 +67,7 @@ def _numbers(least: int) -> Callable[..., tuple[int, ...] | None]:
 )
 @click.option("--output", type=PATH, metavar="FILE", help="Write there instead; a file that is there is replaced.")
 @click.option("--compare", type=PATH, metavar="FILE", help="An earlier run in json or jsonl, to say the ratios.")
+@native_option
 @provider_option
 def bench(
     bundles: tuple[Path, ...],
@@ -94,7 +95,7 @@ def bench(
 
     how = Options(threads=threads or (None,), **options)
     earlier = read_earlier(compare) if compare else None
-    chosen = subjects(bundles, how.threads)
+    chosen = subjects(bundles, how.threads, how.native)
     if earlier:
         earlier.require([(s.name, how.provider, s.threads, test.name) for s in chosen for test in how.tests])
     with new_file(output) if output else nullcontext() as path:

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from rrwkv_export.commands._options import PATH, given, provider_options, sampling_options, spin_option, threads_option
+from rrwkv_export.commands._options import (
+    PATH,
+    given,
+    native_option,
+    provider_options,
+    sampling_options,
+    spin_option,
+    threads_option,
+)
 
 
 @click.command()
@@ -23,6 +31,7 @@ from rrwkv_export.commands._options import PATH, given, provider_options, sampli
 @sampling_options
 @threads_option
 @spin_option
+@native_option
 @provider_options
 def chat(
     bundle: Path | None,
@@ -32,6 +41,7 @@ def chat(
     max_tokens: int,
     threads: int | None,
     spin: bool,
+    native: bool | None,
     provider: str,
     provider_options: dict[str, str],
     strict: bool,
@@ -48,7 +58,7 @@ def chat(
 
     options = {"system": system, "max_tokens": token_limit(max_tokens), **given(sampling)}
     # The cached demo was verified a moment ago.
-    where: dict[str, Any] = {"provider_options": provider_options, "strict": strict, "spin": spin}
+    where: dict[str, Any] = {"provider_options": provider_options, "strict": strict, "spin": spin, "native": native}
     model = load_model(bundle or cached_demo(), provider, threads, **where, verify=bundle is not None)
     talk(model, state, allow_other_quantization, **options)
 

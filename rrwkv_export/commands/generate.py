@@ -12,6 +12,7 @@ from rrwkv_export.commands._options import (
     PATH,
     bundle_argument,
     given,
+    native_option,
     provider_options,
     sampling_options,
     spin_option,
@@ -31,6 +32,7 @@ from rrwkv_export.commands._options import (
 @sampling_options
 @threads_option
 @spin_option
+@native_option
 @provider_options
 def generate(
     bundle: Path,
@@ -43,6 +45,7 @@ def generate(
     stats: bool,
     threads: int | None,
     spin: bool,
+    native: bool | None,
     provider: str,
     provider_options: dict[str, str],
     strict: bool,
@@ -61,7 +64,8 @@ def generate(
     if sum(source is not None for source in (prompt, prompt_file, ids)) > 1:
         raise click.UsageError("give one of --prompt, --prompt-file and --ids")
     text = read_prompt(prompt, prompt_file, ids)
-    model = load_model(bundle, provider, threads, provider_options=provider_options, strict=strict, spin=spin)
+    where: dict[str, Any] = {"provider_options": provider_options, "strict": strict, "spin": spin, "native": native}
+    model = load_model(bundle, provider, threads, **where)
     reading = ReadingLine()
     options = {**given(sampling), "max_tokens": token_limit(max_tokens), "stop": stop, "ignore_eos": ignore_eos}
     tokens = model.generate(text, progress=reading, **options)

@@ -43,13 +43,24 @@ inline int32_t four_bytes(const uint8_t* x) {
   return four;
 }
 
+// As 4-bit weights lie: the even ones in the lower halves of 64 bytes, the odd ones in the upper.
+inline void even_then_odd(uint8_t* x) {
+  const __m512i a = _mm512_loadu_si512(x), b = _mm512_loadu_si512(x + 64);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(x), _mm512_cvtepi16_epi8(a));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(x + 32), _mm512_cvtepi16_epi8(b));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(x + 64), _mm512_cvtepi16_epi8(_mm512_srli_epi16(a, 8)));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(x + 96), _mm512_cvtepi16_epi8(_mm512_srli_epi16(b, 8)));
+}
+
 // DynamicQuantizeLinear's scale and zero point.
 Columns::Range range_of(const float* x, size_t n) {
-  float low = 0, high = 0;
-  for (size_t i = 0; i < n; ++i) {
-    low = std::min(low, x[i]);
-    high = std::max(high, x[i]);
+  __m512 lowest = _mm512_setzero_ps(), highest = _mm512_setzero_ps();
+  for (size_t i = 0; i < n; i += kLanes) {
+    const __m512 v = _mm512_maskz_loadu_ps(lanes(n - i), x + i);
+    lowest = _mm512_min_ps(lowest, v);
+    highest = _mm512_max_ps(highest, v);
   }
+  const float low = _mm512_reduce_min_ps(lowest), high = _mm512_reduce_max_ps(highest);
   const float scale = high == low ? 1.0f : (high - low) / 255.0f;
   return {scale, static_cast<int>(std::nearbyint(std::clamp(-low / scale, 0.0f, 255.0f)))};
 }
@@ -156,73 +167,91 @@ Blocks::Blocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t bloc
   this->outputs = outputs;
 }
 
-// Bytes lie as the weights do: in 64 bytes of weights there are 64 of 8 bits, or 128 of 4: the even ones in the lower
-// halves, the odd ones in the upper, so the activations of the even ones come first.
 void Blocks::round(const float* x, Rounded& rounded) const {
-  const size_t in_vector = 512 / bits_, padded = vectors_ * in_vector;
-  auto* bytes = reinterpret_cast<int8_t*>(rounded.bytes.of(padded));
+  const size_t padded = vectors_ * 512 / bits_;
+  uint8_t* bytes = rounded.bytes.of(padded);
   float* zeros = rounded.zeros.of(blocks_);
   float* lane_scales = rounded.scales.of(vectors_ * kLanes);
   std::memset(bytes, 0, padded);
   std::memset(lane_scales, 0, vectors_ * kLanes * sizeof(float));
   for (size_t b = 0; b < blocks_; ++b) {
     const size_t first = b * block_, last = std::min(first + block_, inputs);
-    float most = 0;
-    for (size_t i = first; i < last; ++i) most = std::max(most, std::fabs(x[i]));
-    const float scale = most / 127.0f, inverse = most > 0 ? 127.0f / most : 0.0f;
-    int sum = 0;
-    for (size_t i = first; i < last; ++i) {
-      const int value = static_cast<int>(std::nearbyint(x[i] * inverse));
-      const size_t within = i % in_vector, place = bits_ == 8 ? within : within / 2 + within % 2 * 64;
-      bytes[i - within + place] = static_cast<int8_t>(value);
-      sum += value;
+    __m512 largest = _mm512_setzero_ps();
+    for (size_t i = first; i < last; i += kLanes)
+      largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_maskz_loadu_ps(lanes(last - i), x + i)));
+    const float most = _mm512_reduce_max_ps(largest), scale = most / 127.0f, inverse = most > 0 ? 127.0f / most : 0.0f;
+    __m512i sums = _mm512_setzero_si512();
+    for (size_t i = first; i < last; i += kLanes) {
+      const __mmask16 mask = lanes(last - i);
+      const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), _mm512_set1_ps(inverse));
+      const __m512i whole = _mm512_cvtps_epi32(scaled);
+      sums = _mm512_add_epi32(sums, whole);
+      _mm512_mask_cvtepi32_storeu_epi8(bytes + i, mask, whole);
     }
-    zeros[b] = -static_cast<float>(1 << (bits_ - 1)) * scale * static_cast<float>(sum);
+    const auto sum = static_cast<float>(_mm512_reduce_add_epi32(sums));
+    zeros[b] = -static_cast<float>(1 << (bits_ - 1)) * scale * sum;
     for (size_t lane = first * bits_ / 32; lane < (first + block_) * bits_ / 32; ++lane) lane_scales[lane] = scale;
   }
+  if (bits_ == 4)
+    for (size_t i = 0; i < padded; i += 128) even_then_odd(bytes + i);
 }
 
-template <int kBits>
-float Blocks::row(const Rounded& x, size_t i) const {
-  const uint8_t* w = weight_ + i * row_bytes_;
-  const float* scale = scale_ + i * blocks_;
+// y[first] … of several rows at once, so that one's sums need not wait for each other.
+template <int kBits, size_t kRows>
+void Blocks::rows(const Rounded& x, size_t first, const char* ahead, float* y) const {
+  const uint8_t* weight = weight_ + first * row_bytes_;
+  const float* scale = scale_ + first * blocks_;
   const uint8_t* bytes = x.bytes.data();
-  const float* lane_scales = x.scales.data();
   const __m512i low = _mm512_set1_epi8(0x0f);
-  // A vector's lanes are those of 512 / bits / block blocks, or a block's are those of several vectors.
+  // A vector's lanes are those of one or several blocks, or a block's are those of several vectors.
   const size_t in_block = block_ * kBits / 32, blocks_in_vector = std::max<size_t>(kLanes / in_block, 1);
   const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
   const __m512i which = _mm512_srli_epi32(lane, static_cast<unsigned>(__builtin_ctzll(in_block)));
-  __m512 sum = _mm512_setzero_ps();
+  __m512 sums[kRows];
+  for (size_t i = 0; i < kRows; ++i) sums[i] = _mm512_setzero_ps();
   for (size_t v = 0; v < vectors_; ++v) {
     const size_t left = row_bytes_ - 64 * v, block = v * kLanes / in_block;
     const __mmask64 mask = left >= 64 ? ~0ull : (1ull << left) - 1;
-    const __m512i packed = _mm512_maskz_loadu_epi8(mask, w + 64 * v);
-    __m512i dots;
-    if constexpr (kBits == 8) {
-      dots = _mm512_dpbusd_epi32(_mm512_setzero_si512(), packed, _mm512_loadu_si512(bytes + 64 * v));
-    } else {
-      const __m512i even = _mm512_and_si512(packed, low);
-      const __m512i odd = _mm512_and_si512(_mm512_srli_epi16(packed, 4), low);
-      dots = _mm512_dpbusd_epi32(_mm512_setzero_si512(), even, _mm512_loadu_si512(bytes + 128 * v));
-      dots = _mm512_dpbusd_epi32(dots, odd, _mm512_loadu_si512(bytes + 128 * v + 64));
-    }
     const __mmask16 held = lanes(std::min(blocks_in_vector, blocks_ - block));
-    const __m512 scales = _mm512_permutexvar_ps(which, _mm512_maskz_loadu_ps(held, scale + block));
-    const __m512 both = _mm512_mul_ps(scales, _mm512_loadu_ps(lane_scales + kLanes * v));
-    sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), both, sum);
+    const __m512 x_scales = _mm512_loadu_ps(x.scales.data() + kLanes * v);
+    const __m512i x_first = _mm512_loadu_si512(bytes + 512 / kBits * v);
+    for (size_t i = 0; i < kRows; ++i) {
+      _mm_prefetch(ahead + i * row_bytes_ + 64 * v, _MM_HINT_T0);
+      const __m512i packed = _mm512_maskz_loadu_epi8(mask, weight + i * row_bytes_ + 64 * v);
+      __m512i dots = _mm512_setzero_si512();
+      if constexpr (kBits == 8) {
+        dots = _mm512_dpbusd_epi32(dots, packed, x_first);
+      } else {
+        const __m512i odd = _mm512_and_si512(_mm512_srli_epi16(packed, 4), low);
+        dots = _mm512_dpbusd_epi32(dots, _mm512_and_si512(packed, low), x_first);
+        dots = _mm512_dpbusd_epi32(dots, odd, _mm512_loadu_si512(bytes + 128 * v + 64));
+      }
+      const __m512 scales = _mm512_permutexvar_ps(which, _mm512_maskz_loadu_ps(held, scale + i * blocks_ + block));
+      sums[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), _mm512_mul_ps(scales, x_scales), sums[i]);
+    }
   }
-  const float* zeros = x.zeros.data();
   for (size_t b = 0; b < blocks_; b += kLanes) {
     const __mmask16 mask = lanes(blocks_ - b);
-    sum = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, scale + b), _mm512_maskz_loadu_ps(mask, zeros + b), sum);
+    const __m512 zeros = _mm512_maskz_loadu_ps(mask, x.zeros.data() + b);
+    for (size_t i = 0; i < kRows; ++i)
+      sums[i] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, scale + i * blocks_ + b), zeros, sums[i]);
   }
-  return _mm512_reduce_add_ps(sum);
+  for (size_t i = 0; i < kRows; ++i) y[first + i] = _mm512_reduce_add_ps(sums[i]);
 }
 
-void Blocks::multiply(Rounded& x, size_t part, size_t parts, const void*, float* y) const {
-  const size_t begin = outputs * part / parts, end = outputs * (part + 1) / parts;
-  for (size_t i = begin; i < end; ++i) y[i] = bits_ == 8 ? row<8>(x, i) : row<4>(x, i);
+void Blocks::multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const {
+  constexpr size_t kRows = 4, kAhead = 8;
+  const size_t end = outputs * (part + 1) / parts;
+  size_t i = outputs * part / parts;
+  for (; i + kRows <= end; i += kRows) {
+    const void* ahead = i + kAhead + kRows <= end || !after ? weight_ + (i + kAhead) * row_bytes_ : after;
+    const auto* line = static_cast<const char*>(ahead);
+    bits_ == 8 ? rows<8, kRows>(x, i, line, y) : rows<4, kRows>(x, i, line, y);
+  }
+  for (; i < end; ++i) {
+    const auto* line = reinterpret_cast<const char*>(weight_ + i * row_bytes_);
+    bits_ == 8 ? rows<8, 1>(x, i, line, y) : rows<4, 1>(x, i, line, y);
+  }
 }
 
 }  // namespace rrwkv

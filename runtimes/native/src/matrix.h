@@ -94,8 +94,8 @@ class Blocks : public Matrix {
   const void* start(size_t part, size_t parts) const override { return weight_ + outputs * part / parts * row_bytes_; }
 
  private:
-  template <int kBits>
-  float row(const Rounded& x, size_t i) const;
+  template <int kBits, size_t kRows>
+  void rows(const Rounded& x, size_t first, const char* ahead, float* y) const;
 
   const uint8_t* weight_;
   const float* scale_;

@@ -124,6 +124,7 @@ def _model(options: argparse.Namespace) -> Model:
         provider_options=parse_options(options.provider_option),
         strict=options.strict,
         spin=not options.no_spin,
+        native=False if options.no_native else None,
     )
     if note := model.provider_note(options.provider):
         print(f"rrwkv_runtime: {note}", file=sys.stderr)
@@ -179,6 +180,7 @@ def _add_model_options(parser: argparse.ArgumentParser, max_tokens: int) -> None
     parser.add_argument(
         "--no-spin", action="store_true", help="let threads sleep between runs: slower, saves a battery"
     )
+    parser.add_argument("--no-native", action="store_true", help="leave the kernels of rrwkv-native out")
     parser.add_argument("--provider", default="cpu", metavar="NAME", help=f"{', '.join(NAMES)}; default %(default)s")
     parser.add_argument(
         "--provider-option", action="append", default=[], metavar="KEY=VALUE", help="the provider's own; repeatable"

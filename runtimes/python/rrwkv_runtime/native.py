@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,6 @@ from typing import Any
 from rrwkv_runtime.errors import ProviderError
 
 PACKAGE = "rrwkv_native"
-DOMAIN = "rrwkv"
-"""Of the operators in a graph that a kernel computes; without one, onnxruntime puts their definition in their place."""
 
 
 def find(provider: str, wanted: bool | None) -> Path | None:
@@ -32,6 +31,11 @@ def find(provider: str, wanted: bool | None) -> Path | None:
     if library is None and wanted:
         raise ProviderError("the native kernels need a processor with AVX-512 VNNI; leave --native out")
     return library
+
+
+def version() -> str:
+    """Of the package that is installed."""
+    return importlib.metadata.version(PACKAGE.replace("_", "-"))
 
 
 def register(options: Any, library: Path, threads: int | None) -> None:
