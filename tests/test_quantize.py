@@ -62,12 +62,13 @@ def load(path):
 
 
 def nodes_of(path):
-    """(name, operator) of all nodes, those in the bodies of functions under the names of what calls them."""
+    """(name, operator) of all nodes, those of a layer's function under the layer's name."""
     model = onnx.load(str(path), load_external_data=False)
     bodies = {function.name: function.node for function in model.functions}
-    for node in model.graph.node:
+    for node in (*model.graph.node, *bodies.get("DecodeStep", ())):
         yield node.name, node.op_type
-        yield from ((f"{node.name}.{inner.name}", inner.op_type) for inner in bodies.get(node.op_type, ()))
+        if node.op_type.startswith("DecodeLayer"):
+            yield from ((f"{node.name}.{inner.name}", inner.op_type) for inner in bodies[node.op_type])
 
 
 def session_of(model):

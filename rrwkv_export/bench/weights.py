@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,11 +34,16 @@ def token_cost(bundle: Path, manifest: Manifest, fused: bool = False) -> TokenCo
         model = ir.load(path)
         nodes = list(ir.traversal.RecursiveGraphIterator(model.graph))
         used = {id(v): v for node in nodes for v in node.inputs if v is not None and v.is_initializer()}
-        bodies = [model.functions[name] for node in nodes if (name := node.op_identifier()) in model.functions]
-        within = 0 if fused else sum(len(body) - 1 for body in bodies)
-        return TokenCost(round(sum(map(_read, used.values()))), len(nodes) + within)
+        count = len(nodes) if fused else sum(_nodes(node, model.functions) for node in nodes)
+        return TokenCost(round(sum(map(_read, used.values()))), count)
     except Exception as error:  # onnx-ir's and protobuf's share no base
         raise DamagedBundle(f"{bundle}: {entry.file} is no readable graph ({type(error).__name__})") from None
+
+
+def _nodes(node: ir.Node, functions: Mapping[ir.OperatorIdentifier, ir.Function]) -> int:
+    """1, or as many as a call's body comes to."""
+    body = functions.get(node.op_identifier())
+    return 1 if body is None else sum(_nodes(inner, functions) for inner in body)
 
 
 def _read(weight: ir.Value) -> float:

@@ -1,177 +1,154 @@
-"""The layers and the head of a decode graph as calls of functions, each of which one kernel can take the place of.
+"""A decode graph as one call of a function, that one kernel can take the place of.
 
-A function's body is the nodes as they were, so a graph means the same, and runs where no such kernel is: then
-onnxruntime puts the body in the call's place when it loads the graph. Layers of equal bodies share one function. A call
-says which of its inputs is what, for the kernel, which reads weights as they are and computes what `graph.decode`
-builds (see `runtimes/native`): attribute `inputs`, names divided by commas, empty for what only the body needs.
+The function's body is the graph's nodes as they were, so the graph means the same, and runs where no such kernel is:
+then onnxruntime puts the body in the call's place when it loads the graph. Within it each layer is a call too, for
+layers of equal bodies share one function. The call says which of its inputs is what, for the kernel, which reads
+weights as they are and computes what `graph.decode` builds (see `runtimes/native`): attribute `inputs`, names divided
+by commas, empty for what only the body needs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from rrwkv_export.quantize.sites import HEAD, Site
+from rrwkv_export.config import ModelConfig
+from rrwkv_export.quantize.sites import EMB, HEAD, Site
 
-DOMAIN, LAYER_FUNCTION, HEAD_FUNCTION = "rrwkv", "DecodeLayer", "DecodeHead"
-KINDS = 64  # as many functions for layers the kernel answers to: "DecodeLayer", "DecodeLayer1", …
-FLOAT = ir.TensorType(ir.DataType.FLOAT)
+DOMAIN, STEP, LAYER = "rrwkv", "DecodeStep", "DecodeLayer"
+Attributes = Mapping[str, str | float | int]
+_FLOAT = ir.TensorType(ir.DataType.FLOAT)
+_OUTPUTS = ("logits", "shift_out", "wkv_out", "medium_sum_out", "medium_weight_out")
 _LAYER_OUTPUTS = ("ln1", "ln2", "time_mix.wkv.summands", "after_channel_mix")
-_READ = {
-    "ln1": ("x", "ln1.weight", "ln1.bias"),
-    "medium.keys_t": ("key",),
-    "medium.visible_scores": ("", "mask"),
-    "medium.read": ("", "bank"),
+_LAYER_READS = {
+    "ln1": ("", "ln1.weight", "ln1.bias"),
     "time_mix.now": ("", "time_mix.now"),
-    "time_mix.mix": ("", "time_mix.before"),
     "time_mix.recalled": ("", "time_mix.recalled"),
-    "time_mix.wkv.exp_k": ("", "least_exp", "most_exp"),
     "time_mix.wkv.now": ("", "exp_u"),
-    "time_mix.wkv.sums": ("wkv",),
     "ln2": ("", "ln2.weight", "ln2.bias"),
     "channel_mix.now": ("", "channel_mix.now"),
-    "channel_mix.mix": ("", "channel_mix.before"),
     "channel_mix.recalled": ("", "channel_mix.recalled"),
-    "flat": ("x",),
-    "ln_out": ("", "ln_out.weight", "ln_out.bias"),
+    "medium.significance": ("", "medium.squeeze"),
 }
-"""The kernel's names of what is read, by what the reading node gives; "" is for what comes from within the layer."""
+"""Of the node that gives a value of a layer: the kernel's names of what it reads; "" is for what needs none."""
+_READS = {
+    "blocks.0.ln1": ("x",),
+    "blocks.0.time_mix.wkv.exp_k": ("", "least_exp", "most_exp"),
+    "states.decayed": ("", "exp_minus_d"),
+    "states.medium.clipped": ("", "least_significance", "most_significance"),
+    "head.ln_out": ("", "ln_out.weight", "ln_out.bias"),
+}
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Nodes to become a call: what they make, by its name within the part, and which of it is for others."""
-
-    name: str
-    values: Mapping[str, ir.Value]
-    outputs: tuple[ir.Value, ...]
-    products: Mapping[str, ir.Value]  # by role
-
-    @classmethod
-    def layer(cls, graph: ir.Graph, index: int, sites: Iterable[Site]) -> _Part | None:
-        prefix = f"blocks.{index}."
-        values = _made(graph, prefix)
-        results = {site.role: values.get(site.node.removeprefix(prefix)) for site in sites if site.layer == index}
-        # A product that is not here is one that is only made where a segment ends.
-        products = {role: value for role, value in results.items() if value is not None}
-        if not all(name in values for name in _LAYER_OUTPUTS):
-            return None
-        return cls(f"blocks.{index}", values, tuple(values[name] for name in _LAYER_OUTPUTS), products)
-
-    @classmethod
-    def head(cls, graph: ir.Graph) -> _Part:
-        logits = next(value for value in graph.outputs if value.name == "logits")
-        return cls(HEAD, {**_made(graph, "head."), "logits": logits}, (logits,), {HEAD: logits})
-
-
-def fuse(model: ir.Model, sites: Iterable[Site]) -> int:
-    """Change a decode graph in place; how many calls it has now. What no kernel can compute stays as it is."""
-    sites, graph = list(sites), model.graph
-    layers = {site.layer for site in sites if site.layer is not None}
-    functions: dict[bytes, ir.Function] = {}
-    calls = 0
-    for part in (_Part.layer(graph, index, sites) for index in sorted(layers)):
-        calls += part is not None and _fuse(graph, part, LAYER_FUNCTION, functions)
-    head: dict[bytes, ir.Function] = {}
-    calls += _fuse(graph, _Part.head(graph), HEAD_FUNCTION, head)
-    for function in (*functions.values(), *head.values()):
-        model.functions[function.identifier()] = function
-    if calls:
-        graph.opset_imports[DOMAIN] = 1
-        graph.sort()
-    return calls
-
-
-def _made(graph: ir.Graph, prefix: str) -> dict[str, ir.Value]:
-    values = [value for node in graph for value in node.outputs]
-    return {str(v.name).removeprefix(prefix): v for v in values if (v.name or "").startswith(prefix)}
-
-
-def _fuse(graph: ir.Graph, part: _Part, function_name: str, functions: dict[bytes, ir.Function]) -> bool:
-    names = _kernel_names(part)
+def fuse(model: ir.Model, config: ModelConfig, sites: Iterable[Site]) -> bool:
+    """Change a decode graph in place; False, and nothing is changed, where no kernel can compute what it says."""
+    graph = model.graph
+    names = _kernel_names(graph, config, sites)
     if names is None:
         return False
-    nodes, inputs = _reached(part.outputs, set(part.values.values()))
-    inner = [value for node in nodes for value in node.outputs if value not in part.outputs]
-    if any(use.node not in nodes for value in inner for use in value.uses()):
-        return False
-    function = _function(graph, part, inputs, names)
-    body = ir.to_proto(function).SerializeToString()
-    if body not in functions:
-        if len(functions) == KINDS:
-            return False
-        function.name = function_name + (str(len(functions)) if functions else "")
-        functions[body] = function
-    _call(graph, part, functions[body].name, nodes, inputs, names)
+    graph.opset_imports[DOMAIN] = 1
+    functions: dict[bytes, ir.Function] = {}
+    for index in range(config.num_layers):
+        _fuse_layer(graph, f"blocks.{index}.", functions)
+    graph.sort()
+    embedded = {value for value, name in names.items() if name == "x"}
+    outputs = [value for name in _OUTPUTS for value in graph.outputs if value.name == name]
+    part = _Part(graph, outputs, {value for node in graph for value in node.outputs} - embedded)
+    attributes: Attributes = {
+        "inputs": ",".join(names.get(value, "") for value in part.inputs),
+        "epsilon": float(config.layer_norm_epsilon),
+        "layers": config.num_layers,
+        "interval": config.medium.interval if config.medium else 0,
+    }
+    step = part.function(STEP, attributes=attributes)
+    part.call(step, "step", attributes)
+    for function in (*functions.values(), step):
+        model.functions[function.identifier()] = function
+    graph.sort()
     return True
 
 
-def _reached(outputs: Iterable[ir.Value], within: set[ir.Value]) -> tuple[set[ir.Node], list[ir.Value]]:
-    """The nodes that make the outputs, as far as they make values of the set, and what these read from elsewhere."""
-    nodes: set[ir.Node] = set()
-    read: dict[ir.Value, None] = {}
-    waiting = list(outputs)
-    while waiting:
-        value = waiting.pop()
-        node = value.producer()
-        if value not in within or node is None:
-            read[value] = None
-        elif node not in nodes:
-            nodes.add(node)
-            waiting += [given for given in node.inputs if given is not None]
-    return nodes, list(read)
+def _fuse_layer(graph: ir.Graph, prefix: str, functions: dict[bytes, ir.Function]) -> None:
+    made = [value for node in graph for value in node.outputs if str(value.name).startswith(prefix)]
+    outputs = [value for name in _LAYER_OUTPUTS for value in made if value.name == prefix + name]
+    part = _Part(graph, outputs, set(made))
+    function = part.function(LAYER, prefix)
+    known = functions.setdefault(ir.to_proto(function).SerializeToString(), function)
+    if known is function:
+        function.name = f"{LAYER}{len(functions)}"
+    part.call(known, prefix.removesuffix("."))
 
 
-def _function(graph: ir.Graph, part: _Part, inputs: list[ir.Value], names: Mapping[ir.Value, str]) -> ir.Function:
-    """The part's nodes, with nothing in their names of which layer it is."""
-    prefix = f"{part.name}."
-    body = ir.convenience.extract(graph, inputs, part.outputs)
-    for place, (value, given) in enumerate(zip(body.inputs, inputs)):
-        value.name, value.type, value.shape = f"given.{names.get(given, place)}", None, None
-    for node in body:
-        node.name = str(node.name).removeprefix(prefix)
-        for value in node.outputs:
-            value.name, value.type, value.shape = str(value.name).removeprefix(prefix), None, None
-    attributes = [ir.Attr("inputs", ir.AttributeType.STRING, None), ir.Attr("epsilon", ir.AttributeType.FLOAT, None)]
-    return ir.Function(DOMAIN, "", graph=body, attributes=attributes)
+class _Part:
+    """The nodes that make some outputs, as far as they make values of a set; inputs: what these read from elsewhere."""
+
+    def __init__(self, graph: ir.Graph, outputs: list[ir.Value], within: set[ir.Value]) -> None:
+        self.graph, self.outputs, self.nodes = graph, outputs, set[ir.Node]()
+        read: dict[ir.Value, None] = {}
+        waiting = list(reversed(outputs))
+        while waiting:
+            value = waiting.pop()
+            node = value.producer()
+            if value not in within or node is None:
+                read[value] = None
+            elif node not in self.nodes:
+                self.nodes.add(node)
+                waiting += [given for given in reversed(node.inputs) if given is not None]
+        self.inputs = list(read)
+
+    def function(self, name: str, prefix: str = "", attributes: Attributes | None = None) -> ir.Function:
+        """The nodes as a function's body, with nothing in their names of the prefix."""
+        body = ir.convenience.extract(self.graph, self.inputs, self.outputs)
+        for place, value in enumerate(body.inputs):
+            value.name, value.type, value.shape = f"given.{place}", None, None
+        for node in body:
+            node.name = str(node.name).removeprefix(prefix)
+            for value in node.outputs:
+                value.name, value.type, value.shape = str(value.name).removeprefix(prefix), None, None
+        given = ir.convenience.convert_attributes(attributes or {})
+        declared = [ir.Attr(attribute.name, attribute.type, None) for attribute in given]
+        return ir.Function(DOMAIN, name, graph=body, attributes=declared)
+
+    def call(self, function: ir.Function, name: str, attributes: Attributes | None = None) -> None:
+        """Put a call of the function in the place of the nodes."""
+        # The type is said, for bodies with operators that ONNX itself does not know infer none.
+        given = [ir.Value(name=value.name, type=_FLOAT, shape=value.shape) for value in self.outputs]
+        self.graph.append(ir.node(function.name, self.inputs, attributes, domain=DOMAIN, outputs=given, name=name))
+        for old, new in zip(self.outputs, given):
+            ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+        self.graph.remove(self.nodes, safe=True)
 
 
-def _call(
-    graph: ir.Graph,
-    part: _Part,
-    function: str,
-    nodes: set[ir.Node],
-    inputs: list[ir.Value],
-    names: Mapping[ir.Value, str],
-) -> None:
-    """Put a call of the function in the place of the nodes."""
-    norm = next(node for node in nodes if node.op_type == "LayerNormalization")
-    attributes = {
-        "inputs": ",".join(names.get(value, "") for value in inputs),
-        "epsilon": norm.attributes["epsilon"].as_float(),
-    }
-    # The type is said, for bodies with operators that ONNX itself does not know infer none.
-    given = [ir.Value(name=value.name, type=FLOAT, shape=value.shape) for value in part.outputs]
-    graph.append(ir.node(function, inputs, attributes, domain=DOMAIN, outputs=given, name=part.name))
-    for old, new in zip(part.outputs, given):
-        ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
-    graph.remove(nodes, safe=True)
+def _kernel_names(graph: ir.Graph, config: ModelConfig, sites: Iterable[Site]) -> dict[ir.Value, str] | None:
+    """The kernel's names of what the nodes read.
 
-
-def _kernel_names(part: _Part) -> dict[ir.Value, str] | None:
-    """The kernel's names of what the nodes read; None if a product is not in whole numbers, or if a value has two."""
-    named: list[tuple[str, ir.Value | None]] = []
-    for made, parts in _READ.items():
-        node = part.values[made].producer() if made in part.values else None
-        named += [] if node is None else [(name, value) for name, value in zip(parts, node.inputs) if name]
-    for role, result in part.products.items():
-        found = _columns(result) or _dynamic_columns(result) or _blocks(result)
+    None if a product is not in whole numbers, if a value would have two names, or for the stable form of wkv.
+    """
+    made = {str(value.name): value for node in graph for value in node.outputs}
+    if "states.decayed" not in made:
+        return None
+    named: list[tuple[str, ir.Value]] = [
+        (str(value.name), value) for value in graph.inputs if value.name != "input_ids"
+    ]
+    reads = [("", _READS), *((f"blocks.{i}.", _LAYER_READS) for i in range(config.num_layers))]
+    for prefix, table in reads:
+        for result, parts in table.items():
+            node = made[prefix + result].producer() if prefix + result in made else None
+            given = zip(parts, node.inputs) if node else ()
+            named += [(prefix + name, value) for name, value in given if name and value is not None]
+    for i in range(config.num_layers):
+        for mix in ("time_mix.before", "channel_mix.before"):
+            named.append((f"blocks.{i}.{mix}", graph.initializers[f"blocks.{i}.{mix}.weight"]))
+    for site in sites:
+        product = made.get("logits" if site.role == HEAD else site.node)
+        if site.role == EMB or product is None:
+            continue  # what is looked up, and what is only made where a segment ends
+        found = _columns(product) or _dynamic_columns(product) or _blocks(product)
         if found is None:
             return None
-        named += [(f"{role}.{which}", value) for which, value in found.items()]
-    names = {value: name for name, value in named if value is not None}
+        named += [(f"{site.name}.{part}", value) for part, value in found.items()]
+    names = {value: name for name, value in named}
     return names if len(names) == len(named) else None
 
 

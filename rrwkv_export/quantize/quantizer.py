@@ -170,7 +170,7 @@ def quantize(
 
 
 def _save_beside_main(source: Source, name: str, folder: Path) -> None:
-    """The source's graph of this name, rounded as the main graph that is in the folder; a step's layers as calls."""
+    """The source's graph of this name, rounded as the main graph that is in the folder; a step as one call."""
     files = {name: source.path / graph.file for name, graph in source.manifest.graphs.items()}
     graph, main, rounded = (
         onnx.load(str(path), load_external_data=False) for path in (files[name], files["main"], folder / GRAPH_FILE)
@@ -178,7 +178,7 @@ def _save_beside_main(source: Source, name: str, folder: Path) -> None:
     followed = follow(graph, main, rounded, source.sites)
     if name == "step":
         ir.external_data.set_base_dir(followed.graph, folder)
-        fuse(followed, source.sites)
+        fuse(followed, ModelConfig.from_json(source.manifest.config), source.sites)
     save_beside(followed, folder / files[name].name)
 
 

@@ -34,11 +34,11 @@ Memory& memory() {
   return of_thread;
 }
 
-// For each of some roles: (h ⊙ a + before) + M ⊙ c.
-void mix(const float* h, const float* a, const float* before, const float* M, const float* c, size_t n, size_t roles,
-         float* y) {
-  for (size_t role = 0; role < roles; ++role, a += n, before += n, c += n, y += n) {
-    for (size_t i = 0; i < n; ++i) y[i] = h[i] * a[i] + before[i];
+// For each of some roles: (h ⊙ a + h' ⊙ b) + M ⊙ c.
+void mix(const float* h, const float* a, const float* before, const float* b, const float* M, const float* c, size_t n,
+         size_t roles, float* y) {
+  for (size_t role = 0; role < roles; ++role, a += n, b += n, c += n, y += n) {
+    for (size_t i = 0; i < n; ++i) y[i] = h[i] * a[i] + before[i] * b[i];
     if (M)
       for (size_t i = 0; i < n; ++i) y[i] += M[i] * c[i];
   }
@@ -102,13 +102,14 @@ void multiply(const Product* products, size_t count, const Matrix* next, const T
   for (size_t p = 0; p < count; ++p) products[p].matrix->finish(*products[p].x, parts, products[p].y);
 }
 
-void Layer::run(const LayerToken& token, const Threads& threads) const {
-  float* x = memory().x.of(w_.channels);
-  normalize(token.x, w_.ln1.gain, w_.ln1.bias, w_.epsilon, w_.channels, token.h_1);
+void Layer::run(const LayerToken& token, const Matrix* next, const Threads& threads) const {
+  const size_t C = w_.channels;
+  float *x = memory().x.of(C), *h_1 = token.new_shift, *h_2 = token.new_shift + C;
+  normalize(token.x, w_.ln1.gain, w_.ln1.bias, w_.epsilon, C, h_1);
   const float* M = w_.query ? recall(token, threads) : nullptr;
   time_mix(token, M, x, threads);
-  normalize(x, w_.ln2.gain, w_.ln2.bias, w_.epsilon, w_.channels, token.h_2);
-  channel_mix(token, M, x, threads);
+  normalize(x, w_.ln2.gain, w_.ln2.bias, w_.epsilon, C, h_2);
+  channel_mix(token, M, x, next, threads);
 }
 
 // M = softmax(q · keys + mask) bank
@@ -116,7 +117,7 @@ const float* Layer::recall(const LayerToken& token, const Threads& threads) cons
   Memory& m = memory();
   const size_t C = w_.channels, R = w_.key_size, K = token.slots;
   float *q = m.mix.of(R), *scores = m.scores.of(K), *M = m.recalled.of(C);
-  w_.query->round(token.h_1, m.rounded[0]);
+  w_.query->round(token.new_shift, m.rounded[0]);
   m.rounded[0].sums.of(R);
   w_.query->multiply(m.rounded[0], 0, 1, w_.key->start(0, threads.count), q);  // too little to be shared
   w_.query->finish(m.rounded[0], 1, q);
@@ -132,7 +133,7 @@ void Layer::time_mix(const LayerToken& token, const float* M, float* x, const Th
   Memory& m = memory();
   const size_t C = w_.channels;
   float *mixed = m.mix.of(3 * C), *k = m.k.of(C), *v = m.v.of(C), *r = m.r.of(C);
-  mix(token.h_1, w_.time_now, token.time_before, M, w_.time_recalled, C, 3, mixed);
+  mix(token.new_shift, w_.time_now, token.shift, w_.time_before, M, w_.time_recalled, C, 3, mixed);
   w_.key->round(mixed, m.rounded[0]);
   w_.value->round(mixed + C, m.rounded[1]);
   w_.receptance->round(mixed + 2 * C, m.rounded[2]);
@@ -146,30 +147,32 @@ void Layer::time_mix(const LayerToken& token, const float* M, float* x, const Th
   for (size_t c = 0; c < C; ++c) x[c] += token.x[c];
 }
 
-// r <- σ(r) ⊙ (A + exp(u + k) ⊙ v) / (B + exp(u + k)); what is added to A and B goes to the summands.
+// r <- σ(r) ⊙ (A + exp(u + k) ⊙ v) / (B + exp(u + k)); A <- exp(-d) ⊙ A + exp(k) ⊙ v, B <- exp(-d) ⊙ B + exp(k)
 void Layer::gate(const LayerToken& token, const float* k, const float* v, float* r) const {
   const size_t C = w_.channels;
   const __m512 least = _mm512_set1_ps(w_.least_exp), most = _mm512_set1_ps(w_.most_exp);
   for (size_t c = 0; c < C; c += kLanes) {
     const __mmask16 mask = lanes(C - c);
-    const auto load = [mask](const float* p) { return _mm512_maskz_loadu_ps(mask, p); };
-    const __m512 b = _mm512_min_ps(_mm512_max_ps(exponential(load(k + c)), least), most);
-    const __m512 a = _mm512_mul_ps(b, load(v + c)), bonus = load(w_.exp_u + c);
-    const __m512 numerator = _mm512_add_ps(load(token.wkv + c), _mm512_mul_ps(a, bonus));
-    const __m512 denominator = _mm512_add_ps(load(token.wkv + C + c), _mm512_mul_ps(b, bonus));
-    _mm512_mask_storeu_ps(token.summands + c, mask, a);
-    _mm512_mask_storeu_ps(token.summands + C + c, mask, b);
-    const __m512 wkv = _mm512_div_ps(numerator, denominator);
-    _mm512_mask_storeu_ps(r + c, mask, _mm512_mul_ps(sigmoid(load(r + c)), wkv));
+    const auto load = [mask, c](const float* p) { return _mm512_maskz_loadu_ps(mask, p + c); };
+    const auto store = [mask, c](float* p, __m512 value) { _mm512_mask_storeu_ps(p + c, mask, value); };
+    const __m512 A = load(token.wkv), B = load(token.wkv + C), bonus = load(w_.exp_u), decay = load(w_.exp_minus_d);
+    const __m512 b = _mm512_min_ps(_mm512_max_ps(exponential(load(k)), least), most);
+    const __m512 a = _mm512_mul_ps(b, load(v));
+    const __m512 numerator = _mm512_add_ps(A, _mm512_mul_ps(a, bonus));
+    const __m512 denominator = _mm512_add_ps(B, _mm512_mul_ps(b, bonus));
+    store(r, _mm512_mul_ps(sigmoid(load(r)), _mm512_div_ps(numerator, denominator)));
+    store(token.new_wkv, _mm512_add_ps(_mm512_mul_ps(A, decay), a));
+    store(token.new_wkv + C, _mm512_add_ps(_mm512_mul_ps(B, decay), b));
   }
 }
 
 // y = x + σ(r) ⊙ (Wvalue relu(k)²)
-void Layer::channel_mix(const LayerToken& token, const float* M, const float* x, const Threads& threads) const {
+void Layer::channel_mix(const LayerToken& token, const float* M, const float* x, const Matrix* next,
+                        const Threads& threads) const {
   Memory& m = memory();
   const size_t C = w_.channels, F = w_.ffn_key->outputs;
   float *mixed = m.mix.of(2 * C), *r = m.r.of(C), *k = m.k.of(F), *v = m.v.of(C);
-  mix(token.h_2, w_.channel_now, token.channel_before, M, w_.channel_recalled, C, 2, mixed);
+  mix(token.new_shift + C, w_.channel_now, token.shift + C, w_.channel_before, M, w_.channel_recalled, C, 2, mixed);
   w_.ffn_key->round(mixed, m.rounded[0]);
   w_.ffn_receptance->round(mixed + C, m.rounded[1]);
   const Product products[] = {{w_.ffn_key.get(), &m.rounded[0], k}, {w_.ffn_receptance.get(), &m.rounded[1], r}};
@@ -177,7 +180,7 @@ void Layer::channel_mix(const LayerToken& token, const float* M, const float* x,
   for (size_t f = 0; f < F; ++f) k[f] = k[f] > 0 ? k[f] * k[f] : 0;
   w_.ffn_value->round(k, m.rounded[0]);
   const Product value{w_.ffn_value.get(), &m.rounded[0], v};
-  multiply(&value, 1, nullptr, threads);
+  multiply(&value, 1, next, threads);
   for (size_t c = 0; c < C; c += kLanes) {
     const __mmask16 mask = lanes(C - c);
     const __m512 gated = _mm512_mul_ps(sigmoid(_mm512_maskz_loadu_ps(mask, r + c)), _mm512_maskz_loadu_ps(mask, v + c));

@@ -43,37 +43,37 @@ struct Norm {
   const float *gain, *bias;
 };
 
-// Weights; all vectors are the graph's own memory. Without mediums, `recalled` and `query` are null.
+// Weights; all vectors are the graph's own memory. Without mediums, `query` and what is recalled are null.
 struct LayerWeights {
   size_t channels, key_size;
   float epsilon, least_exp, most_exp;
   Norm ln1, ln2;
-  const float *exp_u;                                // [C]
-  const float *time_now, *time_recalled;             // [3, C]: k, v, r
-  const float *channel_now, *channel_recalled;       // [2, C]: k, r
+  const float *exp_u, *exp_minus_d;                                    // [C]
+  const float *time_now, *time_before, *time_recalled;                 // [3, C]: k, v, r
+  const float *channel_now, *channel_before, *channel_recalled;        // [2, C]: k, r
   std::unique_ptr<Matrix> query, key, value, receptance, output, ffn_key, ffn_receptance, ffn_value;
 };
 
-// A token's inputs and outputs, by what the graph calls them.
+// A layer's share of a token, and of the states before and after it.
 struct LayerToken {
-  const float *x, *time_before, *channel_before;     // [C], [3, C], [2, C]: h' ⊙ b is done already
-  const float *wkv;                                  // [2, C]: A and B
-  const float *bank, *key, *mask;                    // [K, C], [K, R], [1 + K]
+  const float *x, *shift, *wkv;      // [C], [2, C], [2, C]: h' of both blocks; A and B
+  const float *bank, *key, *mask;    // [K, C], [K, R], [1 + K]
   size_t slots;
-  float *h_1, *h_2, *summands, *y;                   // [C], [C], [2, C], [C]
+  float *y, *new_shift, *new_wkv;
 };
 
 class Layer {
  public:
   explicit Layer(LayerWeights weights) : w_(std::move(weights)) {}
-  void run(const LayerToken& token, const Threads& threads) const;
+  // next: what is multiplied by after this layer.
+  void run(const LayerToken& token, const Matrix* next, const Threads& threads) const;
   const LayerWeights& weights() const { return w_; }
 
  private:
   const float* recall(const LayerToken& token, const Threads& threads) const;
   void time_mix(const LayerToken& token, const float* M, float* x, const Threads& threads) const;
   void gate(const LayerToken& token, const float* k, const float* v, float* r) const;
-  void channel_mix(const LayerToken& token, const float* M, const float* x, const Threads& threads) const;
+  void channel_mix(const LayerToken& token, const float* M, const float* x, const Matrix* next, const Threads& threads) const;
 
   LayerWeights w_;
 };

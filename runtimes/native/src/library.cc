@@ -1,24 +1,19 @@
 // What onnxruntime loads: SessionOptions.register_custom_ops_library gives RegisterCustomOps the session's options.
 //
-// The operators are rrwkv::DecodeHead and rrwkv::DecodeLayer, and, since a graph's layers may differ in how their weights
-// are held and a function has one body, DecodeLayer1, DecodeLayer2 and so on: one kernel for all.
+// The operator is rrwkv::DecodeStep.
 #include <cstdlib>
-#include <memory>
-#include <string>
+#include <exception>
 #include <thread>
-#include <vector>
 
-#include "nodes.h"
+#include "step_node.h"
 
 namespace rrwkv {
 namespace {
 
-constexpr int kKinds = 64;
 constexpr size_t kMostThreads = 1024;
 
 struct Op : OrtCustomOp {
   Api api;
-  std::string name;
   size_t threads;
 };
 
@@ -37,26 +32,24 @@ OrtStatus* guarded(const Api& api, Action action) {
 
 struct Kernel {
   Api api;
-  std::unique_ptr<Node> node;
+  StepNode node;
 };
 
-template <typename Kind>
 OrtStatus* create(const OrtCustomOp* op, const void*, const OrtKernelInfo* info, void** kernel) {
   const Op& of = self(op);
-  return guarded(of.api, [&] { *kernel = new Kernel{of.api, std::make_unique<Kind>(of.api, info, of.threads)}; });
+  return guarded(of.api, [&] { *kernel = new Kernel{of.api, StepNode(of.api, info, of.threads)}; });
 }
 
 OrtStatus* compute(void* kernel, OrtKernelContext* context) {
   const auto& of = *static_cast<Kernel*>(kernel);
-  return guarded(of.api, [&] { of.node->run(context); });
+  return guarded(of.api, [&] { of.node.run(context); });
 }
 
 // One input and one output are declared, each as many values as a node has; inputs of several types.
-template <typename Kind>
-Op op_of(const Api& api, const std::string& name, size_t threads) {
-  Op op{{}, api, name, threads};
+Op step_op(const Api& api, size_t threads) {
+  Op op{{}, api, threads};
   op.version = kApiVersion;
-  op.GetName = [](const OrtCustomOp* of) { return self(of).name.c_str(); };
+  op.GetName = [](const OrtCustomOp*) { return "DecodeStep"; };
   op.GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };
   op.GetInputType = [](const OrtCustomOp*, size_t) { return kUndefined; };
   op.GetInputTypeCount = [](const OrtCustomOp*) -> size_t { return 1; };
@@ -70,7 +63,7 @@ Op op_of(const Api& api, const std::string& name, size_t threads) {
   op.GetVariadicInputHomogeneity = [](const OrtCustomOp*) { return 0; };
   op.GetVariadicOutputMinArity = [](const OrtCustomOp*) { return 1; };
   op.GetVariadicOutputHomogeneity = [](const OrtCustomOp*) { return 1; };
-  op.CreateKernelV2 = create<Kind>;
+  op.CreateKernelV2 = create;
   op.KernelComputeV2 = compute;
   op.GetStartVersion = [](const OrtCustomOp*) { return 1; };
   op.GetEndVersion = [](const OrtCustomOp*) { return 1; };
@@ -106,15 +99,10 @@ RRWKV_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtA
   using namespace rrwkv;
   const Api api(base);
   if (!api) return nullptr;  // an onnxruntime older than this interface: the graph runs as it is
-  // A session keeps pointers to operators and domain, so they stay as long as the process does.
-  auto* ops = new std::vector<Op>;
-  const size_t threads = threads_of(api, options);
-  ops->push_back(op_of<HeadNode>(api, "DecodeHead", threads));
-  for (int kind = 0; kind < kKinds; ++kind)
-    ops->push_back(op_of<LayerNode>(api, "DecodeLayer" + (kind ? std::to_string(kind) : ""), threads));
+  // A session keeps pointers to operator and domain, so they stay as long as the process does.
+  const auto* op = new Op(step_op(api, threads_of(api, options)));
   OrtCustomOpDomain* domain = nullptr;
-  if (OrtStatus* status = api.create_domain("rrwkv", &domain)) return status;
-  for (const Op& op : *ops)
-    if (OrtStatus* status = api.add_op(domain, &op)) return status;
-  return api.add_domain(options, domain);
+  OrtStatus* status = api.create_domain("rrwkv", &domain);
+  if (!status) status = api.add_op(domain, op);
+  return status ? status : api.add_domain(options, domain);
 }

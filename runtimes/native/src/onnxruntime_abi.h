@@ -22,7 +22,7 @@ struct OrtApiBase {
   const char* (*GetVersionString)();
 };
 
-enum OrtElement : int { kUndefined = 0, kFloat = 1, kUint8 = 2, kInt8 = 3 };
+enum OrtElement : int { kUndefined = 0, kFloat = 1, kUint8 = 2, kInt8 = 3, kInt64 = 7 };
 enum OrtArity : int { kRequired = 0, kOptional = 1, kVariadic = 2 };
 
 struct OrtCustomOp {
@@ -81,6 +81,9 @@ class Api {
   OrtStatus* shape(const OrtValue* value, OrtShapeInfo** info) const { return at<65, OrtStatus*>(value, info); }
   OrtStatus* attribute(const OrtKernelInfo* info, const char* name, float* value) const {
     return at<85, OrtStatus*>(info, name, value);
+  }
+  OrtStatus* attribute(const OrtKernelInfo* info, const char* name, int64_t* value) const {
+    return at<86, OrtStatus*>(info, name, value);
   }
   OrtStatus* attribute(const OrtKernelInfo* info, const char* name, char* value, size_t* size) const {
     return at<87, OrtStatus*>(info, name, value, size);

@@ -51,41 +51,35 @@ inline Value value_of(const Api& api, const OrtValue* given) {
   return value;
 }
 
-// The constants of a node, and the places of its other inputs.
+// The constants of a node, the places of its other inputs, and its attributes.
 class Inputs {
  public:
-  Inputs(const Api& api, const OrtKernelInfo* info) : names_(split(attribute(api, info, "inputs"))) {
-    for (size_t i = 0; i < names_.size(); ++i) {
-      if (names_[i].empty()) continue;
+  Inputs(const Api& api, const OrtKernelInfo* info) : api_(api), info_(info) {
+    const std::vector<std::string> names = split(text("inputs"));
+    for (size_t i = 0; i < names.size(); ++i) {
+      if (names[i].empty()) continue;
       int is_constant = 0;
       const OrtValue* given = nullptr;
-      check(api, api.constant(info, i, &is_constant, &given), "an input");
-      places_[names_[i]] = i;
-      if (is_constant) constants_[names_[i]] = value_of(api, given);
+      check(api_, api_.constant(info_, i, &is_constant, &given), "an input");
+      places_[names[i]] = i;
+      if (is_constant) constants_[names[i]] = value_of(api_, given);
     }
   }
 
-  static std::vector<std::string> split(const std::string& list) {
-    std::vector<std::string> names(1);
-    for (char c : list) {
-      if (c == ',') names.emplace_back();
-      else names.back() += c;
-    }
-    return names;
-  }
-
-  static std::string attribute(const Api& api, const OrtKernelInfo* info, const char* name) {
+  std::string text(const char* name) const {
     size_t size = 0;
-    if (OrtStatus* status = api.attribute(info, name, static_cast<char*>(nullptr), &size)) api.release(status);
-    std::string text(size, '\0');
-    check(api, api.attribute(info, name, text.data(), &size), name);
-    text.resize(size ? size - 1 : 0);
-    return text;
+    if (OrtStatus* status = api_.attribute(info_, name, static_cast<char*>(nullptr), &size)) api_.release(status);
+    std::string found(size, '\0');
+    check(api_, api_.attribute(info_, name, found.data(), &size), name);
+    found.resize(size ? size - 1 : 0);
+    return found;
   }
 
-  static float number(const Api& api, const OrtKernelInfo* info, const char* name) {
-    float value = 0;
-    check(api, api.attribute(info, name, &value), name);
+  // An attribute.
+  template <typename T>
+  T number(const char* name) const {
+    T value = 0;
+    check(api_, api_.attribute(info_, name, &value), name);
     return value;
   }
 
@@ -112,7 +106,17 @@ class Inputs {
   }
 
  private:
-  std::vector<std::string> names_;
+  static std::vector<std::string> split(const std::string& list) {
+    std::vector<std::string> names(1);
+    for (char c : list) {
+      if (c == ',') names.emplace_back();
+      else names.back() += c;
+    }
+    return names;
+  }
+
+  const Api& api_;
+  const OrtKernelInfo* info_;
   std::map<std::string, size_t> places_;
   std::map<std::string, Value> constants_;
 };
