@@ -98,9 +98,9 @@ def test_the_number_of_threads_does_not_change_a_bit(threads, quantized):
 
 def test_layers_of_one_kind_share_a_function_and_others_have_their_own(quantized):
     shared = ir.load(quantized(WIDE, "int8-static") / "step.onnx").functions
-    assert {function.name for function in shared.values()} == {"DecodeStep", "DecodeLayer1"}
+    assert {function.name for function in shared.values()} == {"DecodeStep", "DecodeLayer"}
     apart = ir.load(quantized(WIDE, "int4") / "step.onnx").functions  # layer 0's ffn.key has eight bits by the recipe
-    assert {function.name for function in apart.values()} == {"DecodeStep", "DecodeLayer1", "DecodeLayer2"}
+    assert {function.name for function in apart.values()} == {"DecodeStep", "DecodeLayer", "DecodeLayer2"}
 
 
 def test_what_is_not_in_whole_numbers_stays_as_it_is(quantized):

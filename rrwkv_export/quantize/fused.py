@@ -1,10 +1,9 @@
-"""A decode graph as one call of a function, that one kernel can take the place of.
+"""What one kernel can compute at once, as a call of a function: a whole decode graph; a layer's WKV in the main graph.
 
-The function's body is the graph's nodes as they were, so the graph means the same, and runs where no such kernel is:
-then onnxruntime puts the body in the call's place when it loads the graph. Within it each layer is a call too, for
-layers of equal bodies share one function. The call says which of its inputs is what, for the kernel, which reads
-weights as they are and computes what `graph.decode` builds (see `runtimes/native`): attribute `inputs`, names divided
-by commas, empty for what only the body needs.
+A function's body is the nodes as they were, so a graph means the same, and runs where no such kernel is: then
+onnxruntime puts the body in the call's place when it loads the graph. A call says which of its inputs is what, for the
+kernel (see `runtimes/native`), which reads weights as they are: attribute `inputs`, names divided by commas, empty for
+what only the body needs.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import onnx_ir as ir
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.quantize.sites import EMB, HEAD, Site
 
-DOMAIN, STEP, LAYER = "rrwkv", "DecodeStep", "DecodeLayer"
+DOMAIN, STEP, LAYER, WKV = "rrwkv", "DecodeStep", "DecodeLayer", "GatedWKV"
 Attributes = Mapping[str, str | float | int]
 _FLOAT = ir.TensorType(ir.DataType.FLOAT)
 _OUTPUTS = ("logits", "shift_out", "wkv_out", "medium_sum_out", "medium_weight_out")
@@ -41,8 +40,44 @@ _READS = {
 }
 
 
-def fuse(model: ir.Model, config: ModelConfig, sites: Iterable[Site]) -> bool:
-    """Change a decode graph in place; False, and nothing is changed, where no kernel can compute what it says."""
+_WKV_READS = {
+    "wkv.exp": ("k",),
+    "wkv.exp_k": ("", "least_exp", "most_exp"),
+    "wkv.exp_k_v": ("", "v"),
+    "wkv.last": ("state",),
+    "wkv.now": ("", "exp_u"),
+    "r": ("r",),
+}
+"""The same for the wkv of a layer's time-mix."""
+
+
+def fuse_wkv(model: ir.Model, config: ModelConfig) -> bool:
+    """Change a main graph in place; False, and nothing is changed, for the stable form of wkv."""
+    graph = model.graph
+    made = {str(value.name): value for node in graph for value in node.outputs}
+    if any(f"blocks.{index}.time_mix.wkv.exp_k" not in made for index in range(config.num_layers)):
+        return False
+    graph.opset_imports[DOMAIN] = 1
+    functions: dict[bytes, ir.Function] = {}
+    for index in range(config.num_layers):
+        prefix = f"blocks.{index}.time_mix."
+        values = {name.removeprefix(prefix): value for name, value in made.items() if name.startswith(prefix)}
+        within = {value for name, value in values.items() if name.startswith("wkv.") or name in ("r", "gated")}
+        part = _Part(graph, [values["gated"], values["wkv.last"]], within)
+        names = {value: name for name, value in _reads(values, _WKV_READS)}
+        names[graph.initializers[f"{prefix}wkv.exp_minus_d"]] = "exp_minus_d"
+        attributes: Attributes = {"inputs": ",".join(names.get(value, "") for value in part.inputs)}
+        part.call(_shared(part.function(WKV, prefix, attributes), functions), f"{prefix}gated_wkv", attributes)
+    model.functions.update({function.identifier(): function for function in functions.values()})
+    graph.sort()
+    return True
+
+
+def fuse_step(model: ir.Model, config: ModelConfig, sites: Iterable[Site]) -> bool:
+    """Change a decode graph in place; False, and nothing is changed, where no kernel can compute what it says.
+
+    Within the function each layer is a call too, for layers of equal bodies share one.
+    """
     graph = model.graph
     names = _kernel_names(graph, config, sites)
     if names is None:
@@ -63,8 +98,7 @@ def fuse(model: ir.Model, config: ModelConfig, sites: Iterable[Site]) -> bool:
     }
     step = part.function(STEP, attributes=attributes)
     part.call(step, "step", attributes)
-    for function in (*functions.values(), step):
-        model.functions[function.identifier()] = function
+    model.functions.update({function.identifier(): function for function in (*functions.values(), step)})
     graph.sort()
     return True
 
@@ -73,11 +107,16 @@ def _fuse_layer(graph: ir.Graph, prefix: str, functions: dict[bytes, ir.Function
     made = [value for node in graph for value in node.outputs if str(value.name).startswith(prefix)]
     outputs = [value for name in _LAYER_OUTPUTS for value in made if value.name == prefix + name]
     part = _Part(graph, outputs, set(made))
-    function = part.function(LAYER, prefix)
-    known = functions.setdefault(ir.to_proto(function).SerializeToString(), function)
-    if known is function:
-        function.name = f"{LAYER}{len(functions)}"
+    known = _shared(part.function(LAYER, prefix), functions)
     part.call(known, prefix.removesuffix("."))
+
+
+def _shared(function: ir.Function, functions: dict[bytes, ir.Function]) -> ir.Function:
+    """The one with this body that there is; else this one, which then bears a number behind its name if others do."""
+    known = functions.setdefault(ir.to_proto(function).SerializeToString(), function)
+    if known is function and len(functions) > 1:
+        function.name += str(len(functions))
+    return known
 
 
 class _Part:
@@ -94,7 +133,7 @@ class _Part:
                 read[value] = None
             elif node not in self.nodes:
                 self.nodes.add(node)
-                waiting += [given for given in reversed(node.inputs) if given is not None]
+                waiting += [given for given in reversed([*node.inputs, *_captured(graph, node)]) if given is not None]
         self.inputs = list(read)
 
     def function(self, name: str, prefix: str = "", attributes: Attributes | None = None) -> ir.Function:
@@ -102,10 +141,9 @@ class _Part:
         body = ir.convenience.extract(self.graph, self.inputs, self.outputs)
         for place, value in enumerate(body.inputs):
             value.name, value.type, value.shape = f"given.{place}", None, None
-        for node in body:
-            node.name = str(node.name).removeprefix(prefix)
-            for value in node.outputs:
-                value.name, value.type, value.shape = str(value.name).removeprefix(prefix), None, None
+        _strip(body, prefix)
+        for value in (value for node in body for value in node.outputs):
+            value.type, value.shape = None, None
         given = ir.convenience.convert_attributes(attributes or {})
         declared = [ir.Attr(attribute.name, attribute.type, None) for attribute in given]
         return ir.Function(DOMAIN, name, graph=body, attributes=declared)
@@ -120,6 +158,41 @@ class _Part:
         self.graph.remove(self.nodes, safe=True)
 
 
+def _captured(graph: ir.Graph, node: ir.Node) -> list[ir.Value]:
+    """What the body of a loop reads from the graph around it."""
+    read = [value for body in _bodies(node) for inner in body for value in inner.inputs]
+    return [value for value in read if value is not None and value.graph is graph]
+
+
+def _bodies(node: ir.Node) -> list[ir.Graph]:
+    return [attribute.as_graph() for attribute in node.attributes.values() if attribute.type == ir.AttributeType.GRAPH]
+
+
+def _strip(graph: ir.Graph, prefix: str) -> None:
+    """Take the prefix from all names in a graph, and in the bodies of its loops."""
+    for node in graph:
+        for inner in _bodies(node):
+            inner.name = str(inner.name).removeprefix(prefix)
+            for value in inner.inputs:
+                value.name = str(value.name).removeprefix(prefix)
+            _strip(inner, prefix)
+        node.name = str(node.name).removeprefix(prefix)
+        for value in node.outputs:
+            value.name = str(value.name).removeprefix(prefix)
+
+
+def _reads(
+    made: Mapping[str, ir.Value], table: Mapping[str, tuple[str, ...]], prefix: str = ""
+) -> list[tuple[str, ir.Value]]:
+    """By a table of what the nodes that make some values read: the kernel's names, and what bears them."""
+    named = []
+    for result, parts in table.items():
+        node = made[prefix + result].producer() if prefix + result in made else None
+        given = zip(parts, node.inputs) if node else ()
+        named += [(prefix + name, value) for name, value in given if name and value is not None]
+    return named
+
+
 def _kernel_names(graph: ir.Graph, config: ModelConfig, sites: Iterable[Site]) -> dict[ir.Value, str] | None:
     """The kernel's names of what the nodes read.
 
@@ -131,13 +204,9 @@ def _kernel_names(graph: ir.Graph, config: ModelConfig, sites: Iterable[Site]) -
     named: list[tuple[str, ir.Value]] = [
         (str(value.name), value) for value in graph.inputs if value.name != "input_ids"
     ]
-    reads = [("", _READS), *((f"blocks.{i}.", _LAYER_READS) for i in range(config.num_layers))]
-    for prefix, table in reads:
-        for result, parts in table.items():
-            node = made[prefix + result].producer() if prefix + result in made else None
-            given = zip(parts, node.inputs) if node else ()
-            named += [(prefix + name, value) for name, value in given if name and value is not None]
+    named += _reads(made, _READS)
     for i in range(config.num_layers):
+        named += _reads(made, _LAYER_READS, f"blocks.{i}.")
         for mix in ("time_mix.before", "channel_mix.before"):
             named.append((f"blocks.{i}.{mix}", graph.initializers[f"blocks.{i}.{mix}.weight"]))
     for site in sites:

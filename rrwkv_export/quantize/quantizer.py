@@ -30,7 +30,7 @@ from rrwkv_export.progress import Progress
 from rrwkv_export.quantize import static as static_graphs
 from rrwkv_export.quantize.equalize import EQUALIZED_ROLES
 from rrwkv_export.quantize.follow import follow
-from rrwkv_export.quantize.fused import fuse
+from rrwkv_export.quantize.fused import fuse_step, fuse_wkv
 from rrwkv_export.quantize.observe import Observation, observe
 from rrwkv_export.quantize.recipe import Choice, Recipe
 from rrwkv_export.quantize.rewrite import Insert, Rewriter, finished
@@ -140,6 +140,7 @@ def quantize(
         for name in ("step", "update"):
             if name in source.manifest.graphs:
                 _save_beside_main(source, name, folder)
+        _fuse_main(source, folder / GRAPH_FILE)
         if source.manifest.tokenizer:
             name = source.manifest.tokenizer.file
             shutil.copyfile(bundle / name, folder / name)
@@ -178,8 +179,15 @@ def _save_beside_main(source: Source, name: str, folder: Path) -> None:
     followed = follow(graph, main, rounded, source.sites)
     if name == "step":
         ir.external_data.set_base_dir(followed.graph, folder)
-        fuse(followed, ModelConfig.from_json(source.manifest.config), source.sites)
+        fuse_step(followed, ModelConfig.from_json(source.manifest.config), source.sites)
     save_beside(followed, folder / files[name].name)
+
+
+def _fuse_main(source: Source, path: Path) -> None:
+    """When other graphs have followed it: its wkv as calls."""
+    model = ir.load(path)
+    if fuse_wkv(model, ModelConfig.from_json(source.manifest.config)):
+        save_beside(model, path)
 
 
 @dataclass(frozen=True)

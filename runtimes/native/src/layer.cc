@@ -6,22 +6,13 @@
 #include <vector>
 
 #include "vectors.h"
+#include "wkv_row.h"
 
 namespace rrwkv {
 namespace {
 
 constexpr size_t kStride = 128;    // onnxruntime's products sum so many rows, and then these sums
 constexpr size_t kWorthIt = 1 << 15;  // values to read before several threads read them faster
-
-struct Span {
-  size_t begin, end;
-};
-
-// The i-th of `parts` parts of 0 .. n, in whole cache lines of bytes.
-Span part(size_t i, size_t parts, size_t n) {
-  const size_t lines = (n + 63) / 64;
-  return {std::min(n, lines * i / parts * 64), std::min(n, lines * (i + 1) / parts * 64)};
-}
 
 // What one thread keeps for the layers that it runs.
 struct Memory {
@@ -124,7 +115,7 @@ const float* Layer::recall(const LayerToken& token, const Threads& threads) cons
   scores_of(q, token.key, K, R, scores);
   attend(scores, token.mask, K);
   const size_t parts = K * C < kWorthIt ? 1 : threads.count;
-  threads.share(parts, [&](size_t i) { weighted_rows(scores, token.bank, K, C, part(i, parts, C), M); });
+  threads.share(parts, [&](size_t i) { weighted_rows(scores, token.bank, K, C, part_of(i, parts, C), M); });
   return M;
 }
 
@@ -140,30 +131,11 @@ void Layer::time_mix(const LayerToken& token, const float* M, float* x, const Th
   const Product products[] = {
       {w_.key.get(), &m.rounded[0], k}, {w_.value.get(), &m.rounded[1], v}, {w_.receptance.get(), &m.rounded[2], r}};
   multiply(products, 3, w_.output.get(), threads);
-  gate(token, k, v, r);
+  run_row(w_.wkv, k, v, r, token.wkv, 0, C, r, token.new_wkv);
   w_.output->round(r, m.rounded[0]);
   const Product output{w_.output.get(), &m.rounded[0], x};
   multiply(&output, 1, w_.ffn_key.get(), threads);
   for (size_t c = 0; c < C; ++c) x[c] += token.x[c];
-}
-
-// r <- σ(r) ⊙ (A + exp(u + k) ⊙ v) / (B + exp(u + k)); A <- exp(-d) ⊙ A + exp(k) ⊙ v, B <- exp(-d) ⊙ B + exp(k)
-void Layer::gate(const LayerToken& token, const float* k, const float* v, float* r) const {
-  const size_t C = w_.channels;
-  const __m512 least = _mm512_set1_ps(w_.least_exp), most = _mm512_set1_ps(w_.most_exp);
-  for (size_t c = 0; c < C; c += kLanes) {
-    const __mmask16 mask = lanes(C - c);
-    const auto load = [mask, c](const float* p) { return _mm512_maskz_loadu_ps(mask, p + c); };
-    const auto store = [mask, c](float* p, __m512 value) { _mm512_mask_storeu_ps(p + c, mask, value); };
-    const __m512 A = load(token.wkv), B = load(token.wkv + C), bonus = load(w_.exp_u), decay = load(w_.exp_minus_d);
-    const __m512 b = _mm512_min_ps(_mm512_max_ps(exponential(load(k)), least), most);
-    const __m512 a = _mm512_mul_ps(b, load(v));
-    const __m512 numerator = _mm512_add_ps(A, _mm512_mul_ps(a, bonus));
-    const __m512 denominator = _mm512_add_ps(B, _mm512_mul_ps(b, bonus));
-    store(r, _mm512_mul_ps(sigmoid(load(r)), _mm512_div_ps(numerator, denominator)));
-    store(token.new_wkv, _mm512_add_ps(_mm512_mul_ps(A, decay), a));
-    store(token.new_wkv + C, _mm512_add_ps(_mm512_mul_ps(B, decay), b));
-  }
 }
 
 // y = x + σ(r) ⊙ (Wvalue relu(k)²)

@@ -6,27 +6,10 @@
 #include <utility>
 
 #include "matrix.h"
+#include "threads.h"
+#include "wkv.h"
 
 namespace rrwkv {
-
-// Threads that share work; in a session, onnxruntime's own.
-class Threads {
- public:
-  explicit Threads(size_t count) : count(count) {}
-  virtual ~Threads() = default;
-
-  // work(i) for every i < parts; back when all are done.
-  template <typename Work>
-  void share(size_t parts, const Work& work) const {
-    if (parts == 1) return work(0);
-    run(parts, [](void* of, size_t i) { (*static_cast<const Work*>(of))(i); }, const_cast<Work*>(&work));
-  }
-
-  const size_t count;
-
- protected:
-  virtual void run(size_t parts, void (*work)(void*, size_t), void* data) const = 0;
-};
 
 // y = W x, from x rounded for W.
 struct Product {
@@ -46,9 +29,9 @@ struct Norm {
 // Weights; all vectors are the graph's own memory. Without mediums, `query` and what is recalled are null.
 struct LayerWeights {
   size_t channels, key_size;
-  float epsilon, least_exp, most_exp;
+  float epsilon;
   Norm ln1, ln2;
-  const float *exp_u, *exp_minus_d;                                    // [C]
+  Wkv wkv;
   const float *time_now, *time_before, *time_recalled;                 // [3, C]: k, v, r
   const float *channel_now, *channel_before, *channel_recalled;        // [2, C]: k, r
   std::unique_ptr<Matrix> query, key, value, receptance, output, ffn_key, ffn_receptance, ffn_value;
@@ -72,7 +55,6 @@ class Layer {
  private:
   const float* recall(const LayerToken& token, const Threads& threads) const;
   void time_mix(const LayerToken& token, const float* M, float* x, const Threads& threads) const;
-  void gate(const LayerToken& token, const float* k, const float* v, float* r) const;
   void channel_mix(const LayerToken& token, const float* M, const float* x, const Matrix* next, const Threads& threads) const;
 
   LayerWeights w_;

@@ -1,11 +1,13 @@
 // What onnxruntime loads: SessionOptions.register_custom_ops_library gives RegisterCustomOps the session's options.
 //
-// The operator is rrwkv::DecodeStep.
+// The operators are rrwkv::DecodeStep, the decode graph, and rrwkv::GatedWKV, in graphs for any number of tokens.
 #include <cstdlib>
 #include <exception>
+#include <memory>
 #include <thread>
 
 #include "step_node.h"
+#include "wkv_node.h"
 
 namespace rrwkv {
 namespace {
@@ -14,6 +16,7 @@ constexpr size_t kMostThreads = 1024;
 
 struct Op : OrtCustomOp {
   Api api;
+  const char* name;
   size_t threads;
 };
 
@@ -32,24 +35,26 @@ OrtStatus* guarded(const Api& api, Action action) {
 
 struct Kernel {
   Api api;
-  StepNode node;
+  std::unique_ptr<Node> node;
 };
 
+template <typename Kind>
 OrtStatus* create(const OrtCustomOp* op, const void*, const OrtKernelInfo* info, void** kernel) {
   const Op& of = self(op);
-  return guarded(of.api, [&] { *kernel = new Kernel{of.api, StepNode(of.api, info, of.threads)}; });
+  return guarded(of.api, [&] { *kernel = new Kernel{of.api, std::make_unique<Kind>(of.api, info, of.threads)}; });
 }
 
 OrtStatus* compute(void* kernel, OrtKernelContext* context) {
   const auto& of = *static_cast<Kernel*>(kernel);
-  return guarded(of.api, [&] { of.node.run(context); });
+  return guarded(of.api, [&] { of.node->run(context); });
 }
 
 // One input and one output are declared, each as many values as a node has; inputs of several types.
-Op step_op(const Api& api, size_t threads) {
-  Op op{{}, api, threads};
+template <typename Kind>
+Op op_of(const Api& api, const char* name, size_t threads) {
+  Op op{{}, api, name, threads};
   op.version = kApiVersion;
-  op.GetName = [](const OrtCustomOp*) { return "DecodeStep"; };
+  op.GetName = [](const OrtCustomOp* of) { return self(of).name; };
   op.GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };
   op.GetInputType = [](const OrtCustomOp*, size_t) { return kUndefined; };
   op.GetInputTypeCount = [](const OrtCustomOp*) -> size_t { return 1; };
@@ -63,7 +68,7 @@ Op step_op(const Api& api, size_t threads) {
   op.GetVariadicInputHomogeneity = [](const OrtCustomOp*) { return 0; };
   op.GetVariadicOutputMinArity = [](const OrtCustomOp*) { return 1; };
   op.GetVariadicOutputHomogeneity = [](const OrtCustomOp*) { return 1; };
-  op.CreateKernelV2 = create;
+  op.CreateKernelV2 = create<Kind>;
   op.KernelComputeV2 = compute;
   op.GetStartVersion = [](const OrtCustomOp*) { return 1; };
   op.GetEndVersion = [](const OrtCustomOp*) { return 1; };
@@ -99,10 +104,12 @@ RRWKV_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtA
   using namespace rrwkv;
   const Api api(base);
   if (!api) return nullptr;  // an onnxruntime older than this interface: the graph runs as it is
-  // A session keeps pointers to operator and domain, so they stay as long as the process does.
-  const auto* op = new Op(step_op(api, threads_of(api, options)));
+  // A session keeps pointers to operators and domain, so they stay as long as the process does.
+  const size_t threads = threads_of(api, options);
+  const Op* ops[] = {new Op(op_of<StepNode>(api, "DecodeStep", threads)), new Op(op_of<WkvNode>(api, "GatedWKV", threads))};
   OrtCustomOpDomain* domain = nullptr;
   OrtStatus* status = api.create_domain("rrwkv", &domain);
-  if (!status) status = api.add_op(domain, op);
+  for (const Op* op : ops)
+    if (!status) status = api.add_op(domain, op);
   return status ? status : api.add_domain(options, domain);
 }

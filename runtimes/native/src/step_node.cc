@@ -38,16 +38,14 @@ std::unique_ptr<Matrix> matrix(const Inputs& from, const std::string& role, size
   return found;
 }
 
-LayerWeights layer_weights(const Inputs& from, const std::string& block, size_t C) {
+LayerWeights layer_weights(const Inputs& from, const std::string& block, size_t C, const float* exp_minus_d) {
   LayerWeights w{};
   const auto vector = [&](const char* name, size_t count) { return from.values<float>(block + name, count); };
   w.channels = C;
   w.epsilon = from.number<float>("epsilon");
-  w.least_exp = *from.values<float>("least_exp", 1);
-  w.most_exp = *from.values<float>("most_exp", 1);
+  w.wkv = {C, *from.values<float>("least_exp", 1), *from.values<float>("most_exp", 1), vector("exp_u", C), exp_minus_d};
   w.ln1 = {vector("ln1.weight", C), vector("ln1.bias", C)};
   w.ln2 = {vector("ln2.weight", C), vector("ln2.bias", C)};
-  w.exp_u = vector("exp_u", C);
   w.time_now = vector("time_mix.now", 3 * C);
   w.time_before = vector("time_mix.before", 3 * C);
   w.channel_now = vector("channel_mix.now", 2 * C);
@@ -81,9 +79,7 @@ StepWeights step_weights(const Inputs& from) {
   const float* exp_minus_d = from.values<float>("exp_minus_d", L * C);
   for (size_t i = 0; i < L; ++i) {
     const std::string block = "blocks." + std::to_string(i) + ".";
-    LayerWeights layer = layer_weights(from, block, C);
-    layer.exp_minus_d = exp_minus_d + C * i;
-    w.layers.emplace_back(std::move(layer));
+    w.layers.emplace_back(layer_weights(from, block, C, exp_minus_d + C * i));
     const std::string squeeze = block + "medium.squeeze";
     w.squeeze.push_back(from.has(squeeze) ? from.values<float>(squeeze, C) : nullptr);
   }
@@ -94,29 +90,13 @@ StepWeights step_weights(const Inputs& from) {
   return w;
 }
 
-// onnxruntime's threads of the session that the node runs in.
-class SessionThreads : public Threads {
- public:
-  SessionThreads(const Api& api, OrtKernelContext* context, size_t count)
-      : Threads(count), api_(api), context_(context) {}
-
- protected:
-  void run(size_t parts, void (*work)(void*, size_t), void* data) const override {
-    check(api_, api_.share(context_, work, parts, data), "its threads");
-  }
-
- private:
-  const Api& api_;
-  OrtKernelContext* context_;
-};
-
 }  // namespace
 
 StepNode::StepNode(const Api& api, const OrtKernelInfo* info, size_t threads)
     : StepNode(api, Inputs(api, info), threads) {}
 
 StepNode::StepNode(const Api& api, const Inputs& inputs, size_t threads)
-    : api_(api), threads_(threads), step_(step_weights(inputs)),
+    : Node(api, threads), step_(step_weights(inputs)),
       places_{inputs.place("x"), 0, inputs.place("shift"), inputs.place("wkv"), 0, 0, {}, {}} {
   if (!step_.weights().interval) return;
   places_.position = inputs.place("position");
@@ -128,33 +108,13 @@ StepNode::StepNode(const Api& api, const Inputs& inputs, size_t threads)
   }
 }
 
-// The values of an input, of this many.
-const float* StepNode::input(OrtKernelContext* context, size_t place, size_t count) const {
-  const OrtValue* given = nullptr;
-  check(api_, api_.input(context, place, &given), "an input");
-  const Value value = value_of(api_, given);
-  if (value.type != kFloat || value.count() != count) throw std::runtime_error("an input has another shape");
-  return static_cast<const float*>(value.data);
-}
-
-float* StepNode::output(OrtKernelContext* context, size_t place, const Shape& shape) const {
-  OrtValue* value = nullptr;
-  check(api_, api_.output(context, place, shape.data(), shape.size(), &value), "an output");
-  void* data = nullptr;
-  check(api_, api_.data(value, &data), "an output");
-  return static_cast<float*>(data);
-}
-
 void StepNode::read_mediums(OrtKernelContext* context, StepToken& token) const {
   const auto& layers = step_.weights().layers;
   const size_t L = layers.size(), C = layers.front().weights().channels;
-  const OrtValue* given = nullptr;
-  check(api_, api_.input(context, places_.position, &given), "an input");
-  const Value position = value_of(api_, given);
+  const Value position = value(context, places_.position);
   if (position.type != kInt64 || position.count() != 1) throw std::runtime_error("the position has another shape");
   token.position = *static_cast<const int64_t*>(position.data);
-  check(api_, api_.input(context, places_.banks.front(), &given), "an input");
-  token.slots = value_of(api_, given).count() / C;
+  token.slots = value(context, places_.banks.front()).count() / C;
   if (token.position < 0 || token.slots == 0) throw std::runtime_error("an input has another shape");
   for (size_t i = 0; i < L; ++i) {
     token.banks.push_back(input(context, places_.banks[i], token.slots * C));

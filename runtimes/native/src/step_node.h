@@ -1,16 +1,15 @@
 // The operator rrwkv::DecodeStep: a node of the graph as a `Step`.
 #pragma once
 
+#include "node.h"
 #include "step.h"
-#include "values.h"
 
 namespace rrwkv {
 
-class StepNode {
+class StepNode : public Node {
  public:
-  // Raises std::runtime_error.
   StepNode(const Api& api, const OrtKernelInfo* info, size_t threads);
-  void run(OrtKernelContext* context) const;
+  void run(OrtKernelContext* context) const override;
 
  private:
   struct Places {
@@ -19,12 +18,8 @@ class StepNode {
   };
 
   StepNode(const Api& api, const Inputs& inputs, size_t threads);
-  const float* input(OrtKernelContext* context, size_t place, size_t count) const;
-  float* output(OrtKernelContext* context, size_t place, const Shape& shape) const;
   void read_mediums(OrtKernelContext* context, StepToken& token) const;
 
-  Api api_;
-  size_t threads_;
   Step step_;
   Places places_;
 };

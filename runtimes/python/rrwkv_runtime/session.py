@@ -93,7 +93,7 @@ class Model:
         options = {name: _session_options(threads, optimization, engine.provider.name) for name in names}
         library = kernels.find(engine.provider.name, native)
         for name, one in options.items():
-            if library and manifest.graphs[name].over == "decode":
+            if library and not manifest.graphs[name].updates:
                 kernels.register(one, library, threads)
             if manifest.graphs[name].updates:  # so little work that threads and an arena of its own cost more than that
                 one.intra_op_num_threads, one.enable_cpu_mem_arena = 1, False

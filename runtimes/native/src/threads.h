@@ -1,0 +1,37 @@
+// Sharing work between threads.
+#pragma once
+
+#include <cstddef>
+
+namespace rrwkv {
+
+// Threads that share work; in a session, onnxruntime's own.
+class Threads {
+ public:
+  explicit Threads(size_t count) : count(count) {}
+  virtual ~Threads() = default;
+
+  // work(i) for every i < parts; back when all are done.
+  template <typename Work>
+  void share(size_t parts, const Work& work) const {
+    if (parts == 1) return work(0);
+    run(parts, [](void* of, size_t i) { (*static_cast<const Work*>(of))(i); }, const_cast<Work*>(&work));
+  }
+
+  const size_t count;
+
+ protected:
+  virtual void run(size_t parts, void (*work)(void*, size_t), void* data) const = 0;
+};
+
+// The i-th of `parts` parts of 0 .. n, in whole cache lines of floats.
+struct Span {
+  size_t begin, end;
+};
+
+inline Span part_of(size_t i, size_t parts, size_t n) {
+  const size_t lines = (n + 15) / 16, begin = lines * i / parts * 16, end = lines * (i + 1) / parts * 16;
+  return {begin < n ? begin : n, end < n ? end : n};
+}
+
+}  // namespace rrwkv

@@ -1,0 +1,21 @@
+// The operator rrwkv::GatedWKV: a node of the graph as the recurrence over any number of tokens.
+#pragma once
+
+#include "node.h"
+#include "wkv.h"
+
+namespace rrwkv {
+
+class WkvNode : public Node {
+ public:
+  WkvNode(const Api& api, const OrtKernelInfo* info, size_t threads);
+  void run(OrtKernelContext* context) const override;
+
+ private:
+  WkvNode(const Api& api, const Inputs& inputs, size_t threads);
+
+  Wkv wkv_;
+  size_t k_, v_, r_, state_;
+};
+
+}  // namespace rrwkv
