@@ -12,7 +12,7 @@ namespace {
 constexpr size_t kWide = 64;      // columns at a time: four vectors of sums
 constexpr size_t kDeep = 16;      // rows at a time while the sums stay in registers, and rows fetched ahead
 constexpr size_t kNarrow = 4096;  // outputs up to which the parts of a matrix are rows, each one stretch of memory
-constexpr size_t kSegment = 2048; // columns whose sums stay in the first cache
+constexpr size_t kSegment = 8192; // columns at a time of a wider one: their sums stay in the first cache
 
 // Four rows of 64 columns, as groups of four bytes of one column, times four activations; see `in_order`.
 inline void add_four_rows(const int8_t* w, size_t stride, __m512i x, __m512i sums[4]) {

@@ -98,8 +98,10 @@ class Model:
             if manifest.graphs[name].updates:  # so little work that threads and an arena of its own cost more than that
                 one.intra_op_num_threads, one.enable_cpu_mem_arena = 1, False
             one.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
-            # A run's threads stop with it: the other graph may run next, with threads of its own on the same cores.
-            one.add_session_config_entry("session.force_spinning_stop", "1")
+            # A run's threads stop with it: another graph may run next, with threads of its own on the same cores. Those
+            # of a step wait for the next one, if no other graph with threads comes in between.
+            stops = name != "step" or bool(manifest.graphs[name].not_every)
+            one.add_session_config_entry("session.force_spinning_stop", str(int(stops)))
             # weights are found from the bundle's folder, also by graphs in a folder within
             one.add_session_config_entry("session.model_external_initializers_file_folder_path", str(bundle.resolve()))
         with _Verification(bundle, manifest, verify):
