@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 OPTIMIZATION_LEVELS = ("disabled", "basic", "extended", "layout", "all")
 _MOST_THREADS = 1024
+_SPIN_US = "500"  # longer than what is between two tokens; from onnxruntime 1.32 on
 _DAMAGE = frozenset({"InvalidProtobuf", "InvalidGraph", "NoSuchFile"})  # onnxruntime's errors that no provider explains
 _TENSORS = {"float32": "tensor(float)", "float16": "tensor(float16)", "int64": "tensor(int64)"}  # onnxruntime's names
 
@@ -99,9 +100,10 @@ class Model:
                 one.intra_op_num_threads, one.enable_cpu_mem_arena = 1, False
             one.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
             # A run's threads stop with it: another graph may run next, with threads of its own on the same cores. Those
-            # of a step wait for the next one, if no other graph with threads comes in between.
+            # of a step wait a little for the next one, if no other graph with threads comes in between.
             stops = name != "step" or bool(manifest.graphs[name].not_every)
             one.add_session_config_entry("session.force_spinning_stop", str(int(stops)))
+            one.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_US)
             # weights are found from the bundle's folder, also by graphs in a folder within
             one.add_session_config_entry("session.model_external_initializers_file_folder_path", str(bundle.resolve()))
         with _Verification(bundle, manifest, verify):
