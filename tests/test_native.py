@@ -38,15 +38,15 @@ def quantized(make_tiny, tmp_path_factory):
     """A function: a random model of a config, quantized by a scheme, perhaps with another block; each once."""
     made: dict[object, Path] = {}
 
-    def make(config, scheme, block=None):
-        if (key := (config, scheme, block)) not in made:
+    def make(config, scheme, block=None, wkv="plain"):
+        if (key := (config, scheme, block, wkv)) not in made:
             out = tmp_path_factory.mktemp("native") / scheme
             recipe = shipped_recipe(scheme)
             if block:
                 default = replace(recipe.default, block=block, inputs="float", equalize=0)
                 recipe = replace(recipe, default=default, roles={"emb": {"weights": 8}}, layers={})
             text = Text("random", "0" * 64, (np.random.default_rng(0).integers(0, config.vocab_size, 300),))
-            quantize(make_tiny(config).path, out, recipe, Calibration((text,), None, 0))
+            quantize(make_tiny(config, wkv=wkv).path, out, recipe, Calibration((text,), None, 0))
             made[key] = out
         return made[key]
 
@@ -66,9 +66,10 @@ def calls(path):
 
 @needs_vnni
 @pytest.mark.parametrize("scheme", ["int8-static", "int8-dynamic"])
+@pytest.mark.parametrize("wkv", ["plain", "stable"])
 @pytest.mark.parametrize("config", [ATTENTION, WIDE, RWKV_4], ids=["attention", "wide", "rwkv-4"])
-def test_weights_in_columns_give_onnxruntimes_bits(config, scheme, quantized):
-    path = quantized(config, scheme)
+def test_weights_in_columns_give_onnxruntimes_bits(config, wkv, scheme, quantized):
+    path = quantized(config, scheme, wkv=wkv)
     assert calls(path) == ["DecodeStep"]
     np.testing.assert_array_equal(decoded(path, native=True), decoded(path, native=False))
 

@@ -13,79 +13,95 @@ from collections.abc import Iterable, Mapping
 import onnx_ir as ir
 
 from rrwkv_export.config import ModelConfig
+from rrwkv_export.graph.names import WKVForm
 from rrwkv_export.quantize.sites import EMB, HEAD, Site
 
 DOMAIN, STEP, LAYER, WKV = "rrwkv", "DecodeStep", "DecodeLayer", "GatedWKV"
 Attributes = Mapping[str, str | float | int]
 _FLOAT = ir.TensorType(ir.DataType.FLOAT)
 _OUTPUTS = ("logits", "shift_out", "wkv_out", "medium_sum_out", "medium_weight_out")
-_LAYER_OUTPUTS = ("ln1", "ln2", "time_mix.wkv.summands", "after_channel_mix")
+_LAYER_OUTPUTS = {
+    "plain": ("ln1", "ln2", "time_mix.wkv.summands", "after_channel_mix"),
+    "stable": ("ln1", "ln2", "time_mix.wkv.last", "time_mix.wkv.maximum", "after_channel_mix"),
+}
 _LAYER_READS = {
     "ln1": ("", "ln1.weight", "ln1.bias"),
     "time_mix.now": ("", "time_mix.now"),
     "time_mix.recalled": ("", "time_mix.recalled"),
-    "time_mix.wkv.now": ("", "exp_u"),
     "ln2": ("", "ln2.weight", "ln2.bias"),
     "channel_mix.now": ("", "channel_mix.now"),
     "channel_mix.recalled": ("", "channel_mix.recalled"),
     "medium.significance": ("", "medium.squeeze"),
 }
 """Of the node that gives a value of a layer: the kernel's names of what it reads; "" is for what needs none."""
+_WKV_WEIGHTS = {
+    "plain": {"time_mix.wkv.now": ("", "bonus")},
+    "stable": {"time_mix.wkv.key_with_bonus": ("", "bonus"), "time_mix.wkv.kept.exponent": ("", "decay")},
+}
 _READS = {
     "blocks.0.ln1": ("x",),
     "blocks.0.time_mix.wkv.exp_k": ("", "least_exp", "most_exp"),
-    "states.decayed": ("", "exp_minus_d"),
+    "states.decayed": ("", "decays"),
     "states.medium.clipped": ("", "least_significance", "most_significance"),
     "head.ln_out": ("", "ln_out.weight", "ln_out.bias"),
 }
 
 
 _WKV_READS = {
-    "wkv.exp": ("k",),
-    "wkv.exp_k": ("", "least_exp", "most_exp"),
-    "wkv.exp_k_v": ("", "v"),
-    "wkv.last": ("state",),
-    "wkv.now": ("", "exp_u"),
-    "r": ("r",),
+    "plain": {
+        "wkv.exp": ("k",),
+        "wkv.exp_k": ("", "least_exp", "most_exp"),
+        "wkv.exp_k_v": ("", "v"),
+        "wkv.last": ("sums",),
+        "wkv.now": ("", "bonus"),
+        "r": ("r",),
+    },
+    "stable": {
+        "wkv.key_with_bonus": ("k", "bonus"),
+        "wkv.kept.exponent": ("", "decay"),
+        "wkv.summands.value": ("", "v"),
+        "wkv.last": ("sums",),
+        "wkv.maximum.last": ("exponent",),
+        "r": ("r",),
+    },
 }
 """The same for the wkv of a layer's time-mix."""
+_WKV_OUTPUTS = {"plain": ("gated", "wkv.last"), "stable": ("gated", "wkv.last", "wkv.maximum.last")}
 
 
-def fuse_wkv(model: ir.Model, config: ModelConfig) -> bool:
-    """Change a main graph in place; False, and nothing is changed, for the stable form of wkv."""
+def fuse_wkv(model: ir.Model, config: ModelConfig, form: WKVForm) -> None:
+    """Change a main graph in place."""
     graph = model.graph
     made = {str(value.name): value for node in graph for value in node.outputs}
-    if any(f"blocks.{index}.time_mix.wkv.exp_k" not in made for index in range(config.num_layers)):
-        return False
     graph.opset_imports[DOMAIN] = 1
     functions: dict[bytes, ir.Function] = {}
     for index in range(config.num_layers):
         prefix = f"blocks.{index}.time_mix."
         values = {name.removeprefix(prefix): value for name, value in made.items() if name.startswith(prefix)}
         within = {value for name, value in values.items() if name.startswith("wkv.") or name in ("r", "gated")}
-        part = _Part(graph, [values["gated"], values["wkv.last"]], within)
-        names = {value: name for name, value in _reads(values, _WKV_READS)}
-        names[graph.initializers[f"{prefix}wkv.exp_minus_d"]] = "exp_minus_d"
+        part = _Part(graph, [values[name] for name in _WKV_OUTPUTS[form]], within)
+        names = {value: name for name, value in _reads(values, _WKV_READS[form])}
+        if form == "plain":
+            names[graph.initializers[f"{prefix}wkv.exp_minus_d"]] = "decay"
         attributes: Attributes = {"inputs": ",".join(names.get(value, "") for value in part.inputs)}
         part.call(_shared(part.function(WKV, prefix, attributes), functions), f"{prefix}gated_wkv", attributes)
     model.functions.update({function.identifier(): function for function in functions.values()})
     graph.sort()
-    return True
 
 
-def fuse_step(model: ir.Model, config: ModelConfig, sites: Iterable[Site]) -> bool:
+def fuse_step(model: ir.Model, config: ModelConfig, form: WKVForm, sites: Iterable[Site]) -> bool:
     """Change a decode graph in place; False, and nothing is changed, where no kernel can compute what it says.
 
     Within the function each layer is a call too, for layers of equal bodies share one.
     """
     graph = model.graph
-    names = _kernel_names(graph, config, sites)
+    names = _kernel_names(graph, config, form, sites)
     if names is None:
         return False
     graph.opset_imports[DOMAIN] = 1
     functions: dict[bytes, ir.Function] = {}
     for index in range(config.num_layers):
-        _fuse_layer(graph, f"blocks.{index}.", functions)
+        _fuse_layer(graph, f"blocks.{index}.", _LAYER_OUTPUTS[form], functions)
     graph.sort()
     embedded = {value for value, name in names.items() if name == "x"}
     outputs = [value for name in _OUTPUTS for value in graph.outputs if value.name == name]
@@ -103,9 +119,9 @@ def fuse_step(model: ir.Model, config: ModelConfig, sites: Iterable[Site]) -> bo
     return True
 
 
-def _fuse_layer(graph: ir.Graph, prefix: str, functions: dict[bytes, ir.Function]) -> None:
+def _fuse_layer(graph: ir.Graph, prefix: str, given: Iterable[str], functions: dict[bytes, ir.Function]) -> None:
     made = [value for node in graph for value in node.outputs if str(value.name).startswith(prefix)]
-    outputs = [value for name in _LAYER_OUTPUTS for value in made if value.name == prefix + name]
+    outputs = [value for name in given for value in made if value.name == prefix + name]
     part = _Part(graph, outputs, set(made))
     known = _shared(part.function(LAYER, prefix), functions)
     part.call(known, prefix.removesuffix("."))
@@ -193,20 +209,17 @@ def _reads(
     return named
 
 
-def _kernel_names(graph: ir.Graph, config: ModelConfig, sites: Iterable[Site]) -> dict[ir.Value, str] | None:
-    """The kernel's names of what the nodes read.
-
-    None if a product is not in whole numbers, if a value would have two names, or for the stable form of wkv.
-    """
+def _kernel_names(
+    graph: ir.Graph, config: ModelConfig, form: WKVForm, sites: Iterable[Site]
+) -> dict[ir.Value, str] | None:
+    """The kernel's names of what the nodes read; None if a product is not in whole numbers, or if a value has two."""
     made = {str(value.name): value for node in graph for value in node.outputs}
-    if "states.decayed" not in made:
-        return None
     named: list[tuple[str, ir.Value]] = [
         (str(value.name), value) for value in graph.inputs if value.name != "input_ids"
     ]
     named += _reads(made, _READS)
     for i in range(config.num_layers):
-        named += _reads(made, _LAYER_READS, f"blocks.{i}.")
+        named += _reads(made, _LAYER_READS | _WKV_WEIGHTS[form], f"blocks.{i}.")
         for mix in ("time_mix.before", "channel_mix.before"):
             named.append((f"blocks.{i}.{mix}", graph.initializers[f"blocks.{i}.{mix}.weight"]))
     for site in sites:

@@ -25,6 +25,7 @@ from rrwkv_export.bundle import (
 )
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import RecipeError, TextError
+from rrwkv_export.graph.names import WKVForm
 from rrwkv_export.output import new_directory, require_space
 from rrwkv_export.progress import Progress
 from rrwkv_export.quantize import static as static_graphs
@@ -64,6 +65,15 @@ class Source:
             raise RecipeError(f"{path}: its weights are {dtype}; quantize a bundle exported with --dtype float32")
         verify_files(path, manifest)
         return cls(path, manifest, sites(ModelConfig.from_json(manifest.config)))
+
+    @property
+    def config(self) -> ModelConfig:
+        return ModelConfig.from_json(self.manifest.config)
+
+    @property
+    def wkv(self) -> WKVForm:
+        form = self.manifest.graphs["main"].wkv
+        return "stable" if form == "stable" else "plain"
 
     def rewriter(self) -> Rewriter:
         """The graph with its weights in memory."""
@@ -179,15 +189,15 @@ def _save_beside_main(source: Source, name: str, folder: Path) -> None:
     followed = follow(graph, main, rounded, source.sites)
     if name == "step":
         ir.external_data.set_base_dir(followed.graph, folder)
-        fuse_step(followed, ModelConfig.from_json(source.manifest.config), source.sites)
+        fuse_step(followed, source.config, source.wkv, source.sites)
     save_beside(followed, folder / files[name].name)
 
 
 def _fuse_main(source: Source, path: Path) -> None:
     """When other graphs have followed it: its wkv as calls."""
     model = ir.load(path)
-    if fuse_wkv(model, ModelConfig.from_json(source.manifest.config)):
-        save_beside(model, path)
+    fuse_wkv(model, source.config, source.wkv)
+    save_beside(model, path)
 
 
 @dataclass(frozen=True)

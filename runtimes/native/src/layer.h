@@ -39,10 +39,12 @@ struct LayerWeights {
 
 // A layer's share of a token, and of the states before and after it.
 struct LayerToken {
-  const float *x, *shift, *wkv;      // [C], [2, C], [2, C]: h' of both blocks; A and B
+  const float *x, *shift;            // [C], [2, C]: h' of both blocks
+  WkvState wkv;
   const float *bank, *key, *mask;    // [K, C], [K, R], [1 + K]
   size_t slots;
-  float *y, *new_shift, *new_wkv;
+  float *y, *new_shift;
+  NewWkvState new_wkv;
 };
 
 class Layer {

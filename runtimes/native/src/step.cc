@@ -35,15 +35,18 @@ std::vector<float> mask_of(int64_t position, int64_t interval, size_t slots) {
 void Step::run(const StepToken& token, const Threads& threads) const {
   const size_t C = w_.layers.front().weights().channels, L = w_.layers.size();
   const std::vector<float> mask = w_.interval ? mask_of(token.position, w_.interval, token.slots) : std::vector<float>();
+  const size_t rows = wkv_rows();
   std::vector<float> y(C);
   for (size_t i = 0; i < L; ++i) {
     LayerToken layer{};
     layer.x = i ? y.data() : token.x;
     layer.shift = token.shift + 2 * C * i;
-    layer.wkv = token.wkv + 2 * C * i;
+    const float* wkv = token.wkv + rows * C * i;
+    float* new_wkv = token.new_wkv + rows * C * i;
+    layer.wkv = {wkv, wkv + 2 * C};
+    layer.new_wkv = {new_wkv, new_wkv + 2 * C};
     layer.y = y.data();
     layer.new_shift = token.new_shift + 2 * C * i;
-    layer.new_wkv = token.new_wkv + 2 * C * i;
     if (w_.interval) {
       layer.bank = token.banks[i];
       layer.key = token.keys[i];

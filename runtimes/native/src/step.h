@@ -30,6 +30,8 @@ class Step {
   explicit Step(StepWeights weights) : w_(std::move(weights)) {}
   void run(const StepToken& token, const Threads& threads) const;
   const StepWeights& weights() const { return w_; }
+  // A layer's in the state `wkv` [L, rows, C].
+  size_t wkv_rows() const { return w_.layers.front().weights().wkv.stable ? 3 : 2; }
 
  private:
   void squeeze(const StepToken& token) const;

@@ -38,12 +38,17 @@ std::unique_ptr<Matrix> matrix(const Inputs& from, const std::string& role, size
   return found;
 }
 
-LayerWeights layer_weights(const Inputs& from, const std::string& block, size_t C, const float* exp_minus_d) {
+// decay: exp(-d) in the plain form of wkv.
+LayerWeights layer_weights(const Inputs& from, const std::string& block, size_t C, const float* decay) {
   LayerWeights w{};
   const auto vector = [&](const char* name, size_t count) { return from.values<float>(block + name, count); };
   w.channels = C;
   w.epsilon = from.number<float>("epsilon");
-  w.wkv = {C, *from.values<float>("least_exp", 1), *from.values<float>("most_exp", 1), vector("exp_u", C), exp_minus_d};
+  w.wkv = {C, decay == nullptr, 0, 0, vector("bonus", C), decay ? decay : vector("decay", C)};
+  if (decay) {
+    w.wkv.least_exp = *from.values<float>("least_exp", 1);
+    w.wkv.most_exp = *from.values<float>("most_exp", 1);
+  }
   w.ln1 = {vector("ln1.weight", C), vector("ln1.bias", C)};
   w.ln2 = {vector("ln2.weight", C), vector("ln2.bias", C)};
   w.time_now = vector("time_mix.now", 3 * C);
@@ -76,10 +81,10 @@ StepWeights step_weights(const Inputs& from) {
                    {from.values<float>("ln_out.weight", C), from.values<float>("ln_out.bias", C)},
                    matrix(from, "head", C, 0)};
   StepWeights w{{}, Head(std::move(head)), {}, 0, 0, interval};
-  const float* exp_minus_d = from.values<float>("exp_minus_d", L * C);
+  const float* decays = from.has("decays") ? from.values<float>("decays", L * C) : nullptr;
   for (size_t i = 0; i < L; ++i) {
     const std::string block = "blocks." + std::to_string(i) + ".";
-    w.layers.emplace_back(layer_weights(from, block, C, exp_minus_d + C * i));
+    w.layers.emplace_back(layer_weights(from, block, C, decays ? decays + C * i : nullptr));
     const std::string squeeze = block + "medium.squeeze";
     w.squeeze.push_back(from.has(squeeze) ? from.values<float>(squeeze, C) : nullptr);
   }
@@ -135,10 +140,10 @@ void StepNode::run(OrtKernelContext* context) const {
   StepToken token{};
   token.x = input(context, places_.x, C);
   token.shift = input(context, places_.shift, L * 2 * C);
-  token.wkv = input(context, places_.wkv, L * 2 * C);
+  token.wkv = input(context, places_.wkv, L * step_.wkv_rows() * C);
   token.logits = output(context, 0, {1, static_cast<int64_t>(step_.weights().head.weights().matrix->outputs)});
   token.new_shift = output(context, 1, {l, 2, c});
-  token.new_wkv = output(context, 2, {l, 2, c});
+  token.new_wkv = output(context, 2, {l, static_cast<int64_t>(step_.wkv_rows()), c});
   if (step_.weights().interval) read_mediums(context, token);
   step_.run(token, SessionThreads(api_, context, threads_));
 }

@@ -8,24 +8,36 @@ WkvNode::WkvNode(const Api& api, const OrtKernelInfo* info, size_t threads) : Wk
 
 WkvNode::WkvNode(const Api& api, const Inputs& inputs, size_t threads)
     : Node(api, threads), wkv_{}, k_(inputs.place("k")), v_(inputs.place("v")), r_(inputs.place("r")),
-      state_(inputs.place("state")) {
-  const size_t C = inputs.constant("exp_u").count();
-  if (C == 0) throw std::runtime_error("input exp_u has another shape");
-  wkv_ = {C, *inputs.values<float>("least_exp", 1), *inputs.values<float>("most_exp", 1),
-          inputs.values<float>("exp_u", C), inputs.values<float>("exp_minus_d", C)};
+      sums_(inputs.place("sums")) {
+  const size_t C = inputs.constant("bonus").count();
+  if (C == 0) throw std::runtime_error("input bonus has another shape");
+  wkv_ = {C, inputs.has("exponent"), 0, 0, inputs.values<float>("bonus", C), inputs.values<float>("decay", C)};
+  if (wkv_.stable) {
+    exponent_ = inputs.place("exponent");
+  } else {
+    wkv_.least_exp = *inputs.values<float>("least_exp", 1);
+    wkv_.most_exp = *inputs.values<float>("most_exp", 1);
+  }
 }
 
-// k, v, r [T, 1, C] and state [2, C] or [1, 2, C]; outputs: gated [T, 1, C], and the new state, shaped as the old one.
+// k, v, r [T, 1, C], sums and in the stable form the exponent; outputs: gated [T, 1, C], and the states as they came.
 void WkvNode::run(OrtKernelContext* context) const {
   const size_t C = wkv_.channels;
-  const Value k = value(context, k_), state = value(context, state_);
+  const Value k = value(context, k_);
   if (k.shape.size() != 3 || k.count() % C) throw std::runtime_error("an input has another shape");
+  WkvState before{input(context, sums_, 2 * C), nullptr};
   float* gated = output(context, 0, k.shape);
-  float* next = output(context, 1, state.shape);
-  const float* before = input(context, state_, 2 * C);
-  if (k.count() == 0) std::copy_n(before, 2 * C, next);
+  NewWkvState after{output(context, 1, value(context, sums_).shape), nullptr};
+  if (wkv_.stable) {
+    before.exponent = input(context, exponent_, C);
+    after.exponent = output(context, 2, value(context, exponent_).shape);
+  }
+  if (k.count() == 0) {  // a run of no tokens
+    std::copy_n(before.sums, 2 * C, after.sums);
+    if (wkv_.stable) std::copy_n(before.exponent, C, after.exponent);
+  }
   run_wkv(wkv_, input(context, k_, k.count()), input(context, v_, k.count()), input(context, r_, k.count()), before,
-          k.count() / C, gated, next, SessionThreads(api_, context, threads_));
+          k.count() / C, gated, after, SessionThreads(api_, context, threads_));
 }
 
 }  // namespace rrwkv

@@ -15,7 +15,7 @@ class WkvNode : public Node {
   WkvNode(const Api& api, const Inputs& inputs, size_t threads);
 
   Wkv wkv_;
-  size_t k_, v_, r_, state_;
+  size_t k_, v_, r_, sums_, exponent_ = 0;
 };
 
 }  // namespace rrwkv
