@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PACKAGES := rrwkv_export runtimes/python/rrwkv_runtime tests benchmarks cli.py
+PACKAGES := rrwkv_export runtimes/python/rrwkv_runtime runtimes/native/rrwkv_native tests benchmarks cli.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test test-all check pytest runtime-alone openvino openvino-mobile qnn arm64 bench clean
@@ -20,6 +20,7 @@ test-all: check runtime-alone
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check $(PACKAGES)
 	$(BIN)/ruff format --check $(PACKAGES)
+	$(BIN)/clang-format --dry-run -Werror runtimes/native/src/*
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -11,7 +11,7 @@
 namespace rrwkv {
 namespace {
 
-constexpr size_t kStride = 128;    // onnxruntime's products sum so many rows, and then these sums
+constexpr size_t kStride = 128;       // onnxruntime's products sum so many rows, and then these sums
 constexpr size_t kWorthIt = 1 << 15;  // values to read before several threads read them faster
 
 // What one thread keeps for the layers that it runs.

@@ -1,4 +1,5 @@
-// One token through one layer, and through the head: time-mix, the reading of the mediums and channel-mix, in the symbols of the model.
+// One token through one layer, and through the head: time-mix, the reading of the mediums and channel-mix, in the
+// symbols of the model.
 #pragma once
 
 #include <cstddef>
@@ -32,16 +33,16 @@ struct LayerWeights {
   float epsilon;
   Norm ln1, ln2;
   Wkv wkv;
-  const float *time_now, *time_before, *time_recalled;                 // [3, C]: k, v, r
-  const float *channel_now, *channel_before, *channel_recalled;        // [2, C]: k, r
+  const float *time_now, *time_before, *time_recalled;           // [3, C]: k, v, r
+  const float *channel_now, *channel_before, *channel_recalled;  // [2, C]: k, r
   std::unique_ptr<Matrix> query, key, value, receptance, output, ffn_key, ffn_receptance, ffn_value;
 };
 
 // A layer's share of a token, and of the states before and after it.
 struct LayerToken {
-  const float *x, *shift;            // [C], [2, C]: h' of both blocks
+  const float *x, *shift;  // [C], [2, C]: h' of both blocks
   WkvState wkv;
-  const float *bank, *key, *mask;    // [K, C], [K, R], [1 + K]
+  const float *bank, *key, *mask;  // [K, C], [K, R], [1 + K]
   size_t slots;
   float *y, *new_shift;
   NewWkvState new_wkv;
@@ -57,7 +58,8 @@ class Layer {
  private:
   const float* recall(const LayerToken& token, const Threads& threads) const;
   void time_mix(const LayerToken& token, const float* M, float* x, const Threads& threads) const;
-  void channel_mix(const LayerToken& token, const float* M, const float* x, const Matrix* next, const Threads& threads) const;
+  void channel_mix(const LayerToken& token, const float* M, const float* x, const Matrix* next,
+                   const Threads& threads) const;
 
   LayerWeights w_;
 };

@@ -96,8 +96,9 @@ size_t threads_of(const Api& api, const OrtSessionOptions* options) {
 
 // Whether this processor has what the kernels are made of.
 RRWKV_EXPORT int rrwkv_native_runs_here() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("fma");
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("fma");
 }
 
 RRWKV_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
@@ -106,7 +107,8 @@ RRWKV_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtA
   if (!api) return nullptr;  // an onnxruntime older than this interface: the graph runs as it is
   // A session keeps pointers to operators and domain, so they stay as long as the process does.
   const size_t threads = threads_of(api, options);
-  const Op* ops[] = {new Op(op_of<StepNode>(api, "DecodeStep", threads)), new Op(op_of<WkvNode>(api, "GatedWKV", threads))};
+  const Op* ops[] = {new Op(op_of<StepNode>(api, "DecodeStep", threads)),
+                     new Op(op_of<WkvNode>(api, "GatedWKV", threads))};
   OrtCustomOpDomain* domain = nullptr;
   OrtStatus* status = api.create_domain("rrwkv", &domain);
   for (const Op* op : ops)

@@ -9,10 +9,10 @@
 namespace rrwkv {
 namespace {
 
-constexpr size_t kWide = 64;      // columns at a time: four vectors of sums
-constexpr size_t kDeep = 16;      // rows at a time while the sums stay in registers, and rows fetched ahead
-constexpr size_t kNarrow = 4096;  // outputs up to which the parts of a matrix are rows, each one stretch of memory
-constexpr size_t kSegment = 8192; // columns at a time of a wider one: their sums stay in the first cache
+constexpr size_t kWide = 64;       // columns at a time: four vectors of sums
+constexpr size_t kDeep = 16;       // rows at a time while the sums stay in registers, and rows fetched ahead
+constexpr size_t kNarrow = 4096;   // outputs up to which the parts of a matrix are rows, each one stretch of memory
+constexpr size_t kSegment = 8192;  // columns at a time of a wider one: their sums stay in the first cache
 
 // Four rows of 64 columns, as groups of four bytes of one column, times four activations; see `in_order`.
 inline void add_four_rows(const int8_t* w, size_t stride, __m512i x, __m512i sums[4]) {
@@ -26,8 +26,8 @@ inline void add_four_rows(const int8_t* w, size_t stride, __m512i x, __m512i sum
   sums[3] = _mm512_dpbusd_epi32(sums[3], x, _mm512_unpackhi_epi16(ab_high, cd_high));
 }
 
-// The interleaving works within 128 bits: sums[j] holds columns 4 j .. 4 j + 3 of each of the four sixteens. A transpose
-// of 4 x 4 quarters puts them in order, and is its own inverse.
+// The interleaving works within 128 bits: sums[j] holds columns 4 j .. 4 j + 3 of each of the four sixteens. A
+// transpose of 4 x 4 quarters puts them in order, and is its own inverse.
 inline void in_order(__m512i s[4]) {
   const __m512i a = _mm512_shuffle_i32x4(s[0], s[1], 0x44), b = _mm512_shuffle_i32x4(s[0], s[1], 0xee);
   const __m512i c = _mm512_shuffle_i32x4(s[2], s[3], 0x44), d = _mm512_shuffle_i32x4(s[2], s[3], 0xee);
@@ -86,7 +86,8 @@ void Columns::round(const float* x, Rounded& rounded) const {
 Columns::Block Columns::block(size_t part, size_t parts) const {
   if (outputs <= kNarrow) {
     const size_t deep = (inputs + kDeep - 1) / kDeep;
-    const size_t row = std::min(inputs, deep * part / parts * kDeep), end = std::min(inputs, deep * (part + 1) / parts * kDeep);
+    const size_t row = std::min(inputs, deep * part / parts * kDeep),
+                 end = std::min(inputs, deep * (part + 1) / parts * kDeep);
     return {row, end - row, 0, outputs};
   }
   const size_t wide = (outputs + kWide - 1) / kWide;
@@ -106,13 +107,13 @@ void Columns::accumulate(const uint8_t* x, const Block& b, const void* after, in
   for (size_t k = 0; k < deep_end; k += kDeep) {
     const size_t stop = std::min(k + kDeep, deep_end);
     // At the end, not the rows behind it, which are another's, but what comes next; rows follow each other in memory.
-    const auto* ahead = static_cast<const char*>(after) - k * outputs;
-    if (k + kDeep < deep_end || !after) ahead = reinterpret_cast<const char*>(weight) + kDeep * outputs;
+    const void* ahead = after && k + kDeep >= deep_end ? after : weight + (k + kDeep) * outputs;
     for (size_t n = 0; n < wide_end; n += kWide) {
       __m512i s[4];
       for (size_t i = 0; i < 4; ++i) s[i] = _mm512_loadu_si512(sums + n + 16 * i);
       for (size_t r = k; r < stop; r += 4) {
-        for (size_t i = r; i < r + 4; ++i) _mm_prefetch(ahead + i * outputs + n, _MM_HINT_T0);
+        for (size_t i = r; i < r + 4; ++i)
+          _mm_prefetch(static_cast<const char*>(ahead) + (i - k) * outputs + n, _MM_HINT_T0);
         add_four_rows(weight + r * outputs + n, outputs, _mm512_set1_epi32(four_bytes(x + r)), s);
       }
       for (size_t i = 0; i < 4; ++i) _mm512_storeu_si512(sums + n + 16 * i, s[i]);
@@ -145,8 +146,7 @@ void Columns::scale(const Rounded& x, const int32_t* sums, size_t others, size_t
 
 void Columns::multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const {
   const Block all = block(part, parts);
-  if (outputs <= kNarrow)
-    return accumulate(x.bytes.data() + all.row, all, after, x.sums.data() + part * outputs);
+  if (outputs <= kNarrow) return accumulate(x.bytes.data() + all.row, all, after, x.sums.data() + part * outputs);
   alignas(64) int32_t sums[kSegment];
   for (size_t column = all.column, end = all.column + all.columns; column < end; column += kSegment) {
     const Block segment{0, inputs, column, std::min(kSegment, end - column)};
@@ -161,8 +161,13 @@ void Columns::finish(const Rounded& x, size_t parts, float* y) const {
 }
 
 Blocks::Blocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, size_t bits, const float* scale)
-    : weight_(weight), scale_(scale), block_(block), blocks_((inputs + block - 1) / block), bits_(bits),
-      row_bytes_(blocks_ * block * bits / 8), vectors_((row_bytes_ + 63) / 64) {
+    : weight_(weight),
+      scale_(scale),
+      block_(block),
+      blocks_((inputs + block - 1) / block),
+      bits_(bits),
+      row_bytes_(blocks_ * block * bits / 8),
+      vectors_((row_bytes_ + 63) / 64) {
   this->inputs = inputs;
   this->outputs = outputs;
 }

@@ -31,8 +31,8 @@ class Scratch {
 
 // A row of activations, rounded for one matrix.
 struct Rounded {
-  Scratch<uint8_t> bytes;        // unsigned for `Columns`, signed for `Blocks`
-  float scale = 1;               // of `Columns`
+  Scratch<uint8_t> bytes;  // unsigned for `Columns`, signed for `Blocks`
+  float scale = 1;         // of `Columns`
   int zero = 0;
   Scratch<int32_t> sums;         // of `Columns`: a row for each part
   Scratch<float> scales, zeros;  // of `Blocks`: each lane's scale; each block's scale times what zero points add
@@ -52,8 +52,8 @@ class Matrix {
   size_t inputs = 0, outputs = 0;
 };
 
-// int8 [K, N] with a scale for each column. Activations are uint8, of a scale that is given (a static range), or of this
-// row's own range as DynamicQuantizeLinear defines it.
+// int8 [K, N] with a scale for each column. Activations are uint8, of a scale that is given (a static range), or of
+// this row's own range as DynamicQuantizeLinear defines it.
 class Columns : public Matrix {
  public:
   struct Range {
@@ -83,8 +83,8 @@ class Columns : public Matrix {
   std::vector<int32_t> column_sums_;
 };
 
-// MatMulNBits' uint8 [N, blocks, block / (8 / bits)] with a scale for each block and zero in the middle; activations are
-// int8, of a scale for each block.
+// MatMulNBits' uint8 [N, blocks, block / (8 / bits)] with a scale for each block and zero in the middle; activations
+// are int8, of a scale for each block.
 class Blocks : public Matrix {
  public:
   Blocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, size_t bits, const float* scale);

@@ -67,7 +67,9 @@ class Api {
   explicit operator bool() const { return table_ != nullptr; }
 
   OrtStatus* create_status(int code, const char* message) const { return at<0, OrtStatus*>(code, message); }
-  OrtStatus* create_domain(const char* name, OrtCustomOpDomain** domain) const { return at<26, OrtStatus*>(name, domain); }
+  OrtStatus* create_domain(const char* name, OrtCustomOpDomain** domain) const {
+    return at<26, OrtStatus*>(name, domain);
+  }
   OrtStatus* add_op(OrtCustomOpDomain* domain, const OrtCustomOp* op) const { return at<27, OrtStatus*>(domain, op); }
   OrtStatus* add_domain(OrtSessionOptions* options, OrtCustomOpDomain* domain) const {
     return at<28, OrtStatus*>(options, domain);

@@ -34,7 +34,8 @@ std::vector<float> mask_of(int64_t position, int64_t interval, size_t slots) {
 
 void Step::run(const StepToken& token, const Threads& threads) const {
   const size_t C = w_.layers.front().weights().channels, L = w_.layers.size();
-  const std::vector<float> mask = w_.interval ? mask_of(token.position, w_.interval, token.slots) : std::vector<float>();
+  const std::vector<float> mask =
+      w_.interval ? mask_of(token.position, w_.interval, token.slots) : std::vector<float>();
   const size_t rows = wkv_rows();
   std::vector<float> y(C);
   for (size_t i = 0; i < L; ++i) {

@@ -75,7 +75,8 @@ StepWeights step_weights(const Inputs& from) {
   constexpr int64_t kMostLayers = 10000;
   const size_t C = from.constant("ln_out.weight").count();
   const int64_t layers = from.number<int64_t>("layers"), interval = from.number<int64_t>("interval");
-  if (C == 0 || layers < 1 || layers > kMostLayers || interval < 0) throw std::runtime_error("a node's attributes are wrong");
+  if (C == 0 || layers < 1 || layers > kMostLayers || interval < 0)
+    throw std::runtime_error("a node's attributes are wrong");
   const auto L = static_cast<size_t>(layers);
   HeadWeights head{from.number<float>("epsilon"),
                    {from.values<float>("ln_out.weight", C), from.values<float>("ln_out.bias", C)},
@@ -101,7 +102,8 @@ StepNode::StepNode(const Api& api, const OrtKernelInfo* info, size_t threads)
     : StepNode(api, Inputs(api, info), threads) {}
 
 StepNode::StepNode(const Api& api, const Inputs& inputs, size_t threads)
-    : Node(api, threads), step_(step_weights(inputs)),
+    : Node(api, threads),
+      step_(step_weights(inputs)),
       places_{inputs.place("x"), 0, inputs.place("shift"), inputs.place("wkv"), 0, 0, {}, {}} {
   if (!step_.weights().interval) return;
   places_.position = inputs.place("position");

@@ -1,5 +1,5 @@
-// A node's inputs by the names that its attribute `inputs` gives them, each held against the shape it must have: a graph
-// comes from a file, and a wrong one must end in an error and not in another's memory.
+// A node's inputs by the names that its attribute `inputs` gives them, each held against the shape it must have: a
+// graph comes from a file, and a wrong one must end in an error and not in another's memory.
 #pragma once
 
 #include <cstddef>
@@ -109,8 +109,10 @@ class Inputs {
   static std::vector<std::string> split(const std::string& list) {
     std::vector<std::string> names(1);
     for (char c : list) {
-      if (c == ',') names.emplace_back();
-      else names.back() += c;
+      if (c == ',')
+        names.emplace_back();
+      else
+        names.back() += c;
     }
     return names;
   }

@@ -4,10 +4,15 @@
 
 namespace rrwkv {
 
-WkvNode::WkvNode(const Api& api, const OrtKernelInfo* info, size_t threads) : WkvNode(api, Inputs(api, info), threads) {}
+WkvNode::WkvNode(const Api& api, const OrtKernelInfo* info, size_t threads)
+    : WkvNode(api, Inputs(api, info), threads) {}
 
 WkvNode::WkvNode(const Api& api, const Inputs& inputs, size_t threads)
-    : Node(api, threads), wkv_{}, k_(inputs.place("k")), v_(inputs.place("v")), r_(inputs.place("r")),
+    : Node(api, threads),
+      wkv_{},
+      k_(inputs.place("k")),
+      v_(inputs.place("v")),
+      r_(inputs.place("r")),
       sums_(inputs.place("sums")) {
   const size_t C = inputs.constant("bonus").count();
   if (C == 0) throw std::runtime_error("input bonus has another shape");

@@ -8,8 +8,8 @@ namespace rrwkv {
 
 // Sixteen channels of a token, and what becomes of them.
 struct WkvLanes {
-  __m512 k, v, A, B, p;                    // p: pp
-  __m512 numerator, denominator;           // of wkv
+  __m512 k, v, A, B, p;           // p: pp
+  __m512 numerator, denominator;  // of wkv
 };
 
 // wkv = (A + exp(u + k) ⊙ v) / (B + exp(u + k)); A <- exp(-d) ⊙ A + exp(k) ⊙ v, B <- exp(-d) ⊙ B + exp(k)
