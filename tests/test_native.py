@@ -124,6 +124,15 @@ def test_a_weight_of_another_shape_is_an_error(name, quantized, tmp_path):
         Model.load(bundle, native=True)
 
 
+def test_a_broken_library_is_said(monkeypatch, quantized):
+    def broken():
+        raise OSError("librrwkv_native.so: file too short")
+
+    monkeypatch.setattr(rrwkv_native, "library", broken)
+    with pytest.raises(ProviderError, match=r"file too short.*install it again"):
+        Model.load(quantized(ATTENTION, "int8-static"))
+
+
 def test_wanted_and_not_there(monkeypatch, quantized):
     path = quantized(ATTENTION, "int8-static")
     with pytest.raises(ProviderError, match="for provider 'cpu', not 'xnnpack'"):

@@ -11,6 +11,8 @@ __all__ = ["library"]
 
 @cache
 def library() -> Path | None:
-    """None where the processor lacks what the kernels are made of (AVX-512 with VNNI)."""
-    path = next(Path(__file__).parent.glob("librrwkv_native.*"))
+    """None where the processor lacks what the kernels are made of (AVX-512 with VNNI). Raises ImportError, OSError."""
+    path = next(Path(__file__).parent.glob("librrwkv_native.*"), None)
+    if path is None:
+        raise ImportError("its library is not there")
     return path if ctypes.CDLL(str(path)).rrwkv_native_runs_here() else None

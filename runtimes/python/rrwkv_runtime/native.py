@@ -27,7 +27,11 @@ def find(provider: str, wanted: bool | None) -> Path | None:
         if wanted:
             raise ProviderError("the native kernels are not installed: pip install rrwkv-native")
         return None
-    library: Path | None = importlib.import_module(PACKAGE).library()
+    try:
+        library: Path | None = importlib.import_module(PACKAGE).library()
+    except (ImportError, OSError) as error:
+        remedy = "install it again, or leave it out (--no-native)"
+        raise ProviderError(f"rrwkv-native does not load ({error}): {remedy}") from None
     if library is None and wanted:
         raise ProviderError("the native kernels need a processor with AVX-512 VNNI; leave --native out")
     return library
