@@ -15,6 +15,7 @@ import numpy as np
 
 from rrwkv_runtime import native as kernels
 from rrwkv_runtime.checks import check_whole
+from rrwkv_runtime.cores import limited
 from rrwkv_runtime.decoder import Decoder, Progress
 from rrwkv_runtime.device import Device, device_for
 from rrwkv_runtime.engine import Engine, candidates, reason, start
@@ -72,8 +73,8 @@ class Model:
         """Load a bundle directory.
 
         provider: a name of `providers.NAMES`; "auto" takes the first that is installed and works, see `provider`.
-        threads: None lets onnxruntime choose. provider_options: the provider's own, by name. strict: no node may be on
-        the CPU instead of the provider. optimization: onnxruntime's graph optimization level, one of
+        threads: None takes the cores that the process may use. provider_options: the provider's own, by name. strict:
+        no node may be on the CPU instead of the provider. optimization: onnxruntime's graph optimization level, one of
         OPTIMIZATION_LEVELS. verify: hold every file against its sha256 (they are read while the session is made).
         variant: the name of other graphs that the bundle holds, such as "mobile" for those in static shapes; states go
         from one to the other. None takes those that run anything; where the provider takes none such, a variant. spin:
@@ -90,6 +91,7 @@ class Model:
         manifest = Manifest.load(bundle)
         check_sizes(bundle, manifest)
         engine = start(provider, provider_options)
+        threads = limited() if threads is None else threads
         names = _graphs(bundle, manifest, variant, engine.provider.static)
         options = {name: _session_options(threads, optimization, engine.provider.name) for name in names}
         library = kernels.find(engine.provider.name, native)
