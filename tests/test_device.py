@@ -10,7 +10,7 @@ import pytest
 from checkpoint_files import RRWKV
 
 from rrwkv_runtime.decoder import Decoder
-from rrwkv_runtime.device import Cuda
+from rrwkv_runtime.device import Cuda, device_graphs
 from rrwkv_runtime.session import Model
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
@@ -42,6 +42,18 @@ def test_device_buffers_give_what_host_arrays_give(tiny, device):
     assert ours.position == state.position == 2 * len(IDS)
     for name, value in expected.state().values.items():
         np.testing.assert_array_equal(state.values[name], value)
+
+
+def test_a_bundle_for_a_cpu_decodes_there_with_its_main_graph(make_tiny):
+    cpu = make_tiny(RRWKV, 1).model
+    names = device_graphs("cuda", cpu.manifest, list(cpu.sessions))
+    assert names == ["main"]
+    assert device_graphs("cpu", cpu.manifest, list(cpu.sessions)) == list(cpu.sessions) != names
+    sessions = {name: cpu.sessions[name] for name in names}
+    ours = Decoder(sessions, cpu.manifest, Cuda(cpu.manifest, memory="cpu"), cpu.initial_state())
+    expected = cpu.decoder()
+    for token in IDS * 3:
+        np.testing.assert_array_equal(ours.step(token), expected.step(token))
 
 
 def test_a_given_state_is_only_read(tiny, device):

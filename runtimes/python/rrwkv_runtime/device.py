@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -161,3 +162,9 @@ class Cuda:
 def device_for(provider: str, manifest: Manifest) -> Device:
     """Where the states live for a provider's name."""
     return Cuda(manifest) if provider == "cuda" else Host(manifest, binds_once=provider == "cpu")
+
+
+def device_graphs(provider: str, manifest: Manifest, names: Sequence[str]) -> list[str]:
+    """Those of a bundle's graphs that run over states which lie there: a GPU's are never taken apart by layers."""
+    graphs = manifest.graphs
+    return [name for name in names if provider != "cuda" or not (graphs[name].reads or graphs[name].updates)]

@@ -17,7 +17,7 @@ from rrwkv_runtime import native as kernels
 from rrwkv_runtime.checks import check_whole
 from rrwkv_runtime.cores import limited
 from rrwkv_runtime.decoder import Decoder, Progress
-from rrwkv_runtime.device import Device, device_for
+from rrwkv_runtime.device import Device, device_for, device_graphs
 from rrwkv_runtime.engine import Engine, candidates, reason, start
 from rrwkv_runtime.errors import BundleError, DamagedBundle, InputError, ProviderError, RRWKVError
 from rrwkv_runtime.manifest import Manifest, check_sizes, resolve_inside, verify_files
@@ -92,7 +92,7 @@ class Model:
         check_sizes(bundle, manifest)
         engine = start(provider, provider_options)
         threads = limited() if threads is None else threads
-        names = _graphs(bundle, manifest, variant, engine.provider.static)
+        names = device_graphs(provider, manifest, _graphs(bundle, manifest, variant, engine.provider.static))
         options = {name: _session_options(threads, optimization, engine.provider.name) for name in names}
         library = kernels.find(engine.provider.name, native)
         for name, one in options.items():
