@@ -76,7 +76,7 @@ def test_weights_in_columns_give_onnxruntimes_bits(config, wkv, scheme, quantize
 
 @needs_vnni
 @pytest.mark.parametrize("block", [16, 32, 64, 128])
-@pytest.mark.parametrize("scheme", ["int8", "int4"])
+@pytest.mark.parametrize("scheme", ["int8", "int4", "int8-weight"])
 def test_weights_in_blocks_are_as_close_as_onnxruntimes_orders_of_summing(scheme, block, quantized):
     path = quantized(WIDE, scheme, block)
     assert calls(path) == ["DecodeStep"]
@@ -104,8 +104,8 @@ def test_layers_of_one_kind_share_a_function_and_others_have_their_own(quantized
     assert {function.name for function in apart.values()} == {"DecodeStep", "DecodeLayer", "DecodeLayer2"}
 
 
-def test_what_is_not_in_whole_numbers_stays_as_it_is(quantized):
-    assert calls(quantized(ATTENTION, "int8-weight")) == []
+def test_what_the_kernel_does_not_know_stays_as_it_is(quantized):
+    assert calls(quantized(ATTENTION, "float16")) == []
 
 
 @needs_vnni

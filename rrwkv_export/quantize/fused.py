@@ -18,6 +18,7 @@ from rrwkv_export.quantize.sites import EMB, HEAD, Site
 
 DOMAIN, STEP, LAYER, WKV = "rrwkv", "DecodeStep", "DecodeLayer", "GatedWKV"
 Attributes = Mapping[str, str | float | int]
+_IN_WHOLE_NUMBERS = 4  # MatMulNBits' accuracy_level
 _FLOAT = ir.TensorType(ir.DataType.FLOAT)
 _OUTPUTS = ("logits", "shift_out", "wkv_out", "medium_sum_out", "medium_weight_out")
 _LAYER_OUTPUTS = {
@@ -212,7 +213,7 @@ def _reads(
 def _kernel_names(
     graph: ir.Graph, config: ModelConfig, form: WKVForm, sites: Iterable[Site]
 ) -> dict[ir.Value, str] | None:
-    """The kernel's names of what the nodes read; None if a product is not in whole numbers, or if a value has two."""
+    """The kernel's names of what the nodes read; None if a product is none of the kernel's, or if a value has two."""
     made = {str(value.name): value for node in graph for value in node.outputs}
     named: list[tuple[str, ir.Value]] = [
         (str(value.name), value) for value in graph.inputs if value.name != "input_ids"
@@ -258,11 +259,15 @@ def _dynamic_columns(result: ir.Value) -> dict[str, ir.Value] | None:
 
 
 def _blocks(result: ir.Value) -> dict[str, ir.Value] | None:
-    """A blockwise product that is computed in whole numbers, its zeros in the middle."""
+    """A blockwise product, its zeros in the middle: in whole numbers, or of 8 bits with activations as they are."""
     product = _made_by(result, "MatMulNBits")
-    if product is None or len(product.inputs) != 3 or product.attributes.get_int("accuracy_level", 0) != 4:
+    if product is None or len(product.inputs) != 3:
         return None
-    return _named((f"weight{product.attributes['bits'].as_int()}", product.inputs[1]), ("scale", product.inputs[2]))
+    bits = product.attributes["bits"].as_int()
+    form = f"weight{bits}" if product.attributes.get_int("accuracy_level", 0) == _IN_WHOLE_NUMBERS else f"float{bits}"
+    if form == "float4":
+        return None
+    return _named((form, product.inputs[1]), ("scale", product.inputs[2]))
 
 
 def _made_by(value: ir.Value | None, op_type: str) -> ir.Node | None:

@@ -12,6 +12,7 @@ namespace {
 constexpr size_t kWide = 64;       // columns at a time: four vectors of sums
 constexpr size_t kDeep = 16;       // rows at a time while the sums stay in registers, and rows fetched ahead
 constexpr size_t kNarrow = 4096;   // outputs up to which the parts of a matrix are rows, each one stretch of memory
+constexpr size_t kRowsAtOnce = 4;  // of `Blocks`: one's sums need not wait for another's
 constexpr size_t kSegment = 8192;  // columns at a time of a wider one: their sums stay in the first cache
 
 // Four rows of 64 columns, as groups of four bytes of one column, times four activations; see `in_order`.
@@ -244,19 +245,89 @@ void Blocks::rows(const Rounded& x, size_t first, const char* ahead, float* y) c
   for (size_t i = 0; i < kRows; ++i) y[first + i] = _mm512_reduce_add_ps(sums[i]);
 }
 
+namespace {
+
+// What a thread computes of rows that follow each other in memory: several at once, and fetching what comes next.
+template <typename Rows, typename Row>
+void for_rows(size_t begin, size_t end, const uint8_t* weight, size_t row_bytes, const void* after, Rows rows,
+              Row row) {
+  constexpr size_t kAhead = 8;
+  size_t i = begin;
+  for (; i + kRowsAtOnce <= end; i += kRowsAtOnce) {
+    const void* ahead = i + kAhead + kRowsAtOnce <= end || !after ? weight + (i + kAhead) * row_bytes : after;
+    rows(i, static_cast<const char*>(ahead));
+  }
+  for (; i < end; ++i) row(i, reinterpret_cast<const char*>(weight + i * row_bytes));
+}
+
+}  // namespace
+
 void Blocks::multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const {
-  constexpr size_t kRows = 4, kAhead = 8;
-  const size_t end = outputs * (part + 1) / parts;
-  size_t i = outputs * part / parts;
-  for (; i + kRows <= end; i += kRows) {
-    const void* ahead = i + kAhead + kRows <= end || !after ? weight_ + (i + kAhead) * row_bytes_ : after;
-    const auto* line = static_cast<const char*>(ahead);
-    bits_ == 8 ? rows<8, kRows>(x, i, line, y) : rows<4, kRows>(x, i, line, y);
+  const size_t begin = outputs * part / parts, end = outputs * (part + 1) / parts;
+  const auto several = [&](size_t i, const char* ahead) {
+    bits_ == 8 ? rows<8, kRowsAtOnce>(x, i, ahead, y) : rows<4, kRowsAtOnce>(x, i, ahead, y);
+  };
+  const auto one = [&](size_t i, const char* ahead) {
+    bits_ == 8 ? rows<8, 1>(x, i, ahead, y) : rows<4, 1>(x, i, ahead, y);
+  };
+  for_rows(begin, end, weight_, row_bytes_, after, several, one);
+}
+
+FloatBlocks::FloatBlocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, const float* scale)
+    : weight_(weight),
+      scale_(scale),
+      block_(block),
+      blocks_((inputs + block - 1) / block),
+      row_bytes_(blocks_ * block) {
+  this->inputs = inputs;
+  this->outputs = outputs;
+}
+
+void FloatBlocks::round(const float* x, Rounded& rounded) const {
+  float* values = rounded.values.of(row_bytes_);
+  float* zeros = rounded.zeros.of(blocks_);
+  std::memset(values, 0, row_bytes_ * sizeof *values);
+  std::memcpy(values, x, inputs * sizeof *values);
+  for (size_t b = 0; b < blocks_; ++b) {
+    __m512 sum = _mm512_setzero_ps();
+    for (size_t i = b * block_; i < (b + 1) * block_; i += kLanes)
+      sum = _mm512_add_ps(sum, _mm512_loadu_ps(values + i));
+    zeros[b] = -128.0f * _mm512_reduce_add_ps(sum);
   }
-  for (; i < end; ++i) {
-    const auto* line = reinterpret_cast<const char*>(weight_ + i * row_bytes_);
-    bits_ == 8 ? rows<8, 1>(x, i, line, y) : rows<4, 1>(x, i, line, y);
+}
+
+template <size_t kRows>
+void FloatBlocks::rows(const Rounded& x, size_t first, const char* ahead, float* y) const {
+  const uint8_t* weight = weight_ + first * row_bytes_;
+  const float* scale = scale_ + first * blocks_;
+  __m512 totals[kRows];
+  for (size_t i = 0; i < kRows; ++i) totals[i] = _mm512_setzero_ps();
+  for (size_t b = 0; b < blocks_; ++b) {
+    __m512 sums[kRows];
+    for (size_t i = 0; i < kRows; ++i) sums[i] = _mm512_setzero_ps();
+    for (size_t k = b * block_; k < (b + 1) * block_; k += kLanes) {
+      const __m512 values = _mm512_loadu_ps(x.values.data() + k);
+      for (size_t i = 0; i < kRows; ++i) {
+        if (k % 64 == 0) _mm_prefetch(ahead + i * row_bytes_ + k, _MM_HINT_T0);
+        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(weight + i * row_bytes_ + k));
+        sums[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)), values, sums[i]);
+      }
+    }
+    for (size_t i = 0; i < kRows; ++i)
+      totals[i] = _mm512_fmadd_ps(sums[i], _mm512_set1_ps(scale[i * blocks_ + b]), totals[i]);
   }
+  for (size_t i = 0; i < kRows; ++i) {
+    float zero = 0;
+    for (size_t b = 0; b < blocks_; ++b) zero += scale[i * blocks_ + b] * x.zeros.data()[b];
+    y[first + i] = _mm512_reduce_add_ps(totals[i]) + zero;
+  }
+}
+
+void FloatBlocks::multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const {
+  const size_t begin = outputs * part / parts, end = outputs * (part + 1) / parts;
+  const auto several = [&](size_t i, const char* ahead) { rows<kRowsAtOnce>(x, i, ahead, y); };
+  const auto one = [&](size_t i, const char* ahead) { rows<1>(x, i, ahead, y); };
+  for_rows(begin, end, weight_, row_bytes_, after, several, one);
 }
 
 }  // namespace rrwkv

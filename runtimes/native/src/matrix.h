@@ -36,6 +36,7 @@ struct Rounded {
   int zero = 0;
   Scratch<int32_t> sums;         // of `Columns`: a row for each part
   Scratch<float> scales, zeros;  // of `Blocks`: each lane's scale; each block's scale times what zero points add
+  Scratch<float> values;         // of `FloatBlocks`: as they are, and zeros to the end of the last block
 };
 
 class Matrix {
@@ -100,6 +101,24 @@ class Blocks : public Matrix {
   const uint8_t* weight_;
   const float* scale_;
   size_t block_, blocks_, bits_, row_bytes_, vectors_;
+};
+
+// The same weights in 8 bits, times activations as they are.
+class FloatBlocks : public Matrix {
+ public:
+  FloatBlocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, const float* scale);
+  void round(const float* x, Rounded& rounded) const override;
+  void multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const override;
+  void finish(const Rounded&, size_t, float*) const override {}
+  const void* start(size_t part, size_t parts) const override { return weight_ + outputs * part / parts * row_bytes_; }
+
+ private:
+  template <size_t kRows>
+  void rows(const Rounded& x, size_t first, const char* ahead, float* y) const;
+
+  const uint8_t* weight_;
+  const float* scale_;
+  size_t block_, blocks_, row_bytes_;
 };
 
 }  // namespace rrwkv

@@ -16,8 +16,10 @@ std::unique_ptr<Matrix> columns(const Inputs& from, const std::string& role, siz
   return std::make_unique<Columns>(values, inputs, outputs, scale, &range);
 }
 
-std::unique_ptr<Matrix> blocks(const Inputs& from, const std::string& role, size_t inputs, size_t bits) {
-  const Value& weight = from.constant(role + (bits == 4 ? ".weight4" : ".weight8"));
+// form: ".weight4" or ".weight8" for products in whole numbers, ".float8" for activations as they are.
+std::unique_ptr<Matrix> blocks(const Inputs& from, const std::string& role, size_t inputs, const std::string& form) {
+  const Value& weight = from.constant(role + form);
+  const size_t bits = form == ".weight4" ? 4 : 8;
   const bool ranked = weight.type == kUint8 && weight.shape.size() == 3;
   const size_t block = ranked ? static_cast<size_t>(weight.shape[2]) * 8 / bits : 0;
   const bool fits = block >= 16 && block <= 1024 && (block & (block - 1)) == 0 &&
@@ -25,14 +27,17 @@ std::unique_ptr<Matrix> blocks(const Inputs& from, const std::string& role, size
   if (!fits) throw std::runtime_error("the weight of " + role + " has another shape");
   const size_t outputs = static_cast<size_t>(weight.shape[0]);
   const float* scale = from.values<float>(role + ".scale", outputs * static_cast<size_t>(weight.shape[1]));
-  return std::make_unique<Blocks>(static_cast<const uint8_t*>(weight.data), inputs, outputs, block, bits, scale);
+  const auto* bytes = static_cast<const uint8_t*>(weight.data);
+  if (form == ".float8") return std::make_unique<FloatBlocks>(bytes, inputs, outputs, block, scale);
+  return std::make_unique<Blocks>(bytes, inputs, outputs, block, bits, scale);
 }
 
 // The weights of a product in whatever form the graph holds them; 0 outputs: any number.
 std::unique_ptr<Matrix> matrix(const Inputs& from, const std::string& role, size_t inputs, size_t outputs) {
-  auto found = from.has(role + ".weight4")   ? blocks(from, role, inputs, 4)
-               : from.has(role + ".weight8") ? blocks(from, role, inputs, 8)
-                                             : columns(from, role, inputs);
+  std::unique_ptr<Matrix> found;
+  for (const char* form : {".weight4", ".weight8", ".float8"})
+    if (from.has(role + form)) found = blocks(from, role, inputs, form);
+  if (!found) found = columns(from, role, inputs);
   if (found->outputs == 0 || (outputs && found->outputs != outputs))
     throw std::runtime_error("the weight of " + role + " has another shape");
   return found;
