@@ -363,6 +363,7 @@ def test_ctrl_c_leaves_nothing(demo_bundle, tmp_path):
         (["BUNDLE", "--compare", "nowhere.json"], 1, "nowhere.json"),
         (["BUNDLE", "--output", "."], 1, "is a folder"),
         (["BUNDLE", "--provider", "warp"], 1, "warp"),
+        (["BUNDLE", "--provider-option", "a=b"], 1, "takes no options, not 'a'"),
     ],
     ids=lambda value: " ".join(value) or "no bundle" if isinstance(value, list) else None,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ class Options:
     """How to measure.
 
     prompts, generated: numbers of tokens, each a test; 0 is none. threads: None is onnxruntime's own choice.
-    repetitions: of each test, after one that warms up. native: see `Model.load`. Raises InputError.
+    repetitions: of each test, after one that warms up. native, provider_options, strict: as in `Model.load`. Raises
+    InputError.
     """
 
     prompts: tuple[int, ...] = (256,)
@@ -40,6 +41,8 @@ class Options:
     repetitions: int = 5
     provider: str = "cpu"
     native: bool | None = None
+    provider_options: Mapping[str, str] = field(default_factory=dict)
+    strict: bool = False
 
     def __post_init__(self) -> None:
         for name, values in (("prompts", self.prompts), ("generated", self.generated)):
@@ -50,6 +53,11 @@ class Options:
             raise InputError("at least one number of threads is needed")
         if not self.tests:
             raise InputError("there is nothing to measure: no tokens to read, and none to generate")
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """What `Model.load` is given besides bundle, provider and threads."""
+        return {"native": self.native, "provider_options": dict(self.provider_options), "strict": self.strict}
 
     @property
     def tests(self) -> tuple[Test, ...]:

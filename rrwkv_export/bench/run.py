@@ -53,7 +53,7 @@ def _processes(chosen: Sequence[Subject], how: Options, progress: Progress | Non
     found: dict[Subject, list[Fresh | None]] = {subject: [] for subject in chosen}
     for turn in range(PROCESSES):
         for subject in chosen:
-            found[subject].append(fresh(subject.path, how.provider, subject.threads, native=how.native))
+            found[subject].append(fresh(subject.path, how.provider, subject.threads, **how.loading))
         if progress:
             progress("loading", turn + 1, PROCESSES)
     return {subject: _median_process(each) for subject, each in found.items()}
@@ -86,7 +86,7 @@ def _samples(
     with ExitStack() as stack:
         probes = _probes(chosen, stack) if how.provider == "cpu" and any(map(_decodes, how.tests)) else {}
         for subject in chosen:
-            model = Model.load(subject.path, how.provider, subject.threads, native=how.native)
+            model = Model.load(subject.path, how.provider, subject.threads, **how.loading)
             for test in how.tests:
                 ids = np.random.default_rng(0).integers(0, model.vocab_size, test.tokens)
                 runs[subject, test.name] = test.run(model, ids)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from rrwkv_export.commands._options import PATH, native_option, provider_option
+from rrwkv_export.commands._options import PATH, native_option, provider_options
 
 FORMATS = ("md", "csv", "json", "jsonl")
 _MOST = 10**6
@@ -68,7 +68,7 @@ def _numbers(least: int) -> Callable[..., tuple[int, ...] | None]:
 @click.option("--output", type=PATH, metavar="FILE", help="Write there instead; a file that is there is replaced.")
 @click.option("--compare", type=PATH, metavar="FILE", help="An earlier run in json or jsonl, to say the ratios.")
 @native_option
-@provider_option
+@provider_options
 def bench(
     bundles: tuple[Path, ...],
     threads: tuple[int, ...] | None,
