@@ -32,6 +32,7 @@ _READS = {
     "states.medium.clipped": ("", "least_significance", "most_significance"),
     "head.ln_out": ("", "ln_out.weight", "ln_out.bias"),
 }
+"""The same of values by their names in the graph."""
 _WKV_READS = {
     "plain": {
         "wkv.exp": ("k",),
