@@ -12,9 +12,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: $(VENV)/.installed
 	@$(BIN)/rrwkv demo --output build/demo
 
-test: check pytest runtime-alone
+# Engines of phones that run on this kind of machine.
+ENGINES := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),openvino-mobile qnn)
 
-test-all: check runtime-alone
+test: check pytest runtime-alone $(ENGINES)
+
+test-all: check runtime-alone $(ENGINES)
 	$(BIN)/pytest -n 2 -m ""
 
 check: $(VENV)/.installed-dev
