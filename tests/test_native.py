@@ -91,6 +91,23 @@ def test_weights_in_blocks_are_as_close_as_onnxruntimes_orders_of_summing(scheme
 
 
 @needs_vnni
+@pytest.mark.parametrize("block", [16, 32, 64, 128])
+@pytest.mark.parametrize("scheme", ["int8", "int4"])
+def test_a_prompt_in_blocks_gives_the_same_however_it_is_cut(scheme, block, quantized):
+    """And nearly what steps give, until an activation lies on the edge between two whole numbers."""
+    path = quantized(WIDE, scheme, block)
+    model, more = Model.load(path, threads=1, native=True), Model.load(path, threads=3, native=True)
+    at_once = model.forward(IDS, num_logits=len(IDS))[0]
+    np.testing.assert_array_equal(model.forward(IDS, num_logits=len(IDS), chunk=17)[0], at_once)
+    np.testing.assert_array_equal(more.forward(IDS, num_logits=len(IDS))[0], at_once)
+    decoder = model.decoder()
+    steps = np.stack([decoder.step(token).copy() for token in IDS])
+    errors = np.abs(at_once - steps).max(axis=1) / np.abs(at_once).max()
+    assert errors[:3].max() < 1e-5
+    assert errors.max() < 0.05
+
+
+@needs_vnni
 @pytest.mark.parametrize("threads", [2, 7])
 def test_the_number_of_threads_does_not_change_a_bit(threads, quantized):
     path = quantized(WIDE, "int8-static")

@@ -1,4 +1,4 @@
-"""What one kernel can compute at once, as a call of a function: a whole decode graph; a layer's WKV in the main graph.
+"""What one kernel can compute, as a call of a function: a decode graph; in the main graph a WKV, a blockwise product.
 
 A function's body is the nodes as they were, so a graph means the same, and runs where no such kernel is: then
 onnxruntime puts the body in the call's place when it loads the graph. A call says which of its inputs is what, for the
@@ -14,11 +14,12 @@ import onnx_ir as ir
 
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.graph.names import WKVForm
-from rrwkv_export.quantize.kernel_names import step_names, wkv_names
+from rrwkv_export.quantize.kernel_names import is_block_product, step_names, wkv_names
 from rrwkv_export.quantize.outline import Attributes, Part, shared
 from rrwkv_export.quantize.sites import Site
 
-DOMAIN, STEP, LAYER, WKV = "rrwkv", "DecodeStep", "DecodeLayer", "GatedWKV"
+DOMAIN, STEP, LAYER, WKV, BLOCKS = "rrwkv", "DecodeStep", "DecodeLayer", "GatedWKV", "BlockProduct"
+BLOCK_ATTRIBUTES = ("K", "N", "bits", "block_size", "accuracy_level")
 _OUTPUTS = ("logits", "shift_out", "wkv_out", "medium_sum_out", "medium_weight_out")
 _LAYER_OUTPUTS = {
     "plain": ("ln1", "ln2", "time_mix.wkv.summands", "after_channel_mix"),
@@ -81,3 +82,40 @@ def _fuse_layer(graph: ir.Graph, prefix: str, given: Iterable[str], functions: d
     part = Part(DOMAIN, graph, outputs, set(made))
     known = shared(part.function(LAYER, prefix), functions)
     part.call(known, prefix.removesuffix("."))
+
+
+def fuse_blocks(model: ir.Model) -> None:
+    """Change a main graph in place: its blockwise products in whole numbers, all of one function's body."""
+    graph, function = model.graph, None
+    for node in [node for node in graph if is_block_product(node)]:
+        attributes = {name: node.attributes[name].as_int() for name in BLOCK_ATTRIBUTES}
+        function = function or _block_function(node)
+        x, weight, scale = node.inputs
+        given = ir.Value(name=node.outputs[0].name, type=node.outputs[0].type, shape=node.outputs[0].shape)
+        call = ir.node(
+            BLOCKS,
+            [x, weight, scale],
+            {"inputs": "x,weight,scale", **attributes},
+            domain=DOMAIN,
+            outputs=[given],
+            name=node.name,
+        )
+        graph.insert_after(node, call)
+        ir.convenience.replace_all_uses_with(node.outputs[0], given, replace_graph_outputs=True)
+        graph.remove(node, safe=True)
+    if function:
+        graph.opset_imports[DOMAIN] = 1
+        model.functions[function.identifier()] = function
+
+
+def _block_function(like: ir.Node) -> ir.Function:
+    """MatMulNBits with the call's own attributes."""
+    inputs = [ir.Value(name=name) for name in ("x", "weight", "scale")]
+    references = [ir.RefAttr(name, name, ir.AttributeType.INT) for name in BLOCK_ATTRIBUTES]
+    product = ir.Node(like.domain, like.op_type, inputs, references, name="product")
+    product.outputs[0].name = "y"
+    imports = {like.domain: like.version or 1}
+    body = ir.Graph(inputs, product.outputs, nodes=[product], opset_imports=imports, name=BLOCKS)
+    declared = [ir.Attr("inputs", ir.AttributeType.STRING, None)]
+    declared += [ir.Attr(name, ir.AttributeType.INT, None) for name in BLOCK_ATTRIBUTES]
+    return ir.Function(DOMAIN, BLOCKS, graph=body, attributes=declared)

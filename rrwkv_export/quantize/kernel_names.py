@@ -87,6 +87,15 @@ def wkv_names(graph: ir.Graph, values: Mapping[str, ir.Value], prefix: str, form
     return names
 
 
+def is_block_product(node: ir.Node) -> bool:
+    """Whether it is a blockwise product in whole numbers, its zeros in the middle."""
+    return (
+        node.op_type == "MatMulNBits"
+        and len(node.inputs) == 3
+        and node.attributes.get_int("accuracy_level", 0) == _IN_WHOLE_NUMBERS
+    )
+
+
 def _reads(
     made: Mapping[str, ir.Value], table: Mapping[str, tuple[str, ...]], prefix: str = ""
 ) -> list[tuple[str, ir.Value]]:

@@ -1,11 +1,13 @@
 // What onnxruntime loads: SessionOptions.register_custom_ops_library gives RegisterCustomOps the session's options.
 //
-// The operators are rrwkv::DecodeStep, the decode graph, and rrwkv::GatedWKV, in graphs for any number of tokens.
+// The operators are rrwkv::DecodeStep, the decode graph, and in graphs for any number of tokens rrwkv::GatedWKV and
+// rrwkv::BlockProduct.
 #include <cstdlib>
 #include <exception>
 #include <memory>
 #include <thread>
 
+#include "block_node.h"
 #include "step_node.h"
 #include "wkv_node.h"
 
@@ -108,7 +110,8 @@ RRWKV_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtA
   // A session keeps pointers to operators and domain, so they stay as long as the process does.
   const size_t threads = threads_of(api, options);
   const Op* ops[] = {new Op(op_of<StepNode>(api, "DecodeStep", threads)),
-                     new Op(op_of<WkvNode>(api, "GatedWKV", threads))};
+                     new Op(op_of<WkvNode>(api, "GatedWKV", threads)),
+                     new Op(op_of<BlockNode>(api, "BlockProduct", threads))};
   OrtCustomOpDomain* domain = nullptr;
   OrtStatus* status = api.create_domain("rrwkv", &domain);
   for (const Op* op : ops)

@@ -173,19 +173,14 @@ Blocks::Blocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t bloc
   this->outputs = outputs;
 }
 
-void Blocks::round(const float* x, Rounded& rounded) const {
-  const size_t padded = vectors_ * 512 / bits_;
-  uint8_t* bytes = rounded.bytes.of(padded);
-  float* zeros = rounded.zeros.of(blocks_);
-  float* lane_scales = rounded.scales.of(vectors_ * kLanes);
-  std::memset(bytes, 0, padded);
-  std::memset(lane_scales, 0, vectors_ * kLanes * sizeof(float));
+void Blocks::round_row(const float* x, uint8_t* bytes, float* scales, float* zeros) const {
+  std::memset(bytes, 0, padded());
   for (size_t b = 0; b < blocks_; ++b) {
     const size_t first = b * block_, last = std::min(first + block_, inputs);
     __m512 largest = _mm512_setzero_ps();
     for (size_t i = first; i < last; i += kLanes)
       largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_maskz_loadu_ps(lanes(last - i), x + i)));
-    const float most = _mm512_reduce_max_ps(largest), scale = most / 127.0f, inverse = most > 0 ? 127.0f / most : 0.0f;
+    const float most = _mm512_reduce_max_ps(largest), inverse = most > 0 ? 127.0f / most : 0.0f;
     __m512i sums = _mm512_setzero_si512();
     for (size_t i = first; i < last; i += kLanes) {
       const __mmask16 mask = lanes(last - i);
@@ -194,12 +189,19 @@ void Blocks::round(const float* x, Rounded& rounded) const {
       sums = _mm512_add_epi32(sums, whole);
       _mm512_mask_cvtepi32_storeu_epi8(bytes + i, mask, whole);
     }
-    const auto sum = static_cast<float>(_mm512_reduce_add_epi32(sums));
-    zeros[b] = -static_cast<float>(1 << (bits_ - 1)) * scale * sum;
-    for (size_t lane = first * bits_ / 32; lane < (first + block_) * bits_ / 32; ++lane) lane_scales[lane] = scale;
+    scales[b] = most / 127.0f;
+    zeros[b] = -static_cast<float>(1 << (bits_ - 1)) * scales[b] * static_cast<float>(_mm512_reduce_add_epi32(sums));
   }
   if (bits_ == 4)
-    for (size_t i = 0; i < padded; i += 128) even_then_odd(bytes + i);
+    for (size_t i = 0; i < padded(); i += 128) even_then_odd(bytes + i);
+}
+
+void Blocks::round(const float* x, Rounded& rounded) const {
+  float *scales = rounded.values.of(blocks_), *lane_scales = rounded.scales.of(vectors_ * kLanes);
+  round_row(x, rounded.bytes.of(padded()), scales, rounded.zeros.of(blocks_));
+  std::memset(lane_scales, 0, vectors_ * kLanes * sizeof(float));
+  const size_t in_block = block_ * bits_ / 32;
+  for (size_t b = 0; b < blocks_; ++b) std::fill_n(lane_scales + b * in_block, in_block, scales[b]);
 }
 
 // y[first] … of several rows at once, so that one's sums need not wait for each other.

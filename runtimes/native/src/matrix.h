@@ -36,7 +36,7 @@ struct Rounded {
   int zero = 0;
   Scratch<int32_t> sums;         // of `Columns`: a row for each part
   Scratch<float> scales, zeros;  // of `Blocks`: each lane's scale; each block's scale times what zero points add
-  Scratch<float> values;         // of `FloatBlocks`: as they are, and zeros to the end of the last block
+  Scratch<float> values;  // of `FloatBlocks`: as they are, with zeros to the end; of `Blocks`: each block's scale
 };
 
 class Matrix {
@@ -93,6 +93,10 @@ class Blocks : public Matrix {
   void multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const override;
   void finish(const Rounded&, size_t, float*) const override {}
   const void* start(size_t part, size_t parts) const override { return weight_ + outputs * part / parts * row_bytes_; }
+
+  // A row's bytes [padded], and of its blocks the scales, and what the weights' zero adds before they are scaled.
+  void round_row(const float* x, uint8_t* bytes, float* scales, float* zeros) const;
+  size_t padded() const { return vectors_ * 512 / bits_; }
 
  private:
   template <int kBits, size_t kRows>
