@@ -15,9 +15,14 @@ import onnx
 import onnxruntime
 import pytest
 from checkpoint_files import RRWKV
+from conftest import SMALL
 from onnx import TensorProto, helper, numpy_helper
 
 from rrwkv_export.export import verify_against_cpu
+from rrwkv_export.quantize.fused import DOMAIN, LAYER, STEP, WKV
+from rrwkv_export.quantize.quantizer import Calibration, quantize
+from rrwkv_export.quantize.shipped import shipped_recipe
+from rrwkv_export.texts import Text
 from rrwkv_runtime import engine, providers, session
 from rrwkv_runtime.engine import start
 from rrwkv_runtime.errors import InputError, ProviderError
@@ -276,6 +281,32 @@ def test_openvino_gives_the_logits_of_the_cpu(make_tiny, wkv):
     parity = verify_against_cpu(make_tiny(RRWKV, 6, wkv).path, provider="openvino", strict=True, tokens=40)
     assert parity.against == "this bundle on the CPU"
     parity.require()
+
+
+@pytest.fixture(scope="module")
+def with_functions(small_bundle, tmp_path_factory):
+    """A quantized bundle for the CPU: functions in its graphs, which rrwkv-native's kernels would take the place of."""
+    out = tmp_path_factory.mktemp("functions") / "int8-static"
+    ids = np.random.default_rng(0).integers(0, SMALL.vocab_size, 300)
+    calibration = Calibration((Text("random", "0" * 64, (ids,)),), None, 0)
+    quantize(small_bundle, out, shipped_recipe("int8-static"), calibration)
+    for graph in ("model.onnx", "step.onnx"):
+        assert DOMAIN in {node.domain for node in onnx.load(out / graph, load_external_data=False).graph.node}
+    return out
+
+
+def test_the_nodes_within_functions_are_what_counts(small_bundle, with_functions):
+    """Else the rule would find no matrix product in a step, and strict would be kept by a single node."""
+    floats, quantized = (Model.load(path, native=False).nodes for path in (small_bundle, with_functions))
+    for graph in ("main", "step"):
+        products = [sum(node.is_product for node in nodes[graph]) for nodes in (floats, quantized)]
+        assert products[0] == products[1] > 0
+        assert not {node.operator for node in quantized[graph]} & {STEP, LAYER, WKV}
+
+
+@plugin("openvino")
+def test_openvino_takes_every_node_within_functions(with_functions):
+    verify_against_cpu(with_functions, provider="openvino", strict=True, tokens=40).require()
 
 
 @plugin("qnn")
