@@ -13,6 +13,7 @@ import pytest
 from conftest import SMALL
 from test_cli import rrwkv
 
+from rrwkv_export.bench import Options
 from rrwkv_export.bundle import file_entries, save_manifest
 from rrwkv_export.config import MediumConfig, ModelConfig
 from rrwkv_export.quantize.fused import DOMAIN
@@ -161,6 +162,14 @@ def test_wanted_and_not_there(monkeypatch, quantized):
     with pytest.raises(ProviderError, match="pip install rrwkv-native"):
         Model.load(path, native=True)
     assert Model.load(path).forward([1, 2])[0].shape == (1, 300)
+
+
+@needs_vnni
+def test_bench_counts_the_nodes_that_run():
+    """A call is one node where the kernels run, and its body's nodes everywhere else."""
+    assert Options().fused
+    assert not Options(native=False).fused
+    assert not Options(provider="openvino").fused
 
 
 @needs_vnni

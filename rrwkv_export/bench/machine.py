@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rrwkv_export.bundle import versions
 from rrwkv_runtime import native as kernels
+from rrwkv_runtime.cores import limited
 from rrwkv_runtime.providers import import_onnxruntime
 
 
@@ -66,7 +67,7 @@ def _processor() -> str:
 
 def cores() -> int:
     """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return limited() or os.cpu_count() or 1
 
 
 def physical_cores() -> int:

@@ -14,6 +14,7 @@ from rrwkv_runtime import native as kernels
 from rrwkv_runtime.checks import check_whole
 from rrwkv_runtime.errors import InputError
 from rrwkv_runtime.manifest import Manifest, check_sizes
+from rrwkv_runtime.providers import AUTO
 from rrwkv_runtime.session import Model
 
 
@@ -60,6 +61,11 @@ class Options:
         return {"native": self.native, "provider_options": dict(self.provider_options), "strict": self.strict}
 
     @property
+    def fused(self) -> bool:
+        """Whether kernels compute the graphs' functions. Raises ProviderError."""
+        return kernels.find("cpu" if self.provider == AUTO else self.provider, self.native) is not None
+
+    @property
     def tests(self) -> tuple[Test, ...]:
         """In the order given, each once."""
         read = [Test(f"pp{count}", count, prefill) for count in self.prompts if count]
@@ -83,9 +89,9 @@ class Subject:
 
 
 def subjects(
-    bundles: Sequence[Path], threads: Sequence[int | None] = (None,), native: bool | None = None
+    bundles: Sequence[Path], threads: Sequence[int | None] = (None,), fused: bool = False
 ) -> tuple[Subject, ...]:
-    """Every bundle at every number of threads. Raises BundleError, ProviderError, InputError."""
+    """Every bundle at every number of threads. fused: see `token_cost`. Raises BundleError, InputError."""
     if not bundles:
         raise InputError("at least one bundle is needed")
     paths = tuple(dict.fromkeys(bundles))
@@ -96,7 +102,7 @@ def subjects(
         check_sizes(path, manifest)
         said = str(path) if names.count(name) > 1 else name
         said = said.encode("utf-8", "replace").decode()  # a name on disk need not be text
-        cost = token_cost(path, manifest, fused=kernels.find("cpu", native) is not None)
+        cost = token_cost(path, manifest, fused=fused)
         found += [Subject(said, path, count, manifest, cost) for count in dict.fromkeys(threads)]
     return tuple(found)
 

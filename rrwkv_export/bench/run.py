@@ -32,7 +32,7 @@ def bench(bundles: Sequence[Path], *, progress: Progress | None = None, **option
     options: the fields of Options. Raises BundleError, ProviderError, InputError.
     """
     how = Options(**options)
-    return measure(subjects(bundles, how.threads, how.native), how, progress)
+    return measure(subjects(bundles, how.threads, how.fused), how, progress)
 
 
 def measure(chosen: Sequence[Subject], how: Options, progress: Progress | None = None) -> list[Record]:

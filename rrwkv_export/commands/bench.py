@@ -95,7 +95,7 @@ def bench(
 
     how = Options(threads=threads or (None,), **options)
     earlier = read_earlier(compare) if compare else None
-    chosen = subjects(bundles, how.threads, how.native)
+    chosen = subjects(bundles, how.threads, how.fused)
     if earlier:
         earlier.require([(s.name, how.provider, s.threads, test.name) for s in chosen for test in how.tests])
     with new_file(output) if output else nullcontext() as path:

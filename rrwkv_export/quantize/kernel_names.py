@@ -137,7 +137,7 @@ def _blocks(result: ir.Value) -> dict[str, ir.Value] | None:
     if product is None or len(product.inputs) != 3:
         return None
     bits = product.attributes["bits"].as_int()
-    form = f"weight{bits}" if product.attributes.get_int("accuracy_level", 0) == _IN_WHOLE_NUMBERS else f"float{bits}"
+    form = f"weight{bits}" if is_block_product(product) else f"float{bits}"
     if form == "float4":
         return None
     return _named((form, product.inputs[1]), ("scale", product.inputs[2]))

@@ -48,12 +48,6 @@ void transpose(__m512i w[16]) {
   }
 }
 
-inline __m512i four_of_x(const uint8_t* x) {
-  int32_t four;
-  std::memcpy(&four, x, sizeof four);
-  return _mm512_set1_epi32(four);
-}
-
 // Weights of 16 outputs that share a block, ready to be multiplied: groups of four, and of four bits the odd ones too.
 struct Stretch {
   const __m512i *weights, *odd;
@@ -70,11 +64,11 @@ void add(const Stretch& s, const RoundedRows& x, size_t first, float* y) {
   for (size_t t = 0; t < kTokensHere; ++t) sums[t] = _mm512_setzero_si512();
   for (size_t g = 0; g < s.groups; ++g)
     for (size_t t = 0; t < kTokensHere; ++t)
-      sums[t] = _mm512_dpbusd_epi32(sums[t], s.weights[g], four_of_x(bytes + t * x.padded + 4 * g));
+      sums[t] = _mm512_dpbusd_epi32(sums[t], s.weights[g], four_bytes(bytes + t * x.padded + 4 * g));
   if (s.odd)
     for (size_t g = 0; g < s.groups; ++g)
       for (size_t t = 0; t < kTokensHere; ++t)
-        sums[t] = _mm512_dpbusd_epi32(sums[t], s.odd[g], four_of_x(bytes + t * x.padded + 64 + 4 * g));
+        sums[t] = _mm512_dpbusd_epi32(sums[t], s.odd[g], four_bytes(bytes + t * x.padded + 64 + 4 * g));
   for (size_t t = 0; t < kTokensHere; ++t) {
     const size_t at = (first + t) * x.blocks + s.block;
     const __m512 zero = _mm512_set1_ps(s.begins_block ? x.zeros.data()[at] : 0.0f);
@@ -106,11 +100,10 @@ void multiply_tile(const BlockMatrix& w, const RoundedRows& x, size_t tokens, si
       }
     }
     for (size_t part = 0; part < per_unit; ++part) {
-      const size_t block = (from + part * groups * 4) / block_bytes;
+      const size_t offset = from + part * groups * 4, block = offset / block_bytes;
       if (block >= x.blocks) break;
       alignas(64) float scales[kTile];
       for (size_t i = 0; i < kTile; ++i) scales[i] = w.scale[std::min(output + i, w.outputs - 1) * x.blocks + block];
-      const size_t offset = from + part * groups * 4;
       const Stretch stretch{unit + part * groups,
                             w.bits == 4 ? high + part * groups : nullptr,
                             groups,

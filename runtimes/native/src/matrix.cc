@@ -38,12 +38,6 @@ inline void in_order(__m512i s[4]) {
   s[3] = _mm512_shuffle_i32x4(b, d, 0xdd);
 }
 
-inline int32_t four_bytes(const uint8_t* x) {
-  int32_t four;
-  std::memcpy(&four, x, sizeof four);
-  return four;
-}
-
 // As 4-bit weights lie: the even ones in the lower halves of 64 bytes, the odd ones in the upper.
 inline void even_then_odd(uint8_t* x) {
   const __m512i a = _mm512_loadu_si512(x), b = _mm512_loadu_si512(x + 64);
@@ -115,7 +109,7 @@ void Columns::accumulate(const uint8_t* x, const Block& b, const void* after, in
       for (size_t r = k; r < stop; r += 4) {
         for (size_t i = r; i < r + 4; ++i)
           _mm_prefetch(static_cast<const char*>(ahead) + (i - k) * outputs + n, _MM_HINT_T0);
-        add_four_rows(weight + r * outputs + n, outputs, _mm512_set1_epi32(four_bytes(x + r)), s);
+        add_four_rows(weight + r * outputs + n, outputs, four_bytes(x + r), s);
       }
       for (size_t i = 0; i < 4; ++i) _mm512_storeu_si512(sums + n + 16 * i, s[i]);
     }

@@ -1,5 +1,7 @@
 #include "step_node.h"
 
+#include "block_weights.h"
+
 namespace rrwkv {
 namespace {
 
@@ -18,18 +20,9 @@ std::unique_ptr<Matrix> columns(const Inputs& from, const std::string& role, siz
 
 // form: ".weight4" or ".weight8" for products in whole numbers, ".float8" for activations as they are.
 std::unique_ptr<Matrix> blocks(const Inputs& from, const std::string& role, size_t inputs, const std::string& form) {
-  const Value& weight = from.constant(role + form);
-  const size_t bits = form == ".weight4" ? 4 : 8;
-  const bool ranked = weight.type == kUint8 && weight.shape.size() == 3;
-  const size_t block = ranked ? static_cast<size_t>(weight.shape[2]) * 8 / bits : 0;
-  const bool fits = block >= 16 && block <= 1024 && (block & (block - 1)) == 0 &&
-                    weight.shape[1] == static_cast<int64_t>((inputs + block - 1) / block);
-  if (!fits) throw std::runtime_error("the weight of " + role + " has another shape");
-  const size_t outputs = static_cast<size_t>(weight.shape[0]);
-  const float* scale = from.values<float>(role + ".scale", outputs * static_cast<size_t>(weight.shape[1]));
-  const auto* bytes = static_cast<const uint8_t*>(weight.data);
-  if (form == ".float8") return std::make_unique<FloatBlocks>(bytes, inputs, outputs, block, scale);
-  return std::make_unique<Blocks>(bytes, inputs, outputs, block, bits, scale);
+  const BlockMatrix w = block_matrix(from, role + form, role + ".scale", inputs, form == ".weight4" ? 4 : 8);
+  if (form == ".float8") return std::make_unique<FloatBlocks>(w.weight, w.inputs, w.outputs, w.block, w.scale);
+  return std::make_unique<Blocks>(w.weight, w.inputs, w.outputs, w.block, w.bits, w.scale);
 }
 
 // The weights of a product in whatever form the graph holds them; 0 outputs: any number.

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 
 namespace rrwkv {
@@ -15,6 +16,13 @@ namespace rrwkv {
 constexpr size_t kLanes = 16;
 
 inline __mmask16 lanes(size_t left) { return left >= kLanes ? 0xffff : static_cast<__mmask16>((1u << left) - 1); }
+
+// Four bytes, in every lane.
+inline __m512i four_bytes(const uint8_t* x) {
+  int32_t four;
+  std::memcpy(&four, x, sizeof four);
+  return _mm512_set1_epi32(four);
+}
 
 // exp(x): x = m log 2 + r, a polynomial of r times 2^m; the constants are those of MLAS (compute.cpp), which names
 // njuffa's as their source.
