@@ -55,13 +55,21 @@ def quantized(make_tiny, tmp_path_factory):
 
 
 def decoded(path, **options):
-    """Logits of a prompt, and of tokens one by one over the ends of segments."""
+    """Logits of a prompt, of tokens one by one over the ends of segments, and of runs of other lengths."""
     decoder = Model.load(path, **{"threads": 1, **options}).decoder()
-    return np.stack([decoder.prefill(IDS[:13]).copy(), *(decoder.step(i).copy() for i in IDS[13:])])
+    rows = [decoder.prefill(IDS[:13]).copy(), *(decoder.step(i).copy() for i in IDS[13:])]
+    rows += [*decoder.run(IDS, 40), *decoder.run(IDS[:1]), *decoder.run(IDS[:37], 1, chunk=17)]
+    return np.stack(rows), decoder.state().values
 
 
-def calls(path):
-    graph = onnx.load(str(path / "step.onnx"), load_external_data=False).graph
+def assert_same(one, other):
+    np.testing.assert_array_equal(one[0], other[0])
+    for name, value in one[1].items():
+        np.testing.assert_array_equal(value, other[1][name], err_msg=name)
+
+
+def calls(path, file="step.onnx"):
+    graph = onnx.load(str(path / file), load_external_data=False).graph
     return [node.op_type for node in graph.node if node.domain == DOMAIN]
 
 
@@ -72,7 +80,21 @@ def calls(path):
 def test_weights_in_columns_give_onnxruntimes_bits(config, wkv, scheme, quantized):
     path = quantized(config, scheme, wkv=wkv)
     assert calls(path) == ["DecodeStep"]
-    np.testing.assert_array_equal(decoded(path, native=True), decoded(path, native=False))
+    assert calls(path, "model.onnx") == ["Prefill"]
+    assert_same(decoded(path, native=True), decoded(path, native=False))
+
+
+@needs_vnni
+def test_the_matrix_unit_changes_no_bit(monkeypatch, quantized):
+    path, register = quantized(WIDE, "int8-static"), native.register
+
+    def without_it(options, library, threads):
+        options.add_session_config_entry("rrwkv.amx", "0")
+        register(options, library, threads)
+
+    with_it = decoded(path, native=True)
+    monkeypatch.setattr(native, "register", without_it)
+    assert_same(decoded(path, native=True), with_it)
 
 
 @needs_vnni
@@ -93,13 +115,14 @@ def test_weights_in_blocks_are_as_close_as_onnxruntimes_orders_of_summing(scheme
 
 @needs_vnni
 @pytest.mark.parametrize("block", [16, 32, 64, 128])
-@pytest.mark.parametrize("scheme", ["int8", "int4"])
+@pytest.mark.parametrize("scheme", ["int8", "int4", "int8-weight"])
 def test_a_prompt_in_blocks_gives_the_same_however_it_is_cut(scheme, block, quantized):
     """And nearly what steps give, until an activation lies on the edge between two whole numbers."""
     path = quantized(WIDE, scheme, block)
     model, more = Model.load(path, threads=1, native=True), Model.load(path, threads=3, native=True)
     at_once = model.forward(IDS, num_logits=len(IDS))[0]
     np.testing.assert_array_equal(model.forward(IDS, num_logits=len(IDS), chunk=17)[0], at_once)
+    np.testing.assert_array_equal(model.forward(IDS, num_logits=len(IDS), chunk=1)[0], at_once)
     np.testing.assert_array_equal(more.forward(IDS, num_logits=len(IDS))[0], at_once)
     decoder = model.decoder()
     steps = np.stack([decoder.step(token).copy() for token in IDS])
@@ -109,32 +132,53 @@ def test_a_prompt_in_blocks_gives_the_same_however_it_is_cut(scheme, block, quan
 
 
 @needs_vnni
-@pytest.mark.parametrize("threads", [2, 7])
-def test_the_number_of_threads_does_not_change_a_bit(threads, quantized):
-    path = quantized(WIDE, "int8-static")
-    np.testing.assert_array_equal(decoded(path, native=True, threads=threads), decoded(path, native=True))
-
-
-def test_layers_of_one_kind_share_a_function_and_others_have_their_own(quantized):
-    shared = ir.load(quantized(WIDE, "int8-static") / "step.onnx").functions
-    assert {function.name for function in shared.values()} == {"DecodeStep", "DecodeLayer"}
-    apart = ir.load(quantized(WIDE, "int4") / "step.onnx").functions  # layer 0's ffn.key has eight bits by the recipe
-    assert {function.name for function in apart.values()} == {"DecodeStep", "DecodeLayer", "DecodeLayer2"}
-
-
-def test_what_the_kernel_does_not_know_stays_as_it_is(quantized):
-    assert calls(quantized(ATTENTION, "float16")) == []
+@pytest.mark.parametrize("block", [16, 32, 64, 128])
+@pytest.mark.parametrize("scheme", ["int8", "int4", "int8-weight"])
+def test_a_prompt_in_blocks_is_as_close_as_onnxruntimes_orders_of_summing(scheme, block, quantized):
+    path = quantized(WIDE, scheme, block)
+    ours, theirs = Model.load(path, threads=1, native=True), Model.load(path, threads=1, native=False)
+    state, errors = theirs.initial_state(), []
+    for start in range(0, len(IDS), 2):
+        logits, _ = ours.forward(IDS[start : start + 2], state)
+        wanted, state = theirs.forward(IDS[start : start + 2], state)
+        errors.append(np.abs(logits - wanted).max() / np.abs(wanted).max())
+    assert np.median(errors) < 1e-5
+    assert max(errors) < 0.02
 
 
 @needs_vnni
+@pytest.mark.parametrize("threads", [2, 7])
+def test_the_number_of_threads_does_not_change_a_bit(threads, quantized):
+    path = quantized(WIDE, "int8-static")
+    assert_same(decoded(path, native=True, threads=threads), decoded(path, native=True))
+
+
+@pytest.mark.parametrize(
+    ("file", "whole", "layer"), [("step.onnx", "DecodeStep", "DecodeLayer"), ("model.onnx", "Prefill", "PrefillLayer")]
+)
+def test_layers_of_one_kind_share_a_function_and_others_have_their_own(file, whole, layer, quantized):
+    shared = ir.load(quantized(WIDE, "int8-static") / file).functions
+    assert {function.name for function in shared.values()} == {whole, layer}
+    apart = ir.load(quantized(WIDE, "int4") / file).functions  # layer 0's ffn.key has eight bits by the recipe
+    assert {function.name for function in apart.values()} == {whole, layer, f"{layer}2"}
+
+
+def test_what_the_kernel_does_not_know_stays_as_it_is(quantized):
+    path = quantized(ATTENTION, "float16")
+    assert calls(path) == []
+    assert set(calls(path, "model.onnx")) == {"GatedWKV"}
+
+
+@needs_vnni
+@pytest.mark.parametrize("file", ["step.onnx", "model.onnx"])
 @pytest.mark.parametrize("name", ["blocks.0.att.key.weight_quantized", "blocks.1.ln2.weight", "head.weight_scale"])
-def test_a_weight_of_another_shape_is_an_error(name, quantized, tmp_path):
+def test_a_weight_of_another_shape_is_an_error(file, name, quantized, tmp_path):
     bundle = tmp_path / "bundle"
     shutil.copytree(quantized(ATTENTION, "int8-static"), bundle)
-    step = onnx.load(str(bundle / "step.onnx"))
-    weight = next(t for t in step.graph.initializer if t.name == name)
+    model = onnx.load(str(bundle / file))
+    weight = next(t for t in model.graph.initializer if t.name == name)
     weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight)[..., :-1], name))
-    onnx.save(step, str(bundle / "step.onnx"))
+    onnx.save(model, str(bundle / file))
     manifest = Manifest.load(bundle).to_json()
     files = file_entries([bundle / entry["name"] for entry in manifest["files"]], "")
     save_manifest(bundle, manifest | {"files": [vars(entry) for entry in files]})

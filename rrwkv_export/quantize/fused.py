@@ -1,4 +1,4 @@
-"""What one kernel can compute, as a call of a function: a decode graph; in the main graph a WKV, a blockwise product.
+"""What one kernel can compute, as a call of a function: a whole graph, decode or main; else a WKV of the main graph.
 
 A function's body is the nodes as they were, so a graph means the same, and runs where no such kernel is: then
 onnxruntime puts the body in the call's place when it loads the graph. A call says which of its inputs is what, for the
@@ -8,23 +8,32 @@ what only the body needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import onnx_ir as ir
 
 from rrwkv_export.config import ModelConfig
-from rrwkv_export.graph.names import WKVForm
-from rrwkv_export.quantize.kernel_names import is_block_product, step_names, wkv_names
+from rrwkv_export.graph.names import INPUT_IDS, POSITION, WKVForm
+from rrwkv_export.quantize.kernel_names import main_names, step_names, wkv_names
 from rrwkv_export.quantize.outline import Attributes, Part, shared
 from rrwkv_export.quantize.sites import Site
 
-DOMAIN, STEP, LAYER, WKV, BLOCKS = "rrwkv", "DecodeStep", "DecodeLayer", "GatedWKV", "BlockProduct"
-BLOCK_ATTRIBUTES = ("K", "N", "bits", "block_size", "accuracy_level")
-_OUTPUTS = ("logits", "shift_out", "wkv_out", "medium_sum_out", "medium_weight_out")
-_LAYER_OUTPUTS = {
+Names = Mapping[ir.Value, str]
+DOMAIN, STEP, MAIN, WKV = "rrwkv", "DecodeStep", "Prefill", "GatedWKV"
+_LAYERS = {STEP: "DecodeLayer", MAIN: "PrefillLayer"}
+_OUTPUTS = (
+    *("logits", "shift_out", "wkv_out", "medium_sum_out", "medium_weight_out"),
+    *("medium_bank_out", "medium_key_out"),
+)
+_MADE_IN_STEP = {
     "plain": ("ln1", "ln2", "time_mix.wkv.summands", "after_channel_mix"),
     "stable": ("ln1", "ln2", "time_mix.wkv.last", "time_mix.wkv.maximum", "after_channel_mix"),
 }
+"""What others read of a layer, where there is one token; and where there are several:"""
+_MADE_IN_MAIN = (
+    *("time_mix.last", "channel_mix.last", "time_mix.wkv.last", "time_mix.wkv.maximum.last"),
+    *("medium.open", "medium.bank", "medium.bank_keys", "after_channel_mix"),
+)
 _WKV_OUTPUTS = {"plain": ("gated", "wkv.last"), "stable": ("gated", "wkv.last", "wkv.maximum.last")}
 
 
@@ -47,18 +56,32 @@ def fuse_wkv(model: ir.Model, config: ModelConfig, form: WKVForm) -> None:
 
 
 def fuse_step(model: ir.Model, config: ModelConfig, form: WKVForm, sites: Iterable[Site]) -> bool:
-    """Change a decode graph in place; False, and nothing is changed, where no kernel can compute what it says.
+    """Change a decode graph in place; False, and nothing is changed, where no kernel can compute what it says."""
+    names = step_names(model.graph, config, form, sites)
+    if names is not None:
+        _fuse(model, config, STEP, names, _MADE_IN_STEP[form])
+    return names is not None
+
+
+def fuse_main(model: ir.Model, config: ModelConfig, form: WKVForm, sites: Iterable[Site]) -> bool:
+    """The same of a main graph."""
+    names = main_names(model.graph, config, form, sites)
+    if names is not None:
+        _count_apart(model.graph)
+        _fuse(model, config, MAIN, names, _MADE_IN_MAIN)
+    return names is not None
+
+
+def _fuse(model: ir.Model, config: ModelConfig, kind: str, names: Names, made_in_layer: Sequence[str]) -> None:
+    """All between the embedded tokens and the outputs as one call.
 
     Within the function each layer is a call too, for layers of equal bodies share one.
     """
     graph = model.graph
-    names = step_names(graph, config, form, sites)
-    if names is None:
-        return False
     graph.opset_imports[DOMAIN] = 1
     functions: dict[bytes, ir.Function] = {}
     for index in range(config.num_layers):
-        _fuse_layer(graph, f"blocks.{index}.", _LAYER_OUTPUTS[form], functions)
+        _fuse_layer(graph, f"blocks.{index}.", _LAYERS[kind], made_in_layer, functions)
     graph.sort()
     embedded = {value for value, name in names.items() if name == "x"}
     outputs = [value for name in _OUTPUTS for value in graph.outputs if value.name == name]
@@ -69,53 +92,32 @@ def fuse_step(model: ir.Model, config: ModelConfig, form: WKVForm, sites: Iterab
         "layers": config.num_layers,
         "interval": config.medium.interval if config.medium else 0,
     }
-    step = part.function(STEP, attributes=attributes)
-    part.call(step, "step", attributes)
-    model.functions.update({function.identifier(): function for function in (*functions.values(), step)})
+    whole = part.function(kind, attributes=attributes)
+    part.call(whole, {STEP: "step", MAIN: "main"}[kind], attributes)
+    model.functions.update({function.identifier(): function for function in (*functions.values(), whole)})
     graph.sort()
-    return True
 
 
-def _fuse_layer(graph: ir.Graph, prefix: str, given: Iterable[str], functions: dict[bytes, ir.Function]) -> None:
-    made = [value for node in graph for value in node.outputs if str(value.name).startswith(prefix)]
-    outputs = [value for name in given for value in made if value.name == prefix + name]
-    part = Part(DOMAIN, graph, outputs, set(made))
-    known = shared(part.function(LAYER, prefix), functions)
+def _fuse_layer(
+    graph: ir.Graph, prefix: str, kind: str, given: Iterable[str], functions: dict[bytes, ir.Function]
+) -> None:
+    made = {str(value.name): value for node in graph for value in node.outputs if str(value.name).startswith(prefix)}
+    outputs = [made[prefix + name] for name in given if prefix + name in made]
+    part = Part(DOMAIN, graph, outputs, set(made.values()))
+    known = shared(part.function(kind, prefix), functions)
     part.call(known, prefix.removesuffix("."))
 
 
-def fuse_blocks(model: ir.Model) -> None:
-    """Change a main graph in place: its blockwise products in whole numbers, all of one function's body."""
-    graph, function = model.graph, None
-    for node in [node for node in graph if is_block_product(node)]:
-        attributes = {name: node.attributes[name].as_int() for name in BLOCK_ATTRIBUTES}
-        function = function or _block_function(node)
-        x, weight, scale = node.inputs
-        given = ir.Value(name=node.outputs[0].name, type=node.outputs[0].type, shape=node.outputs[0].shape)
-        call = ir.node(
-            BLOCKS,
-            [x, weight, scale],
-            {"inputs": "x,weight,scale", **attributes},
-            domain=DOMAIN,
-            outputs=[given],
-            name=node.name,
-        )
-        graph.insert_after(node, call)
-        ir.convenience.replace_all_uses_with(node.outputs[0], given, replace_graph_outputs=True)
+def _count_apart(graph: ir.Graph) -> None:
+    """Let the position that is given share no node with the rest: no kernel gives whole numbers."""
+    old = next(value for value in graph.outputs if value.name == f"{POSITION}_out")
+    inputs = {value.name: value for value in graph.inputs}
+    count = ir.node("Size", [inputs[INPUT_IDS]], name="clock.seen")
+    count.outputs[0].name = count.name
+    given = ir.Value(name=old.name, type=old.type, shape=old.shape)
+    after = ir.node("Add", [inputs[POSITION], count.outputs[0]], outputs=[given], name="clock.position_after")
+    graph.extend([count, after])
+    ir.convenience.replace_all_uses_with(old, given, replace_graph_outputs=True)
+    while (node := old.producer()) and not any(value.uses() for value in node.outputs):
+        old = next(value for value in reversed(node.inputs) if value is not None)
         graph.remove(node, safe=True)
-    if function:
-        graph.opset_imports[DOMAIN] = 1
-        model.functions[function.identifier()] = function
-
-
-def _block_function(like: ir.Node) -> ir.Function:
-    """MatMulNBits with the call's own attributes."""
-    inputs = [ir.Value(name=name) for name in ("x", "weight", "scale")]
-    references = [ir.RefAttr(name, name, ir.AttributeType.INT) for name in BLOCK_ATTRIBUTES]
-    product = ir.Node(like.domain, like.op_type, inputs, references, name="product")
-    product.outputs[0].name = "y"
-    imports = {like.domain: like.version or 1}
-    body = ir.Graph(inputs, product.outputs, nodes=[product], opset_imports=imports, name=BLOCKS)
-    declared = [ir.Attr("inputs", ir.AttributeType.STRING, None)]
-    declared += [ir.Attr(name, ir.AttributeType.INT, None) for name in BLOCK_ATTRIBUTES]
-    return ir.Function(DOMAIN, BLOCKS, graph=body, attributes=declared)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import onnx_ir as ir
 
 from rrwkv_export.config import ModelConfig
-from rrwkv_export.graph.names import WKVForm
+from rrwkv_export.graph.names import INPUT_IDS, WKVForm
 from rrwkv_export.quantize.sites import EMB, HEAD, Site
 
 _IN_WHOLE_NUMBERS = 4  # MatMulNBits' accuracy_level
@@ -31,6 +31,7 @@ _READS = {
     "states.decayed": ("", "decays"),
     "states.medium.clipped": ("", "least_significance", "most_significance"),
     "head.ln_out": ("", "ln_out.weight", "ln_out.bias"),
+    "blocks.0.medium.clipped": ("", "least_significance", "most_significance"),
 }
 """The same of values by their names in the graph."""
 _WKV_READS = {
@@ -57,21 +58,40 @@ _WKV_READS = {
 def step_names(
     graph: ir.Graph, config: ModelConfig, form: WKVForm, sites: Iterable[Site]
 ) -> dict[ir.Value, str] | None:
-    """The kernel's names of what the nodes read; None if a product is none of the kernel's, or if a value has two."""
+    """The kernel's names of what a decode graph's nodes read; None if a product is none of the kernel's, or if a value
+    has two.
+    """
     made = {str(value.name): value for node in graph for value in node.outputs}
-    named: list[tuple[str, ir.Value]] = [
-        (str(value.name), value) for value in graph.inputs if value.name != "input_ids"
-    ]
+    here = [site for site in sites if site.role == HEAD or site.node in made]  # not what is made where a segment ends
+    return _names(graph, config, form, made, [(site, "logits" if site.role == HEAD else site.node) for site in here])
+
+
+def main_names(
+    graph: ir.Graph, config: ModelConfig, form: WKVForm, sites: Iterable[Site]
+) -> dict[ir.Value, str] | None:
+    """The same of a main graph's."""
+    made = {str(value.name): value for node in graph for value in node.outputs}
+    names = _names(graph, config, form, made, [(site, site.node) for site in sites])
+    if names and form == "plain":  # what the loops' bodies read
+        for i in range(config.num_layers):
+            names[graph.initializers[f"blocks.{i}.time_mix.wkv.exp_minus_d"]] = f"blocks.{i}.decay"
+    return names
+
+
+def _names(
+    graph: ir.Graph, config: ModelConfig, form: WKVForm, made: Mapping[str, ir.Value], products: list[tuple[Site, str]]
+) -> dict[ir.Value, str] | None:
+    """made: what nodes give, by name. products: the sites, and the names of what they give."""
+    named: list[tuple[str, ir.Value]] = [(str(value.name), value) for value in graph.inputs if value.name != INPUT_IDS]
     named += _reads(made, _READS)
     for i in range(config.num_layers):
         named += _reads(made, _LAYER_READS | _WKV_WEIGHTS[form], f"blocks.{i}.")
         for mix in ("time_mix.before", "channel_mix.before"):
             named.append((f"blocks.{i}.{mix}", graph.initializers[f"blocks.{i}.{mix}.weight"]))
-    for site in sites:
-        product = made.get("logits" if site.role == HEAD else site.node)
-        if site.role == EMB or product is None:
-            continue  # what is looked up, and what is only made where a segment ends
-        found = _columns(product) or _dynamic_columns(product) or _blocks(product)
+    for site, result in products:
+        if site.role == EMB:
+            continue  # only looked up
+        found = _columns(made[result]) or _dynamic_columns(made[result]) or _blocks(made[result])
         if found is None:
             return None
         named += [(f"{site.name}.{part}", value) for part, value in found.items()]
@@ -85,15 +105,6 @@ def wkv_names(graph: ir.Graph, values: Mapping[str, ir.Value], prefix: str, form
     if form == "plain":  # what the loop's body reads
         names[graph.initializers[f"{prefix}wkv.exp_minus_d"]] = "decay"
     return names
-
-
-def is_block_product(node: ir.Node) -> bool:
-    """Whether it is a blockwise product in whole numbers, its zeros in the middle."""
-    return (
-        node.op_type == "MatMulNBits"
-        and len(node.inputs) == 3
-        and node.attributes.get_int("accuracy_level", 0) == _IN_WHOLE_NUMBERS
-    )
 
 
 def _reads(
@@ -137,7 +148,8 @@ def _blocks(result: ir.Value) -> dict[str, ir.Value] | None:
     if product is None or len(product.inputs) != 3:
         return None
     bits = product.attributes["bits"].as_int()
-    form = f"weight{bits}" if is_block_product(product) else f"float{bits}"
+    in_whole_numbers = product.attributes.get_int("accuracy_level", 0) == _IN_WHOLE_NUMBERS
+    form = f"{'weight' if in_whole_numbers else 'float'}{bits}"
     if form == "float4":
         return None
     return _named((form, product.inputs[1]), ("scale", product.inputs[2]))

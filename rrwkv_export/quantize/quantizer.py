@@ -31,7 +31,7 @@ from rrwkv_export.progress import Progress
 from rrwkv_export.quantize import static as static_graphs
 from rrwkv_export.quantize.equalize import EQUALIZED_ROLES
 from rrwkv_export.quantize.follow import follow
-from rrwkv_export.quantize.fused import fuse_blocks, fuse_step, fuse_wkv
+from rrwkv_export.quantize.fused import fuse_main, fuse_step, fuse_wkv
 from rrwkv_export.quantize.observe import Observation, observe
 from rrwkv_export.quantize.recipe import Choice, Recipe
 from rrwkv_export.quantize.rewrite import Insert, Rewriter, finished
@@ -194,10 +194,10 @@ def _save_beside_main(source: Source, name: str, folder: Path) -> None:
 
 
 def _fuse_main(source: Source, path: Path) -> None:
-    """When other graphs have followed it: its wkv and blockwise products as calls."""
+    """When other graphs have followed it: as one call, or else its wkv as calls."""
     model = ir.load(path)
-    fuse_wkv(model, source.config, source.wkv)
-    fuse_blocks(model)
+    if not fuse_main(model, source.config, source.wkv, source.sites):
+        fuse_wkv(model, source.config, source.wkv)
     save_beside(model, path)
 
 

@@ -1,65 +1,50 @@
-// One token through one layer, and through the head: time-mix, the reading of the mediums and channel-mix, in the
-// symbols of the model.
+// Tokens through one layer, and through the head: time-mix, the mediums and channel-mix, in the symbols of the model.
 #pragma once
 
-#include <cstddef>
 #include <memory>
 #include <utility>
 
-#include "matrix.h"
-#include "threads.h"
+#include "medium.h"
 #include "wkv.h"
+#include "work.h"
 
 namespace rrwkv {
-
-// y = W x, from x rounded for W.
-struct Product {
-  const Matrix* matrix;
-  Rounded* x;
-  float* y;
-};
-
-// Products by all threads, one after the other; each goes on with the next without waiting for the others. `next` is
-// multiplied by after these.
-void multiply(const Product* products, size_t count, const Matrix* next, const Threads& threads);
 
 struct Norm {
   const float *gain, *bias;
 };
 
-// Weights; all vectors are the graph's own memory. Without mediums, `query` and what is recalled are null.
+// Weights; all vectors are the graph's own memory. Without mediums, `medium` and what is recalled are null.
 struct LayerWeights {
-  size_t channels, key_size;
+  size_t channels;
   float epsilon;
   Norm ln1, ln2;
   Wkv wkv;
   const float *time_now, *time_before, *time_recalled;           // [3, C]: k, v, r
   const float *channel_now, *channel_before, *channel_recalled;  // [2, C]: k, r
-  std::unique_ptr<Matrix> query, key, value, receptance, output, ffn_key, ffn_receptance, ffn_value;
+  std::unique_ptr<Matrix> key, value, receptance, output, ffn_key, ffn_receptance, ffn_value;
+  std::unique_ptr<Medium> medium;
 };
 
-// A layer's share of a token, and of the states before and after it.
-struct LayerToken {
-  const float *x, *shift;  // [C], [2, C]: h' of both blocks
+// A layer's share of the states before and after some tokens. shift [2, C]: h' of both blocks.
+struct LayerRun {
+  const float* shift;
   WkvState wkv;
-  const float *bank, *key, *mask;  // [K, C], [K, R], [1 + K]
-  size_t slots;
-  float *y, *new_shift;
+  float* new_shift;
   NewWkvState new_wkv;
+  MediumRun medium;
 };
 
 class Layer {
  public:
   explicit Layer(LayerWeights weights) : w_(std::move(weights)) {}
-  // next: what is multiplied by after this layer.
-  void run(const LayerToken& token, const Matrix* next, const Threads& threads) const;
+  // x [T, C] to y [T, C], which may be x. next: what is multiplied by after this layer.
+  void run(const float* x, const LayerRun& run, const Matrix* next, const Work& work, float* y) const;
   const LayerWeights& weights() const { return w_; }
 
  private:
-  const float* recall(const LayerToken& token, const Threads& threads) const;
-  void time_mix(const LayerToken& token, const float* M, float* x, const Threads& threads) const;
-  void channel_mix(const LayerToken& token, const float* M, const float* x, const Matrix* next,
-                   const Threads& threads) const;
+  void time_mix(const float* h, const float* M, const LayerRun& run, const Work& work, float* mixed) const;
+  void channel_mix(const float* h, const float* M, const Matrix* next, const Work& work, float* r, float* v) const;
 
   LayerWeights w_;
 };
@@ -73,7 +58,7 @@ struct HeadWeights {
 class Head {
  public:
   explicit Head(HeadWeights weights) : w_(std::move(weights)) {}
-  void run(const float* x, float* logits, const Threads& threads) const;
+  void run(const float* x, const Work& work, float* logits) const;
   const HeadWeights& weights() const { return w_; }
 
  private:

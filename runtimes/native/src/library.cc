@@ -1,14 +1,16 @@
 // What onnxruntime loads: SessionOptions.register_custom_ops_library gives RegisterCustomOps the session's options.
 //
-// The operators are rrwkv::DecodeStep, the decode graph, and in graphs for any number of tokens rrwkv::GatedWKV and
-// rrwkv::BlockProduct.
+// The operators are rrwkv::DecodeStep, one token, rrwkv::Prefill, any number of them, and for graphs of which no more
+// can be computed rrwkv::GatedWKV.
+#include <algorithm>
 #include <cstdlib>
 #include <exception>
 #include <memory>
+#include <string>
 #include <thread>
 
-#include "block_node.h"
-#include "step_node.h"
+#include "model_node.h"
+#include "tiles.h"
 #include "wkv_node.h"
 
 namespace rrwkv {
@@ -19,7 +21,7 @@ constexpr size_t kMostThreads = 1024;
 struct Op : OrtCustomOp {
   Api api;
   const char* name;
-  size_t threads;
+  Settings settings;
 };
 
 const Op& self(const OrtCustomOp* op) { return *static_cast<const Op*>(op); }
@@ -43,7 +45,7 @@ struct Kernel {
 template <typename Kind>
 OrtStatus* create(const OrtCustomOp* op, const void*, const OrtKernelInfo* info, void** kernel) {
   const Op& of = self(op);
-  return guarded(of.api, [&] { *kernel = new Kernel{of.api, std::make_unique<Kind>(of.api, info, of.threads)}; });
+  return guarded(of.api, [&] { *kernel = new Kernel{of.api, std::make_unique<Kind>(of.api, info, of.settings)}; });
 }
 
 OrtStatus* compute(void* kernel, OrtKernelContext* context) {
@@ -53,8 +55,8 @@ OrtStatus* compute(void* kernel, OrtKernelContext* context) {
 
 // One input and one output are declared, each as many values as a node has; inputs of several types.
 template <typename Kind>
-Op op_of(const Api& api, const char* name, size_t threads) {
-  Op op{{}, api, name, threads};
+Op op_of(const Api& api, const char* name, const Settings& settings) {
+  Op op{{}, api, name, settings};
   op.version = kApiVersion;
   op.GetName = [](const OrtCustomOp* of) { return self(of).name; };
   op.GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };
@@ -77,14 +79,19 @@ Op op_of(const Api& api, const char* name, size_t threads) {
   return op;
 }
 
-// The session's threads, which its options do not tell: whoever registers the library says "rrwkv.threads".
-size_t threads_of(const Api& api, const OrtSessionOptions* options) {
+std::string setting(const Api& api, const OrtSessionOptions* options, const char* key) {
   char text[16] = "";
   size_t size = sizeof text;
-  if (OrtStatus* status = api.setting(options, "rrwkv.threads", text, &size)) api.release(status);
-  const unsigned long given = std::strtoul(text, nullptr, 10);
+  if (OrtStatus* status = api.setting(options, key, text, &size)) api.release(status);
+  return text;
+}
+
+// What a session's options do not tell, whoever registers the library says. "rrwkv.threads": how many the session has.
+// "rrwkv.amx": 0 leaves the matrix unit out; the sums are the same.
+Settings settings_of(const Api& api, const OrtSessionOptions* options) {
+  const unsigned long given = std::strtoul(setting(api, options, "rrwkv.threads").c_str(), nullptr, 10);
   const size_t threads = given ? given : std::thread::hardware_concurrency();
-  return threads < 1 ? 1 : threads > kMostThreads ? kMostThreads : threads;
+  return {std::clamp<size_t>(threads, 1, kMostThreads), has_amx() && setting(api, options, "rrwkv.amx") != "0"};
 }
 
 }  // namespace
@@ -108,10 +115,10 @@ RRWKV_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtA
   const Api api(base);
   if (!api) return nullptr;  // an onnxruntime older than this interface: the graph runs as it is
   // A session keeps pointers to operators and domain, so they stay as long as the process does.
-  const size_t threads = threads_of(api, options);
-  const Op* ops[] = {new Op(op_of<StepNode>(api, "DecodeStep", threads)),
-                     new Op(op_of<WkvNode>(api, "GatedWKV", threads)),
-                     new Op(op_of<BlockNode>(api, "BlockProduct", threads))};
+  const Settings settings = settings_of(api, options);
+  const Op* ops[] = {new Op(op_of<StepNode>(api, "DecodeStep", settings)),
+                     new Op(op_of<PrefillNode>(api, "Prefill", settings)),
+                     new Op(op_of<WkvNode>(api, "GatedWKV", settings))};
   OrtCustomOpDomain* domain = nullptr;
   OrtStatus* status = api.create_domain("rrwkv", &domain);
   for (const Op* op : ops)

@@ -1,10 +1,13 @@
-// Weight matrices as a quantized graph holds them, read in place, times one row of activations in whole numbers.
+// Weight matrices as a quantized graph holds them, read in place, times activations in whole numbers: one row of them,
+// where the weights are what takes time, or many, where the products are.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <vector>
+
+#include "threads.h"
+#include "tiles.h"
 
 namespace rrwkv {
 
@@ -14,6 +17,7 @@ class Scratch {
  public:
   T* of(size_t count) {
     if (count > size_) {
+      size_ = 0;
       data_.reset(static_cast<T*>(operator new(count * sizeof(T) + 128, std::align_val_t{64})));
       size_ = count;
     }
@@ -29,19 +33,22 @@ class Scratch {
   size_t size_ = 0;
 };
 
-// A row of activations, rounded for one matrix.
+// Activations, rounded for one matrix.
 struct Rounded {
   Scratch<uint8_t> bytes;  // unsigned for `Columns`, signed for `Blocks`
   float scale = 1;         // of `Columns`
   int zero = 0;
-  Scratch<int32_t> sums;         // of `Columns`: a row for each part
-  Scratch<float> scales, zeros;  // of `Blocks`: each lane's scale; each block's scale times what zero points add
+  Scratch<int32_t> sums;         // of `Columns` and one row: a row for each part
+  Scratch<float> scales, zeros;  // of `Blocks`: each block's scale (of one row: each lane's), and that times what zero
+                                 // points add
   Scratch<float> values;  // of `FloatBlocks`: as they are, with zeros to the end; of `Blocks`: each block's scale
 };
 
 class Matrix {
  public:
   virtual ~Matrix() = default;
+
+  // One row x [inputs]; y [outputs].
   virtual void round(const float* x, Rounded& rounded) const = 0;
   // One thread's part of the work on y, of `parts`. Sums of several parts are put together by `finish`. `after`: what
   // this thread reads next, to be fetched when the end comes near.
@@ -50,79 +57,27 @@ class Matrix {
   // The memory that a part begins with.
   virtual const void* start(size_t part, size_t parts) const = 0;
 
+  // Many rows x [rows, inputs]; y [rows, outputs].
+  virtual void round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const = 0;
+  // Some outputs of all rows, the piece-th of `pieces`.
+  virtual void multiply_rows(const Rounded& x, size_t rows, size_t piece, const Tiles& tiles, float* y) const = 0;
+  virtual size_t pieces() const = 0;
+
   size_t inputs = 0, outputs = 0;
 };
 
-// int8 [K, N] with a scale for each column. Activations are uint8, of a scale that is given (a static range), or of
-// this row's own range as DynamicQuantizeLinear defines it.
-class Columns : public Matrix {
- public:
-  struct Range {
-    float scale;
-    int zero;
-  };
-
-  Columns(const int8_t* weight, size_t inputs, size_t outputs, const float* scale, const Range* range);
-  void round(const float* x, Rounded& rounded) const override;
-  void multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const override;
-  void finish(const Rounded& x, size_t parts, float* y) const override;
-  const void* start(size_t part, size_t parts) const override;
-
- private:
-  struct Block {
-    size_t row, rows, column, columns;
-  };
-
-  Block block(size_t part, size_t parts) const;
-  void accumulate(const uint8_t* x, const Block& block, const void* after, int32_t* sums) const;
-  void scale(const Rounded& x, const int32_t* sums, size_t others, size_t begin, size_t end, float* y) const;
-
-  const int8_t* weight_;
-  const float* scale_;
-  bool has_range_;
-  Range range_{};
-  std::vector<int32_t> column_sums_;
+// y = W x, from x rounded for W.
+struct Product {
+  const Matrix* matrix;
+  Rounded* x;
+  float* y;
 };
 
-// MatMulNBits' uint8 [N, blocks, block / (8 / bits)] with a scale for each block and zero in the middle; activations
-// are int8, of a scale for each block.
-class Blocks : public Matrix {
- public:
-  Blocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, size_t bits, const float* scale);
-  void round(const float* x, Rounded& rounded) const override;
-  void multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const override;
-  void finish(const Rounded&, size_t, float*) const override {}
-  const void* start(size_t part, size_t parts) const override { return weight_ + outputs * part / parts * row_bytes_; }
+// Products of one row by all threads, one after the other; each goes on with the next without waiting for the others.
+// `next` is multiplied by after these.
+void multiply(const Product* products, size_t count, const Matrix* next, const Threads& threads);
 
-  // A row's bytes [padded], and of its blocks the scales, and what the weights' zero adds before they are scaled.
-  void round_row(const float* x, uint8_t* bytes, float* scales, float* zeros) const;
-  size_t padded() const { return vectors_ * 512 / bits_; }
-
- private:
-  template <int kBits, size_t kRows>
-  void rows(const Rounded& x, size_t first, const char* ahead, float* y) const;
-
-  const uint8_t* weight_;
-  const float* scale_;
-  size_t block_, blocks_, bits_, row_bytes_, vectors_;
-};
-
-// The same weights in 8 bits, times activations as they are.
-class FloatBlocks : public Matrix {
- public:
-  FloatBlocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, const float* scale);
-  void round(const float* x, Rounded& rounded) const override;
-  void multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const override;
-  void finish(const Rounded&, size_t, float*) const override {}
-  const void* start(size_t part, size_t parts) const override { return weight_ + outputs * part / parts * row_bytes_; }
-
- private:
-  template <size_t kRows>
-  void rows(const Rounded& x, size_t first, const char* ahead, float* y) const;
-
-  const uint8_t* weight_;
-  const float* scale_;
-  size_t block_, blocks_, row_bytes_;
-};
+// Products of many rows: threads take pieces of them as they come. amx: whether by the processor's matrix unit.
+void multiply_rows(const Product* products, size_t count, size_t rows, bool amx, const Threads& threads);
 
 }  // namespace rrwkv

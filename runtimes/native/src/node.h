@@ -6,9 +6,15 @@
 
 namespace rrwkv {
 
+// A session's: how many threads it has, and whether many rows are multiplied by the processor's matrix unit.
+struct Settings {
+  size_t threads;
+  bool amx;
+};
+
 class Node {
  public:
-  Node(const Api& api, size_t threads) : api_(api), threads_(threads) {}
+  Node(const Api& api, const Settings& settings) : api_(api), settings_(settings) {}
   virtual ~Node() = default;
   // Raises std::runtime_error.
   virtual void run(OrtKernelContext* context) const = 0;
@@ -27,6 +33,12 @@ class Node {
     return static_cast<const float*>(found.data);
   }
 
+  int64_t whole_number(OrtKernelContext* context, size_t place) const {
+    const Value found = value(context, place);
+    if (found.type != kInt64 || found.count() != 1) throw std::runtime_error("an input has another shape");
+    return *static_cast<const int64_t*>(found.data);
+  }
+
   float* output(OrtKernelContext* context, size_t place, const Shape& shape) const {
     OrtValue* made = nullptr;
     check(api_, api_.output(context, place, shape.data(), shape.size(), &made), "an output");
@@ -36,7 +48,7 @@ class Node {
   }
 
   Api api_;
-  size_t threads_;
+  Settings settings_;
 };
 
 // onnxruntime's threads of the session that the node runs in.

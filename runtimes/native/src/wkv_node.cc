@@ -4,11 +4,11 @@
 
 namespace rrwkv {
 
-WkvNode::WkvNode(const Api& api, const OrtKernelInfo* info, size_t threads)
-    : WkvNode(api, Inputs(api, info), threads) {}
+WkvNode::WkvNode(const Api& api, const OrtKernelInfo* info, const Settings& settings)
+    : WkvNode(api, Inputs(api, info), settings) {}
 
-WkvNode::WkvNode(const Api& api, const Inputs& inputs, size_t threads)
-    : Node(api, threads),
+WkvNode::WkvNode(const Api& api, const Inputs& inputs, const Settings& settings)
+    : Node(api, settings),
       wkv_{},
       k_(inputs.place("k")),
       v_(inputs.place("v")),
@@ -42,7 +42,7 @@ void WkvNode::run(OrtKernelContext* context) const {
     if (wkv_.stable) std::copy_n(before.exponent, C, after.exponent);
   }
   run_wkv(wkv_, input(context, k_, k.count()), input(context, v_, k.count()), input(context, r_, k.count()), before,
-          k.count() / C, gated, after, SessionThreads(api_, context, threads_));
+          k.count() / C, gated, after, SessionThreads(api_, context, settings_.threads));
 }
 
 }  // namespace rrwkv

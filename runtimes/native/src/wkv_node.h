@@ -8,11 +8,11 @@ namespace rrwkv {
 
 class WkvNode : public Node {
  public:
-  WkvNode(const Api& api, const OrtKernelInfo* info, size_t threads);
+  WkvNode(const Api& api, const OrtKernelInfo* info, const Settings& settings);
   void run(OrtKernelContext* context) const override;
 
  private:
-  WkvNode(const Api& api, const Inputs& inputs, size_t threads);
+  WkvNode(const Api& api, const Inputs& inputs, const Settings& settings);
 
   Wkv wkv_;
   size_t k_, v_, r_, sums_, exponent_ = 0;

@@ -1,25 +1,15 @@
-#include "block_product.h"
-
+// `Blocks` times many rows at once: 16 outputs and 16 rows at a time, a block's scale once for all of its sums.
 #include <algorithm>
 #include <cstring>
 
-#include "matrix.h"
+#include "blocks.h"
 #include "vectors.h"
 
 namespace rrwkv {
 namespace {
 
-constexpr size_t kTile = 16;    // outputs at a time: one a lane
 constexpr size_t kUnit = 64;    // bytes of a weight row that are turned at once: 16 groups of four for 16 outputs
 constexpr size_t kTokens = 16;  // tokens whose sums stay in registers
-
-// Rows of activations, rounded block by block: bytes as `Blocks` has them, and of each token and block the scale and
-// what the weights' zero adds.
-struct RoundedRows {
-  size_t padded, blocks;
-  Scratch<uint8_t> bytes;
-  Scratch<float> scales, zeros;
-};
 
 // 16 rows of 16 groups become 16 groups of 16 rows: w[j] holds in lane i the j-th four bytes of row i.
 void transpose(__m512i w[16]) {
@@ -56,30 +46,45 @@ struct Stretch {
   __m512 scale;
 };
 
+// Rows of activations, rounded block by block: bytes as `Blocks` has them, and of each token and block the scale and
+// what the weights' zero adds.
+struct Rows {
+  const uint8_t* bytes;
+  const float *scales, *zeros;
+  size_t row_size, blocks;
+};
+
+// uint8 [N, blocks, block / (8 / bits)], zero in the middle; scale [N, blocks].
+struct Weights {
+  const uint8_t* bytes;
+  const float* scale;
+  size_t outputs, block, bits;
+};
+
 // Adds to y [tokens, 16] what a stretch gives, for tokens from the first on.
 template <size_t kTokensHere>
-void add(const Stretch& s, const RoundedRows& x, size_t first, float* y) {
+void add(const Stretch& s, const Rows& x, size_t first, float* y) {
   __m512i sums[kTokensHere];
-  const uint8_t* bytes = x.bytes.data() + first * x.padded + s.place;
+  const uint8_t* bytes = x.bytes + first * x.row_size + s.place;
   for (size_t t = 0; t < kTokensHere; ++t) sums[t] = _mm512_setzero_si512();
   for (size_t g = 0; g < s.groups; ++g)
     for (size_t t = 0; t < kTokensHere; ++t)
-      sums[t] = _mm512_dpbusd_epi32(sums[t], s.weights[g], four_bytes(bytes + t * x.padded + 4 * g));
+      sums[t] = _mm512_dpbusd_epi32(sums[t], s.weights[g], four_bytes(bytes + t * x.row_size + 4 * g));
   if (s.odd)
     for (size_t g = 0; g < s.groups; ++g)
       for (size_t t = 0; t < kTokensHere; ++t)
-        sums[t] = _mm512_dpbusd_epi32(sums[t], s.odd[g], four_bytes(bytes + t * x.padded + 64 + 4 * g));
+        sums[t] = _mm512_dpbusd_epi32(sums[t], s.odd[g], four_bytes(bytes + t * x.row_size + 64 + 4 * g));
   for (size_t t = 0; t < kTokensHere; ++t) {
     const size_t at = (first + t) * x.blocks + s.block;
-    const __m512 zero = _mm512_set1_ps(s.begins_block ? x.zeros.data()[at] : 0.0f);
-    const __m512 dots = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[t]), _mm512_set1_ps(x.scales.data()[at]), zero);
+    const __m512 zero = _mm512_set1_ps(s.begins_block ? x.zeros[at] : 0.0f);
+    const __m512 dots = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[t]), _mm512_set1_ps(x.scales[at]), zero);
     float* to = y + (first + t) * kTile;
     _mm512_storeu_ps(to, _mm512_fmadd_ps(dots, s.scale, _mm512_loadu_ps(to)));
   }
 }
 
 // y [tokens, 16] of 16 outputs (fewer at the end: the others are of the last row, and not used).
-void multiply_tile(const BlockMatrix& w, const RoundedRows& x, size_t tokens, size_t output, float* y) {
+void multiply_tile(const Weights& w, const Rows& x, size_t tokens, size_t output, float* y) {
   const size_t row_bytes = x.blocks * w.block * w.bits / 8, block_bytes = w.block * w.bits / 8;
   const size_t groups = std::min(block_bytes, kUnit) / 4, per_unit = kUnit / 4 / groups;
   std::memset(y, 0, tokens * kTile * sizeof *y);
@@ -90,7 +95,7 @@ void multiply_tile(const BlockMatrix& w, const RoundedRows& x, size_t tokens, si
     __m512i unit[16], high[16];
     for (size_t i = 0; i < kTile; ++i) {
       const size_t row = std::min(output + i, w.outputs - 1);
-      unit[i] = _mm512_maskz_loadu_epi8(mask, w.weight + row * row_bytes + from);
+      unit[i] = _mm512_maskz_loadu_epi8(mask, w.bytes + row * row_bytes + from);
     }
     transpose(unit);
     if (w.bits == 4) {
@@ -120,31 +125,23 @@ void multiply_tile(const BlockMatrix& w, const RoundedRows& x, size_t tokens, si
 
 }  // namespace
 
-void multiply(const BlockMatrix& w, const float* x, size_t tokens, float* y, const Threads& threads) {
-  const Blocks rounding(w.weight, w.inputs, w.outputs, w.block, w.bits, w.scale);
-  static thread_local RoundedRows rows;
-  rows.blocks = (w.inputs + w.block - 1) / w.block;
-  rows.padded = rounding.padded();
-  rows.bytes.of(tokens * rows.padded);
-  rows.scales.of(tokens * rows.blocks);
-  rows.zeros.of(tokens * rows.blocks);
-  RoundedRows& shared = rows;  // the worker threads' own would be empty
-  const size_t parts = threads.count, tiles = (w.outputs + kTile - 1) / kTile;
-  threads.share(parts, [&](size_t i) {
-    for (size_t t = tokens * i / parts; t < tokens * (i + 1) / parts; ++t)
-      rounding.round_row(x + t * w.inputs, shared.bytes.data() + t * shared.padded,
-                         shared.scales.data() + t * shared.blocks, shared.zeros.data() + t * shared.blocks);
+void Blocks::round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const {
+  uint8_t* bytes = rounded.bytes.of(rows * row_size());
+  float *scales = rounded.values.of(rows * blocks_), *zeros = rounded.zeros.of(rows * blocks_);
+  threads.share(threads.count, [&](size_t i) {
+    for (size_t t = rows * i / threads.count; t < rows * (i + 1) / threads.count; ++t)
+      round_row(x + t * inputs, bytes + t * row_size(), scales + t * blocks_, zeros + t * blocks_);
   });
-  threads.share(parts, [&](size_t i) {
-    static thread_local Scratch<float> of_thread;
-    float* tile = of_thread.of(tokens * kTile);
-    for (size_t n = tiles * i / parts; n < tiles * (i + 1) / parts; ++n) {
-      multiply_tile(w, shared, tokens, n * kTile, tile);
-      const __mmask16 mask = lanes(w.outputs - n * kTile);
-      for (size_t t = 0; t < tokens; ++t)
-        _mm512_mask_storeu_ps(y + t * w.outputs + n * kTile, mask, _mm512_loadu_ps(tile + t * kTile));
-    }
-  });
+}
+
+void Blocks::multiply_rows(const Rounded& x, size_t rows, size_t piece, const Tiles&, float* y) const {
+  static thread_local Scratch<float> of_thread;
+  const Rows given{x.bytes.data(), x.values.data(), x.zeros.data(), row_size(), blocks_};
+  float* tile = of_thread.of(rows * kTile);
+  multiply_tile({weight_, scale_, outputs, block_, bits_}, given, rows, piece * kTile, tile);
+  const __mmask16 mask = lanes(outputs - piece * kTile);
+  for (size_t t = 0; t < rows; ++t)
+    _mm512_mask_storeu_ps(y + t * outputs + piece * kTile, mask, _mm512_loadu_ps(tile + t * kTile));
 }
 
 }  // namespace rrwkv

@@ -1,0 +1,60 @@
+// Weights with a scale for each block of a row.
+#pragma once
+
+#include "matrix.h"
+
+namespace rrwkv {
+
+constexpr size_t kTile = 16;  // outputs of a piece
+
+// MatMulNBits' uint8 [N, blocks, block / (8 / bits)] with a scale for each block and zero in the middle; activations
+// are int8, of a scale for each block.
+class Blocks : public Matrix {
+ public:
+  Blocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, size_t bits, const float* scale);
+  void round(const float* x, Rounded& rounded) const override;
+  void multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const override;
+  void finish(const Rounded&, size_t, float*) const override {}
+  const void* start(size_t part, size_t parts) const override { return weight_ + outputs * part / parts * row_bytes_; }
+
+  void round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const override;
+  void multiply_rows(const Rounded& x, size_t rows, size_t piece, const Tiles& tiles, float* y) const override;
+  size_t pieces() const override { return padded(outputs, kTile) / kTile; }
+
+ private:
+  // A row's bytes [row_size], and of its blocks the scales, and what the weights' zero adds before they are scaled.
+  void round_row(const float* x, uint8_t* bytes, float* scales, float* zeros) const;
+  size_t row_size() const { return vectors_ * 512 / bits_; }
+  template <int kBits, size_t kRows>
+  void rows(const Rounded& x, size_t first, const char* ahead, float* y) const;
+
+  const uint8_t* weight_;
+  const float* scale_;
+  size_t block_, blocks_, bits_, row_bytes_, vectors_;
+};
+
+// The same weights in 8 bits, times activations as they are.
+class FloatBlocks : public Matrix {
+ public:
+  FloatBlocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, const float* scale);
+  void round(const float* x, Rounded& rounded) const override;
+  void multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const override;
+  void finish(const Rounded&, size_t, float*) const override {}
+  const void* start(size_t part, size_t parts) const override { return weight_ + outputs * part / parts * row_bytes_; }
+
+  void round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const override;
+  void multiply_rows(const Rounded& x, size_t rows, size_t piece, const Tiles& tiles, float* y) const override;
+  size_t pieces() const override { return padded(outputs, kTile) / kTile; }
+
+ private:
+  void round_row(const float* x, float* values, float* zeros) const;
+  // y[i][first] … of some rows of weights and some of activations, those a stride apart.
+  template <size_t kRows, size_t kTokens>
+  void rows(const float* values, const float* zeros, size_t first, const char* ahead, float* y) const;
+
+  const uint8_t* weight_;
+  const float* scale_;
+  size_t block_, blocks_, row_bytes_;
+};
+
+}  // namespace rrwkv

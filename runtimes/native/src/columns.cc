@@ -1,0 +1,209 @@
+#include "columns.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "vectors.h"
+
+namespace rrwkv {
+namespace {
+
+constexpr size_t kWide = 64;       // columns at a time: four vectors of sums
+constexpr size_t kDeep = 16;       // rows at a time while the sums stay in registers, and rows fetched ahead
+constexpr size_t kNarrow = 4096;   // outputs up to which the parts of a matrix are rows, each one stretch of memory
+constexpr size_t kSegment = 8192;  // columns at a time of a wider one: their sums stay in the first cache
+
+// Four rows of 64 columns, as groups of four bytes of one column, times four activations; see `in_order`.
+inline void add_four_rows(const int8_t* w, size_t stride, __m512i x, __m512i sums[4]) {
+  const __m512i a = _mm512_loadu_si512(w), b = _mm512_loadu_si512(w + stride);
+  const __m512i c = _mm512_loadu_si512(w + 2 * stride), d = _mm512_loadu_si512(w + 3 * stride);
+  const __m512i ab_low = _mm512_unpacklo_epi8(a, b), ab_high = _mm512_unpackhi_epi8(a, b);
+  const __m512i cd_low = _mm512_unpacklo_epi8(c, d), cd_high = _mm512_unpackhi_epi8(c, d);
+  sums[0] = _mm512_dpbusd_epi32(sums[0], x, _mm512_unpacklo_epi16(ab_low, cd_low));
+  sums[1] = _mm512_dpbusd_epi32(sums[1], x, _mm512_unpackhi_epi16(ab_low, cd_low));
+  sums[2] = _mm512_dpbusd_epi32(sums[2], x, _mm512_unpacklo_epi16(ab_high, cd_high));
+  sums[3] = _mm512_dpbusd_epi32(sums[3], x, _mm512_unpackhi_epi16(ab_high, cd_high));
+}
+
+// The interleaving works within 128 bits: sums[j] holds columns 4 j .. 4 j + 3 of each of the four sixteens. A
+// transpose of 4 x 4 quarters puts them in order, and is its own inverse.
+inline void in_order(__m512i s[4]) {
+  const __m512i a = _mm512_shuffle_i32x4(s[0], s[1], 0x44), b = _mm512_shuffle_i32x4(s[0], s[1], 0xee);
+  const __m512i c = _mm512_shuffle_i32x4(s[2], s[3], 0x44), d = _mm512_shuffle_i32x4(s[2], s[3], 0xee);
+  s[0] = _mm512_shuffle_i32x4(a, c, 0x88);
+  s[1] = _mm512_shuffle_i32x4(a, c, 0xdd);
+  s[2] = _mm512_shuffle_i32x4(b, d, 0x88);
+  s[3] = _mm512_shuffle_i32x4(b, d, 0xdd);
+}
+
+struct Ends {
+  float low = 0, high = 0;
+};
+
+// The least and the largest of some values and 0.
+Ends ends_of(const float* x, size_t n) {
+  __m512 lowest = _mm512_setzero_ps(), highest = _mm512_setzero_ps();
+  for (size_t i = 0; i < n; i += kLanes) {
+    const __m512 v = _mm512_maskz_loadu_ps(lanes(n - i), x + i);
+    lowest = _mm512_min_ps(lowest, v);
+    highest = _mm512_max_ps(highest, v);
+  }
+  return {_mm512_reduce_min_ps(lowest), _mm512_reduce_max_ps(highest)};
+}
+
+// DynamicQuantizeLinear's scale and zero point.
+Columns::Range range_of(Ends ends) {
+  const auto [low, high] = ends;
+  const float scale = high == low ? 1.0f : (high - low) / 255.0f;
+  return {scale, static_cast<int>(std::nearbyint(std::clamp(-low / scale, 0.0f, 255.0f)))};
+}
+
+}  // namespace
+
+Columns::Columns(const int8_t* weight, size_t inputs, size_t outputs, const float* scale, const Range* range)
+    : weight_(weight), scale_(scale), has_range_(range != nullptr) {
+  this->inputs = inputs;
+  this->outputs = outputs;
+  if (range) range_ = *range;
+}
+
+// Only one row needs them: with many, they are summed when the weights are packed.
+const int32_t* Columns::column_sums() const {
+  std::call_once(summed_, [this] {
+    column_sums_.resize(outputs);
+    for (size_t k = 0; k < inputs; ++k)
+      for (size_t n = 0; n < outputs; ++n) column_sums_[n] += weight_[k * outputs + n];
+  });
+  return column_sums_.data();
+}
+
+void Columns::round(const float* x, Rounded& rounded) const {
+  const Range range = has_range_ ? range_ : range_of(ends_of(x, inputs));
+  rounded.scale = range.scale;
+  rounded.zero = range.zero;
+  round_to_uint8(x, range.scale, range.zero, inputs, rounded.bytes.of(inputs));
+}
+
+Columns::Block Columns::block(size_t part, size_t parts) const {
+  if (outputs <= kNarrow) {
+    const size_t deep = (inputs + kDeep - 1) / kDeep;
+    const size_t row = std::min(inputs, deep * part / parts * kDeep),
+                 end = std::min(inputs, deep * (part + 1) / parts * kDeep);
+    return {row, end - row, 0, outputs};
+  }
+  const size_t wide = (outputs + kWide - 1) / kWide;
+  const size_t column = wide * part / parts * kWide, end = std::min(outputs, wide * (part + 1) / parts * kWide);
+  return {0, inputs, column, end - column};
+}
+
+const void* Columns::start(size_t part, size_t parts) const {
+  const Block b = block(part, parts);
+  return weight_ + b.row * outputs + b.column;
+}
+
+void Columns::accumulate(const uint8_t* x, const Block& b, const void* after, int32_t* sums) const {
+  const int8_t* weight = weight_ + b.row * outputs + b.column;
+  const size_t wide_end = b.columns / kWide * kWide, deep_end = b.rows / 4 * 4;
+  std::memset(sums, 0, b.columns * sizeof *sums);
+  for (size_t k = 0; k < deep_end; k += kDeep) {
+    const size_t stop = std::min(k + kDeep, deep_end);
+    // At the end, not the rows behind it, which are another's, but what comes next; rows follow each other in memory.
+    const void* ahead = after && k + kDeep >= deep_end ? after : weight + (k + kDeep) * outputs;
+    for (size_t n = 0; n < wide_end; n += kWide) {
+      __m512i s[4];
+      for (size_t i = 0; i < 4; ++i) s[i] = _mm512_loadu_si512(sums + n + 16 * i);
+      for (size_t r = k; r < stop; r += 4) {
+        for (size_t i = r; i < r + 4; ++i)
+          _mm_prefetch(static_cast<const char*>(ahead) + (i - k) * outputs + n, _MM_HINT_T0);
+        add_four_rows(weight + r * outputs + n, outputs, four_bytes(x + r), s);
+      }
+      for (size_t i = 0; i < 4; ++i) _mm512_storeu_si512(sums + n + 16 * i, s[i]);
+    }
+  }
+  for (size_t n = 0; n < wide_end; n += kWide) {
+    __m512i s[4];
+    for (size_t i = 0; i < 4; ++i) s[i] = _mm512_loadu_si512(sums + n + 16 * i);
+    in_order(s);
+    for (size_t i = 0; i < 4; ++i) _mm512_storeu_si512(sums + n + 16 * i, s[i]);
+  }
+  for (size_t k = 0; k < b.rows; ++k)  // what fills no vector
+    for (size_t n = k < deep_end ? wide_end : 0; n < b.columns; ++n) sums[n] += x[k] * weight[k * outputs + n];
+}
+
+// y = (the sums of all parts - zero · the columns' sums) · scale
+void Columns::scale(const Rounded& x, const int32_t* sums, size_t others, size_t begin, size_t end, float* y) const {
+  const __m512 x_scale = _mm512_set1_ps(x.scale);
+  const __m512i zero = _mm512_set1_epi32(x.zero);
+  const int32_t* column_sums = this->column_sums();
+  for (size_t n = begin; n < end; n += kLanes) {
+    const __mmask16 mask = lanes(end - n);
+    __m512i sum = _mm512_maskz_loadu_epi32(mask, sums + n - begin);
+    for (size_t i = 1; i <= others; ++i)
+      sum = _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(mask, sums + i * outputs + n - begin));
+    sum = _mm512_sub_epi32(sum, _mm512_mullo_epi32(zero, _mm512_maskz_loadu_epi32(mask, column_sums + n)));
+    const __m512 scale = _mm512_mul_ps(x_scale, _mm512_maskz_loadu_ps(mask, scale_ + n));
+    _mm512_mask_storeu_ps(y + n, mask, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale));
+  }
+}
+
+void Columns::multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const {
+  const Block all = block(part, parts);
+  if (outputs <= kNarrow) return accumulate(x.bytes.data() + all.row, all, after, x.sums.data() + part * outputs);
+  alignas(64) int32_t sums[kSegment];
+  for (size_t column = all.column, end = all.column + all.columns; column < end; column += kSegment) {
+    const Block segment{0, inputs, column, std::min(kSegment, end - column)};
+    const bool last = column + kSegment >= end;
+    accumulate(x.bytes.data(), segment, last ? after : weight_ + column + kSegment, sums);
+    scale(x, sums, 0, column, column + segment.columns, y);
+  }
+}
+
+void Columns::finish(const Rounded& x, size_t parts, float* y) const {
+  if (outputs <= kNarrow) scale(x, x.sums.data(), parts - 1, 0, outputs, y);
+}
+
+void Columns::round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const {
+  const size_t depth = padded(inputs, kDepth), parts = threads.count;
+  Range range = range_;
+  if (!has_range_) {
+    std::vector<Ends> ends(parts);
+    threads.share(parts, [&](size_t i) {
+      const size_t begin = rows * i / parts, end = rows * (i + 1) / parts;
+      ends[i] = ends_of(x + begin * inputs, (end - begin) * inputs);
+    });
+    for (const Ends& e : ends) ends[0] = {std::min(ends[0].low, e.low), std::max(ends[0].high, e.high)};
+    range = range_of(ends[0]);
+  }
+  rounded.scale = range.scale;
+  rounded.zero = range.zero;
+  uint8_t* bytes = rounded.bytes.of(padded(rows, kBlock) * depth);
+  threads.share(parts, [&](size_t i) {
+    for (size_t t = rows * i / parts; t < rows * (i + 1) / parts; ++t)
+      round_to_uint8(x + t * inputs, range.scale, range.zero, inputs, bytes + t * depth);
+  });
+}
+
+void Columns::multiply_rows(const Rounded& x, size_t rows, size_t piece, const Tiles& tiles, float* y) const {
+  static thread_local Scratch<int8_t> packed_of_thread;
+  const size_t depth = padded(inputs, kDepth), first = piece * kPanel, columns = std::min(kPanel, outputs - first);
+  int8_t* packed = packed_of_thread.of(depth * kPanel);
+  alignas(64) int32_t column_sums[kPanel], sums[kBlock * kPanel];
+  pack(weight_ + first, outputs, inputs, columns, packed);
+  sum_columns(packed, depth, column_sums);
+  for (size_t t = 0; t < rows; t += kBlock) {
+    const size_t count = std::min(kBlock, rows - t);
+    tiles.multiply(x.bytes.data() + t * depth, count, depth, packed, sums);
+    for (size_t n = 0; n < columns; n += kLanes) {
+      const __mmask16 mask = lanes(columns - n);
+      const __m512i zeros = _mm512_mullo_epi32(_mm512_set1_epi32(x.zero), _mm512_load_si512(column_sums + n));
+      const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(x.scale), _mm512_maskz_loadu_ps(mask, scale_ + first + n));
+      for (size_t i = 0; i < count; ++i) {
+        const __m512i sum = _mm512_sub_epi32(_mm512_load_si512(sums + i * kPanel + n), zeros);
+        _mm512_mask_storeu_ps(y + (t + i) * outputs + first + n, mask, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale));
+      }
+    }
+  }
+}
+
+}  // namespace rrwkv

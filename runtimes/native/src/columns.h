@@ -1,0 +1,48 @@
+// Weights with a scale for each column.
+#pragma once
+
+#include <mutex>
+#include <vector>
+
+#include "matrix.h"
+
+namespace rrwkv {
+
+// int8 [K, N] with a scale for each column. Activations are uint8, of a scale that is given (a static range), or of
+// these rows' own range as DynamicQuantizeLinear defines it.
+class Columns : public Matrix {
+ public:
+  struct Range {
+    float scale;
+    int zero;
+  };
+
+  Columns(const int8_t* weight, size_t inputs, size_t outputs, const float* scale, const Range* range);
+  void round(const float* x, Rounded& rounded) const override;
+  void multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const override;
+  void finish(const Rounded& x, size_t parts, float* y) const override;
+  const void* start(size_t part, size_t parts) const override;
+
+  void round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const override;
+  void multiply_rows(const Rounded& x, size_t rows, size_t piece, const Tiles& tiles, float* y) const override;
+  size_t pieces() const override { return padded(outputs, kPanel) / kPanel; }
+
+ private:
+  struct Block {
+    size_t row, rows, column, columns;
+  };
+
+  const int32_t* column_sums() const;
+  Block block(size_t part, size_t parts) const;
+  void accumulate(const uint8_t* x, const Block& block, const void* after, int32_t* sums) const;
+  void scale(const Rounded& x, const int32_t* sums, size_t others, size_t begin, size_t end, float* y) const;
+
+  const int8_t* weight_;
+  const float* scale_;
+  bool has_range_;
+  Range range_{};
+  mutable std::once_flag summed_;
+  mutable std::vector<int32_t> column_sums_;
+};
+
+}  // namespace rrwkv
