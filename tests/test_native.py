@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -183,6 +185,32 @@ def test_a_weight_of_another_shape_is_an_error(file, name, quantized, tmp_path):
     files = file_entries([bundle / entry["name"] for entry in manifest["files"]], "")
     save_manifest(bundle, manifest | {"files": [vars(entry) for entry in files]})
     with pytest.raises(DamagedBundle, match="another shape"):
+        Model.load(bundle, native=True)
+
+
+@needs_vnni
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_weights_are_mapped_once(quantized):
+    """However many sessions read them: what a process is said to hold of the file is no more than the file."""
+    path = quantized(WIDE, "int8-static")
+    model = Model.load(path, threads=1, native=True)
+    model.decoder().run(IDS)
+    model.decoder().step(0)
+    data = (path / "model.onnx.data").resolve()
+    found = re.findall(rf"{re.escape(str(data))}\n(?:.*\n)*?Rss: +(\d+) kB", Path("/proc/self/smaps").read_text())
+    held = 1024 * sum(map(int, found))
+    assert 0.5 < held / data.stat().st_size < 1.1
+
+
+@needs_vnni
+@pytest.mark.parametrize("change", [{"offset": 1 << 40}, {"offset": 3, "dtype": "float32"}, {"shape": [1 << 30] * 2}])
+def test_weights_that_lie_elsewhere_are_refused(change, quantized, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(quantized(WIDE, "int8-static"), bundle)
+    manifest = Manifest.load(bundle).to_json()
+    manifest["graphs"]["main"]["weights"][0] |= change
+    save_manifest(bundle, manifest)
+    with pytest.raises(DamagedBundle, match="does not lie in the weights' file"):
         Model.load(bundle, native=True)
 
 

@@ -40,8 +40,10 @@ from rrwkv_export.quantize.stages import Folds, Observe, calibrated, equalize, r
 from rrwkv_export.quantize.static_ranges import load_static, observe_static
 from rrwkv_export.texts import Text, read_text
 from rrwkv_runtime.manifest import Manifest, verify_files
+from rrwkv_runtime.shared_weights import Weight
 
 Array = np.ndarray[Any, np.dtype[Any]]
+_WORTH_SHARING = 1 << 14  # bytes
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def quantize(
         for name in ("step", "update"):
             if name in source.manifest.graphs:
                 _save_beside_main(source, name, folder)
-        _fuse_main(source, folder / GRAPH_FILE)
+        weights = _fuse_main(source, folder / GRAPH_FILE)
         if source.manifest.tokenizer:
             name = source.manifest.tokenizer.file
             shutil.copyfile(bundle / name, folder / name)
@@ -163,6 +165,7 @@ def quantize(
             **source.manifest.to_json(),
             "graphs": {
                 **{name: {**asdict(graph), "dtype": recipe.scheme} for name, graph in kept.items()},
+                "main": {**asdict(kept["main"]), "dtype": recipe.scheme, "weights": [asdict(w) for w in weights]},
                 **{name: _variant_entry(source.manifest, name, recipe) for name in variants},
             },
             "states": _states(source.manifest, quantized.units),
@@ -193,12 +196,25 @@ def _save_beside_main(source: Source, name: str, folder: Path) -> None:
     save_beside(followed, folder / files[name].name)
 
 
-def _fuse_main(source: Source, path: Path) -> None:
-    """When other graphs have followed it: as one call, or else its wkv as calls."""
+def _fuse_main(source: Source, path: Path) -> list[Weight]:
+    """When other graphs have followed it: as one call, or else its wkv as calls. Gives the weights of the one call."""
     model = ir.load(path)
-    if not fuse_main(model, source.config, source.wkv, source.sites):
+    whole = fuse_main(model, source.config, source.wkv, source.sites)
+    if not whole:
         fuse_wkv(model, source.config, source.wkv)
     save_beside(model, path)
+    return _worth_sharing(model) if whole else []
+
+
+def _worth_sharing(model: ir.Model) -> list[Weight]:
+    """Weights in the data file, but those so small that a session's own cost nothing."""
+    found = []
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes >= _WORTH_SHARING:
+            shape = tuple(int(n) for n in tensor.shape.numpy())
+            found.append(Weight(name, str(tensor.dtype.numpy()), shape, tensor.offset or 0))
+    return found
 
 
 @dataclass(frozen=True)

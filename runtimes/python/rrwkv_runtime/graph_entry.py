@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rrwkv_runtime.errors import DamagedBundle
+from rrwkv_runtime.shared_weights import Weight
 from rrwkv_runtime.static_shape import StateLike, StaticShape
 
 
@@ -23,7 +24,7 @@ class GraphEntry:
     multiple of so many tokens. not_every: of the tokens from position 0 on, every so-manieth is not step's but main's
     (0: none is); so it was before there was an "update". variant: None for the graphs that run by default, else what
     they are loaded by. static: of a graph in static shapes. External files are named from the bundle's folder, wherever
-    in it the graph is.
+    in it the graph is. weights: of a main graph that a kernel computes, constants that other graphs have too.
     """
 
     file: str
@@ -39,12 +40,15 @@ class GraphEntry:
     not_every: int = 0
     variant: str | None = None
     static: StaticShape | None = None
+    weights: tuple[Weight, ...] = ()
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> GraphEntry:
         static = fields.get("static")
         lists = {name: tuple(fields.get(name, ())) for name in ("data", "reads", "updates")}
-        return cls(**{**fields, **lists, "static": StaticShape.from_json(static) if static else None})
+        weights = tuple(map(Weight.from_json, fields.get("weights", ())))
+        shape = StaticShape.from_json(static) if static else None
+        return cls(**{**fields, **lists, "static": shape, "weights": weights})
 
     def check(self, name: str, states: Mapping[str, StateLike]) -> None:
         """Raises DamagedBundle if what it says of these states cannot be."""
@@ -52,6 +56,8 @@ class GraphEntry:
             raise DamagedBundle(f"manifest.json: {unknown[0]!r} of graph {name!r} is no state")
         if name == "update" and not (self.updates and self.after_every):
             raise DamagedBundle("manifest.json: graph 'update' does not say which states it updates, and when")
+        if self.weights and not self.data:
+            raise DamagedBundle(f"manifest.json: graph {name!r} has weights, but no file of them")
         if self.static:
             self.static.check(name, states)
 

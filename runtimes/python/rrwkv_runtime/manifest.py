@@ -237,12 +237,12 @@ def compute_bundle_id(fields: Mapping[str, Any]) -> str:
 
 def file_sha256(path: Path, progress: Callable[[int], None] | None = None) -> str:
     """sha256 of a file, read in pieces; `progress` is told the bytes of each piece."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
+    digest, piece = hashlib.sha256(), memoryview(bytearray(1 << 17))
+    with path.open("rb", buffering=0) as stream:
+        while size := stream.readinto(piece):
+            digest.update(piece[:size])
             if progress:
-                progress(len(piece))
+                progress(size)
     return digest.hexdigest()
 
 

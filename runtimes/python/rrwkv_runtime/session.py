@@ -23,6 +23,7 @@ from rrwkv_runtime.errors import BundleError, DamagedBundle, InputError, Provide
 from rrwkv_runtime.manifest import Manifest, check_sizes, resolve_inside, verify_files
 from rrwkv_runtime.placement import Node, assigned, shares
 from rrwkv_runtime.providers import AUTO, import_onnxruntime
+from rrwkv_runtime.shared_weights import SharedWeights
 from rrwkv_runtime.state import State
 from rrwkv_runtime.static import StaticDecoder, check_static_interface
 
@@ -34,6 +35,7 @@ OPTIMIZATION_LEVELS = ("disabled", "basic", "extended", "layout", "all")
 _MOST_THREADS = 1024
 _SPIN_US = "500"  # longer than what is between two tokens; from onnxruntime 1.32 on
 _DAMAGE = frozenset({"InvalidProtobuf", "InvalidGraph", "NoSuchFile"})  # onnxruntime's errors that no provider explains
+_SHARING = frozenset({"main", "step"})  # graphs that one file's weights are lent to
 _TENSORS = {"float32": "tensor(float)", "float16": "tensor(float16)", "int64": "tensor(int64)"}  # onnxruntime's names
 
 
@@ -95,9 +97,12 @@ class Model:
         names = device_graphs(provider, manifest, _graphs(bundle, manifest, variant, engine.provider.static))
         options = {name: _session_options(threads, optimization, engine.provider.name) for name in names}
         library = kernels.find(engine.provider.name, native)
+        weights = _shared_weights(bundle, manifest) if library else None
         for name, one in options.items():
             if library and not manifest.graphs[name].updates:
                 kernels.register(one, library, threads)
+            if weights and name in _SHARING:
+                weights.lend(one)
             if manifest.graphs[name].updates:  # so little work that threads and an arena of its own cost more than that
                 one.intra_op_num_threads, one.enable_cpu_mem_arena = 1, False
             one.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
@@ -110,6 +115,8 @@ class Model:
             one.add_session_config_entry("session.model_external_initializers_file_folder_path", str(bundle.resolve()))
         with _Verification(bundle, manifest, verify):
             sessions = {name: _make_session(bundle, manifest, name, engine, options[name], strict) for name in options}
+            for name in _SHARING & sessions.keys():
+                sessions[name].lent = weights  # which onnxruntime itself does not keep
             from rrwkv_runtime.text import load_tokenizer
 
             tokenizer = load_tokenizer(bundle, manifest)
@@ -220,6 +227,11 @@ def _session_options(threads: int | None, optimization: str, provider: str) -> A
         threads = check_whole("threads", threads, 1, _MOST_THREADS, f"a whole number from 1 to {_MOST_THREADS}")
         options.intra_op_num_threads = threads
     return options
+
+
+def _shared_weights(bundle: Path, manifest: Manifest) -> SharedWeights | None:
+    main = manifest.graphs.get("main")
+    return SharedWeights(resolve_inside(bundle, main.data[0]), main.weights) if main and main.weights else None
 
 
 def _graphs(bundle: Path, manifest: Manifest, variant: str | None, static: bool) -> list[str]:
