@@ -1,7 +1,5 @@
 #include "amx.h"
 
-#include "tiles.h"
-
 #if defined(__AMX_INT8__) && defined(__linux__)
 
 #include <cpuid.h>
@@ -40,37 +38,39 @@ void begin() {
 
 void end() { _tile_release(); }
 
-void multiply(const uint8_t* x, size_t rows, size_t depth, const int8_t* packed, int32_t* sums) {
-  const int8_t* right = packed + 16 * depth;
+void multiply(const Piece& p, int32_t* sums) {
   constexpr size_t kStride = kPanel * sizeof(int32_t);
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-  if (rows <= kTile) {
-    for (size_t k = 0; k < depth; k += kDepth) {
-      _tile_loadd(4, x + k, depth);
-      _tile_loadd(6, packed + 16 * k, 64);
-      _tile_loadd(7, right + 16 * k, 64);
-      _tile_dpbusd(0, 4, 6);
-      _tile_dpbusd(1, 4, 7);
+  const bool two = p.rows > kTile;
+  int32_t* below = sums + kTile * kPanel;
+  if (p.from) {
+    _tile_loadd(0, sums, kStride);
+    _tile_loadd(1, sums + kTile, kStride);
+    if (two) {
+      _tile_loadd(2, below, kStride);
+      _tile_loadd(3, below + kTile, kStride);
     }
   } else {
-    for (size_t k = 0; k < depth; k += kDepth) {
-      _tile_loadd(4, x + k, depth);
-      _tile_loadd(5, x + kTile * depth + k, depth);
-      _tile_loadd(6, packed + 16 * k, 64);
-      _tile_loadd(7, right + 16 * k, 64);
-      _tile_dpbusd(0, 4, 6);
-      _tile_dpbusd(1, 4, 7);
-      _tile_dpbusd(2, 5, 6);
-      _tile_dpbusd(3, 5, 7);
-    }
-    _tile_stored(2, sums + kTile * kPanel, kStride);
-    _tile_stored(3, sums + kTile * kPanel + kTile, kStride);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  for (size_t k = p.from; k < p.to; k += kDepth) {
+    _tile_loadd(4, p.x + k, p.depth);
+    _tile_loadd(6, p.packed + 16 * k, 64);
+    _tile_loadd(7, p.packed + 16 * (p.depth + k), 64);
+    _tile_dpbusd(0, 4, 6);
+    _tile_dpbusd(1, 4, 7);
+    if (!two) continue;
+    _tile_loadd(5, p.x + kTile * p.depth + k, p.depth);
+    _tile_dpbusd(2, 5, 6);
+    _tile_dpbusd(3, 5, 7);
   }
   _tile_stored(0, sums, kStride);
   _tile_stored(1, sums + kTile, kStride);
+  if (!two) return;
+  _tile_stored(2, below, kStride);
+  _tile_stored(3, below + kTile, kStride);
 }
 
 }  // namespace rrwkv::amx
@@ -82,7 +82,7 @@ namespace rrwkv::amx {
 bool allowed() { return false; }
 void begin() {}
 void end() {}
-void multiply(const uint8_t*, size_t, size_t, const int8_t*, int32_t*) {}
+void multiply(const Piece&, int32_t*) {}
 
 }  // namespace rrwkv::amx
 

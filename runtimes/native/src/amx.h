@@ -1,8 +1,7 @@
 // The processor's matrix unit. Nothing of it is there where the compiler or the system does not know it.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
+#include "tiles.h"
 
 namespace rrwkv::amx {
 
@@ -14,6 +13,6 @@ void begin();
 void end();
 
 // As Tiles::multiply.
-void multiply(const uint8_t* x, size_t rows, size_t depth, const int8_t* packed, int32_t* sums);
+void multiply(const Piece& piece, int32_t* sums);
 
 }  // namespace rrwkv::amx

@@ -5,8 +5,6 @@
 
 namespace rrwkv {
 
-constexpr size_t kTile = 16;  // outputs of a piece
-
 // MatMulNBits' uint8 [N, blocks, block / (8 / bits)] with a scale for each block and zero in the middle; activations
 // are int8, of a scale for each block.
 class Blocks : public Matrix {
@@ -18,8 +16,7 @@ class Blocks : public Matrix {
   const void* start(size_t part, size_t parts) const override { return weight_ + outputs * part / parts * row_bytes_; }
 
   void round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const override;
-  void multiply_rows(const Rounded& x, size_t rows, size_t piece, const Tiles& tiles, float* y) const override;
-  size_t pieces() const override { return padded(outputs, kTile) / kTile; }
+  void multiply_rows(Rounded& x, size_t rows, bool amx, const Threads& threads, float* y) const override;
 
  private:
   // A row's bytes [row_size], and of its blocks the scales, and what the weights' zero adds before they are scaled.
@@ -43,8 +40,7 @@ class FloatBlocks : public Matrix {
   const void* start(size_t part, size_t parts) const override { return weight_ + outputs * part / parts * row_bytes_; }
 
   void round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const override;
-  void multiply_rows(const Rounded& x, size_t rows, size_t piece, const Tiles& tiles, float* y) const override;
-  size_t pieces() const override { return padded(outputs, kTile) / kTile; }
+  void multiply_rows(Rounded& x, size_t rows, bool amx, const Threads& threads, float* y) const override;
 
  private:
   void round_row(const float* x, float* values, float* zeros) const;

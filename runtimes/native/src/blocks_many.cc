@@ -1,5 +1,6 @@
 // `Blocks` times many rows at once: 16 outputs and 16 rows at a time, a block's scale once for all of its sums.
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "blocks.h"
@@ -8,6 +9,7 @@
 namespace rrwkv {
 namespace {
 
+constexpr size_t kTile = 16;    // outputs at a time: one a lane
 constexpr size_t kUnit = 64;    // bytes of a weight row that are turned at once: 16 groups of four for 16 outputs
 constexpr size_t kTokens = 16;  // tokens whose sums stay in registers
 
@@ -134,14 +136,20 @@ void Blocks::round_rows(const float* x, size_t rows, Rounded& rounded, const Thr
   });
 }
 
-void Blocks::multiply_rows(const Rounded& x, size_t rows, size_t piece, const Tiles&, float* y) const {
-  static thread_local Scratch<float> of_thread;
+void Blocks::multiply_rows(Rounded& x, size_t rows, bool, const Threads& threads, float* y) const {
+  const Weights weights{weight_, scale_, outputs, block_, bits_};
   const Rows given{x.bytes.data(), x.values.data(), x.zeros.data(), row_size(), blocks_};
-  float* tile = of_thread.of(rows * kTile);
-  multiply_tile({weight_, scale_, outputs, block_, bits_}, given, rows, piece * kTile, tile);
-  const __mmask16 mask = lanes(outputs - piece * kTile);
-  for (size_t t = 0; t < rows; ++t)
-    _mm512_mask_storeu_ps(y + t * outputs + piece * kTile, mask, _mm512_loadu_ps(tile + t * kTile));
+  std::atomic<size_t> taken{0};
+  threads.share(threads.count, [&](size_t) {
+    static thread_local Scratch<float> of_thread;
+    float* tile = of_thread.of(rows * kTile);
+    for (size_t n = taken.fetch_add(kTile); n < outputs; n = taken.fetch_add(kTile)) {
+      multiply_tile(weights, given, rows, n, tile);
+      const __mmask16 mask = lanes(outputs - n);
+      for (size_t t = 0; t < rows; ++t)
+        _mm512_mask_storeu_ps(y + t * outputs + n, mask, _mm512_loadu_ps(tile + t * kTile));
+    }
+  });
 }
 
 }  // namespace rrwkv

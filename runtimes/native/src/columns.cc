@@ -1,40 +1,30 @@
 #include "columns.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 
+#include "interleave.h"
 #include "vectors.h"
 
 namespace rrwkv {
 namespace {
 
-constexpr size_t kWide = 64;       // columns at a time: four vectors of sums
-constexpr size_t kDeep = 16;       // rows at a time while the sums stay in registers, and rows fetched ahead
-constexpr size_t kNarrow = 4096;   // outputs up to which the parts of a matrix are rows, each one stretch of memory
-constexpr size_t kSegment = 8192;  // columns at a time of a wider one: their sums stay in the first cache
+constexpr size_t kWide = 64;        // columns at a time: four vectors of sums
+constexpr size_t kDeep = 16;        // rows at a time while the sums stay in registers, and rows fetched ahead
+constexpr size_t kNarrow = 4096;    // outputs up to which the parts of a matrix are rows, each one stretch of memory
+constexpr size_t kGroup = 5 << 19;  // bytes of packed weights
+constexpr size_t kStretch = 512;    // rows of a packed panel at a time
+constexpr size_t kSegment = 8192;   // columns at a time of a wider one: their sums stay in the first cache
 
-// Four rows of 64 columns, as groups of four bytes of one column, times four activations; see `in_order`.
+// Four rows of 64 columns times four activations; see `interleave` for the order of the sums.
 inline void add_four_rows(const int8_t* w, size_t stride, __m512i x, __m512i sums[4]) {
-  const __m512i a = _mm512_loadu_si512(w), b = _mm512_loadu_si512(w + stride);
-  const __m512i c = _mm512_loadu_si512(w + 2 * stride), d = _mm512_loadu_si512(w + 3 * stride);
-  const __m512i ab_low = _mm512_unpacklo_epi8(a, b), ab_high = _mm512_unpackhi_epi8(a, b);
-  const __m512i cd_low = _mm512_unpacklo_epi8(c, d), cd_high = _mm512_unpackhi_epi8(c, d);
-  sums[0] = _mm512_dpbusd_epi32(sums[0], x, _mm512_unpacklo_epi16(ab_low, cd_low));
-  sums[1] = _mm512_dpbusd_epi32(sums[1], x, _mm512_unpackhi_epi16(ab_low, cd_low));
-  sums[2] = _mm512_dpbusd_epi32(sums[2], x, _mm512_unpacklo_epi16(ab_high, cd_high));
-  sums[3] = _mm512_dpbusd_epi32(sums[3], x, _mm512_unpackhi_epi16(ab_high, cd_high));
-}
-
-// The interleaving works within 128 bits: sums[j] holds columns 4 j .. 4 j + 3 of each of the four sixteens. A
-// transpose of 4 x 4 quarters puts them in order, and is its own inverse.
-inline void in_order(__m512i s[4]) {
-  const __m512i a = _mm512_shuffle_i32x4(s[0], s[1], 0x44), b = _mm512_shuffle_i32x4(s[0], s[1], 0xee);
-  const __m512i c = _mm512_shuffle_i32x4(s[2], s[3], 0x44), d = _mm512_shuffle_i32x4(s[2], s[3], 0xee);
-  s[0] = _mm512_shuffle_i32x4(a, c, 0x88);
-  s[1] = _mm512_shuffle_i32x4(a, c, 0xdd);
-  s[2] = _mm512_shuffle_i32x4(b, d, 0x88);
-  s[3] = _mm512_shuffle_i32x4(b, d, 0xdd);
+  const __m512i rows[4] = {_mm512_loadu_si512(w), _mm512_loadu_si512(w + stride), _mm512_loadu_si512(w + 2 * stride),
+                           _mm512_loadu_si512(w + 3 * stride)};
+  __m512i four[4];
+  interleave(rows, four);
+  for (size_t i = 0; i < 4; ++i) sums[i] = _mm512_dpbusd_epi32(sums[i], x, four[i]);
 }
 
 struct Ends {
@@ -184,24 +174,53 @@ void Columns::round_rows(const float* x, size_t rows, Rounded& rounded, const Th
   });
 }
 
-void Columns::multiply_rows(const Rounded& x, size_t rows, size_t piece, const Tiles& tiles, float* y) const {
-  static thread_local Scratch<int8_t> packed_of_thread;
-  const size_t depth = padded(inputs, kDepth), first = piece * kPanel, columns = std::min(kPanel, outputs - first);
-  int8_t* packed = packed_of_thread.of(depth * kPanel);
-  alignas(64) int32_t column_sums[kPanel], sums[kBlock * kPanel];
-  pack(weight_ + first, outputs, inputs, columns, packed);
-  sum_columns(packed, depth, column_sums);
-  for (size_t t = 0; t < rows; t += kBlock) {
-    const size_t count = std::min(kBlock, rows - t);
-    tiles.multiply(x.bytes.data() + t * depth, count, depth, packed, sums);
-    for (size_t n = 0; n < columns; n += kLanes) {
-      const __mmask16 mask = lanes(columns - n);
-      const __m512i zeros = _mm512_mullo_epi32(_mm512_set1_epi32(x.zero), _mm512_load_si512(column_sums + n));
-      const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(x.scale), _mm512_maskz_loadu_ps(mask, scale_ + first + n));
-      for (size_t i = 0; i < count; ++i) {
-        const __m512i sum = _mm512_sub_epi32(_mm512_load_si512(sums + i * kPanel + n), zeros);
-        _mm512_mask_storeu_ps(y + (t + i) * outputs + first + n, mask, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale));
+// In groups of columns whose packed weights stay in the second caches: all threads pack a group, each some of its rows,
+// which follow each other in memory; then they take panels of it as they come.
+void Columns::multiply_rows(Rounded& x, size_t rows, bool amx, const Threads& threads, float* y) const {
+  const size_t depth = padded(inputs, kDepth), most = std::max(kGroup / depth / kPacked * kPacked, kPacked);
+  const size_t parts = threads.count, width = std::min(most, padded(outputs, kPacked));
+  if (rows == 1) {  // nothing to pack for
+    const Product product{this, &x, y};
+    return rrwkv::multiply(&product, 1, nullptr, threads);
+  }
+  int8_t* packed = x.packed.of(width * depth);
+  int32_t* column_sums = x.sums.of(parts * width);
+  for (size_t begin = 0; begin < outputs; begin += width) {
+    const size_t end = std::min(begin + width, outputs), quads = depth / 4;
+    threads.share(parts, [&](size_t i) {
+      const Span some{quads * i / parts * 4, quads * (i + 1) / parts * 4};
+      pack(weight_ + begin, outputs, inputs, some, end - begin, packed, column_sums + i * width);
+    });
+    for (size_t i = 1; i < parts; ++i)
+      for (size_t n = 0; n < end - begin; ++n) column_sums[n] += column_sums[i * width + n];
+    std::atomic<size_t> taken{begin};
+    threads.share(parts, [&](size_t) {
+      static thread_local Scratch<int32_t> of_thread;
+      const Tiles tiles(amx);
+      int32_t* sums = of_thread.of(padded(rows, kBlock) * kPanel);
+      for (size_t n = taken.fetch_add(kPanel); n < end; n = taken.fetch_add(kPanel)) {
+        const int8_t* panel = packed + (n - begin) * depth;
+        for (size_t from = 0; from < depth; from += kStretch)  // a part that stays in the first cache, with all rows
+          for (size_t t = 0; t < rows; t += kBlock)
+            tiles.multiply({x.bytes.data() + t * depth, panel, std::min(kBlock, rows - t), depth, from,
+                            std::min(from + kStretch, depth)},
+                           sums + t * kPanel);
+        scale_rows(x, sums, column_sums + n - begin, rows, n, std::min(n + kPanel, end), y);
       }
+    });
+  }
+}
+
+// y [rows, outputs] = (sums [rows, 32] - zero · the columns' sums) · scale, of the columns begin .. end.
+void Columns::scale_rows(const Rounded& x, const int32_t* sums, const int32_t* column_sums, size_t rows, size_t begin,
+                         size_t end, float* y) const {
+  for (size_t n = begin; n < end; n += kLanes) {
+    const __mmask16 mask = lanes(end - n);
+    const __m512i zeros = _mm512_mullo_epi32(_mm512_set1_epi32(x.zero), _mm512_loadu_si512(column_sums + n - begin));
+    const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(x.scale), _mm512_maskz_loadu_ps(mask, scale_ + n));
+    for (size_t i = 0; i < rows; ++i) {
+      const __m512i sum = _mm512_sub_epi32(_mm512_load_si512(sums + i * kPanel + n - begin), zeros);
+      _mm512_mask_storeu_ps(y + i * outputs + n, mask, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale));
     }
   }
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "matrix.h"
+#include "tiles.h"
 
 namespace rrwkv {
 
@@ -24,8 +25,7 @@ class Columns : public Matrix {
   const void* start(size_t part, size_t parts) const override;
 
   void round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const override;
-  void multiply_rows(const Rounded& x, size_t rows, size_t piece, const Tiles& tiles, float* y) const override;
-  size_t pieces() const override { return padded(outputs, kPanel) / kPanel; }
+  void multiply_rows(Rounded& x, size_t rows, bool amx, const Threads& threads, float* y) const override;
 
  private:
   struct Block {
@@ -36,6 +36,8 @@ class Columns : public Matrix {
   Block block(size_t part, size_t parts) const;
   void accumulate(const uint8_t* x, const Block& block, const void* after, int32_t* sums) const;
   void scale(const Rounded& x, const int32_t* sums, size_t others, size_t begin, size_t end, float* y) const;
+  void scale_rows(const Rounded& x, const int32_t* sums, const int32_t* column_sums, size_t rows, size_t begin,
+                  size_t end, float* y) const;
 
   const int8_t* weight_;
   const float* scale_;

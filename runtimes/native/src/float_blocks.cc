@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <type_traits>
 
@@ -84,22 +85,26 @@ void FloatBlocks::round_rows(const float* x, size_t rows, Rounded& rounded, cons
   });
 }
 
-void FloatBlocks::multiply_rows(const Rounded& x, size_t rows, size_t piece, const Tiles&, float* y) const {
-  constexpr size_t kTokens = 4;
-  const size_t begin = piece * kTile, end = std::min(begin + kTile, outputs);
-  const auto of_tokens = [&](size_t t, auto tokens) {
-    constexpr size_t kCount = decltype(tokens)::value;
-    const float *values = x.values.data() + t * row_bytes_, *zeros = x.zeros.data() + t * blocks_;
-    float* to = y + t * outputs;
-    const auto several = [&](size_t i, const char* ahead) {
-      this->rows<kRowsAtOnce, kCount>(values, zeros, i, ahead, to);
-    };
-    const auto one = [&](size_t i, const char* ahead) { this->rows<1, kCount>(values, zeros, i, ahead, to); };
-    for_rows(begin, end, weight_, row_bytes_, nullptr, several, one);
-  };
-  size_t t = 0;
-  for (; t + kTokens <= rows; t += kTokens) of_tokens(t, std::integral_constant<size_t, kTokens>());
-  for (; t < rows; ++t) of_tokens(t, std::integral_constant<size_t, 1>());
+void FloatBlocks::multiply_rows(Rounded& x, size_t rows, bool, const Threads& threads, float* y) const {
+  constexpr size_t kTokens = 4, kOutputs = 16;
+  std::atomic<size_t> taken{0};
+  threads.share(threads.count, [&](size_t) {
+    for (size_t begin = taken.fetch_add(kOutputs); begin < outputs; begin = taken.fetch_add(kOutputs)) {
+      const auto of_tokens = [&](size_t t, auto count) {
+        constexpr size_t kCount = decltype(count)::value;
+        const float *values = x.values.data() + t * row_bytes_, *zeros = x.zeros.data() + t * blocks_;
+        float* to = y + t * outputs;
+        const auto several = [&](size_t i, const char* ahead) {
+          this->rows<kRowsAtOnce, kCount>(values, zeros, i, ahead, to);
+        };
+        const auto one = [&](size_t i, const char* ahead) { this->rows<1, kCount>(values, zeros, i, ahead, to); };
+        for_rows(begin, std::min(begin + kOutputs, outputs), weight_, row_bytes_, nullptr, several, one);
+      };
+      size_t t = 0;
+      for (; t + kTokens <= rows; t += kTokens) of_tokens(t, std::integral_constant<size_t, kTokens>());
+      for (; t < rows; ++t) of_tokens(t, std::integral_constant<size_t, 1>());
+    }
+  });
 }
 
 }  // namespace rrwkv

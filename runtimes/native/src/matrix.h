@@ -7,7 +7,6 @@
 #include <memory>
 
 #include "threads.h"
-#include "tiles.h"
 
 namespace rrwkv {
 
@@ -38,7 +37,8 @@ struct Rounded {
   Scratch<uint8_t> bytes;  // unsigned for `Columns`, signed for `Blocks`
   float scale = 1;         // of `Columns`
   int zero = 0;
-  Scratch<int32_t> sums;         // of `Columns` and one row: a row for each part
+  Scratch<int32_t> sums;         // of `Columns`: of one row, a row for each part; of many, what columns sum up to
+  Scratch<int8_t> packed;        // of `Columns` and many rows: weights
   Scratch<float> scales, zeros;  // of `Blocks`: each block's scale (of one row: each lane's), and that times what zero
                                  // points add
   Scratch<float> values;  // of `FloatBlocks`: as they are, with zeros to the end; of `Blocks`: each block's scale
@@ -59,9 +59,8 @@ class Matrix {
 
   // Many rows x [rows, inputs]; y [rows, outputs].
   virtual void round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const = 0;
-  // Some outputs of all rows, the piece-th of `pieces`.
-  virtual void multiply_rows(const Rounded& x, size_t rows, size_t piece, const Tiles& tiles, float* y) const = 0;
-  virtual size_t pieces() const = 0;
+  // amx: by the processor's matrix unit, where that can be.
+  virtual void multiply_rows(Rounded& x, size_t rows, bool amx, const Threads& threads, float* y) const = 0;
 
   size_t inputs = 0, outputs = 0;
 };
@@ -76,8 +75,5 @@ struct Product {
 // Products of one row by all threads, one after the other; each goes on with the next without waiting for the others.
 // `next` is multiplied by after these.
 void multiply(const Product* products, size_t count, const Matrix* next, const Threads& threads);
-
-// Products of many rows: threads take pieces of them as they come. amx: whether by the processor's matrix unit.
-void multiply_rows(const Product* products, size_t count, size_t rows, bool amx, const Threads& threads);
 
 }  // namespace rrwkv

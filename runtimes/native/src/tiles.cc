@@ -1,60 +1,67 @@
 #include "tiles.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "amx.h"
+#include "interleave.h"
 #include "vectors.h"
 
 namespace rrwkv {
 namespace {
 
-constexpr size_t kRows = 8;  // rows of activations whose sums stay in registers
+constexpr size_t kRows = 8;   // rows of activations whose sums stay in registers
+constexpr size_t kDeep = 16;  // rows of weights at a time
 
-// sums of kCount rows from the first on, with all 32 columns.
+// kCount of the rows, from the first on.
 template <size_t kCount>
-void multiply_some(const uint8_t* x, size_t depth, const int8_t* packed, int32_t* sums) {
+void multiply_some(const Piece& p, size_t first, int32_t* sums) {
+  const uint8_t* x = p.x + first * p.depth;
+  sums += first * kPanel;
   __m512i s[kCount][2];
-  for (auto& row : s) row[0] = row[1] = _mm512_setzero_si512();
-  for (size_t k = 0; k < depth; k += 4) {
-    const __m512i left = _mm512_loadu_si512(packed + 16 * k), right = _mm512_loadu_si512(packed + 16 * (depth + k));
+  for (size_t i = 0; i < kCount; ++i)
+    for (size_t half = 0; half < 2; ++half)
+      s[i][half] = p.from ? _mm512_loadu_si512(sums + i * kPanel + 16 * half) : _mm512_setzero_si512();
+  for (size_t k = p.from; k < p.to; k += 4) {
+    const __m512i left = _mm512_loadu_si512(p.packed + 16 * k),
+                  right = _mm512_loadu_si512(p.packed + 16 * (p.depth + k));
     for (size_t i = 0; i < kCount; ++i) {
-      const __m512i four = four_bytes(x + i * depth + k);
+      const __m512i four = four_bytes(x + i * p.depth + k);
       s[i][0] = _mm512_dpbusd_epi32(s[i][0], four, left);
       s[i][1] = _mm512_dpbusd_epi32(s[i][1], four, right);
     }
   }
   for (size_t i = 0; i < kCount; ++i)
-    for (size_t half = 0; half < 2; ++half) _mm512_storeu_si512(sums + kPanel * i + 16 * half, s[i][half]);
+    for (size_t half = 0; half < 2; ++half) _mm512_storeu_si512(sums + i * kPanel + 16 * half, s[i][half]);
 }
 
 }  // namespace
 
-void pack(const int8_t* weight, size_t stride, size_t K, size_t columns, int8_t* packed) {
+void pack(const int8_t* weight, size_t stride, size_t K, Span rows, size_t columns, int8_t* packed, int32_t* sums) {
   const size_t depth = padded(K, kDepth);
-  const __mmask32 mask = columns >= kPanel ? ~0u : (1u << columns) - 1;
-  for (size_t k = 0; k < depth; k += 4) {
-    __m256i row[4];
-    for (size_t i = 0; i < 4; ++i)
-      row[i] = k + i < K ? _mm256_maskz_loadu_epi8(mask, weight + (k + i) * stride) : _mm256_setzero_si256();
-    const __m256i ab_low = _mm256_unpacklo_epi8(row[0], row[1]), ab_high = _mm256_unpackhi_epi8(row[0], row[1]);
-    const __m256i cd_low = _mm256_unpacklo_epi8(row[2], row[3]), cd_high = _mm256_unpackhi_epi8(row[2], row[3]);
-    const __m256i four[4] = {_mm256_unpacklo_epi16(ab_low, cd_low), _mm256_unpackhi_epi16(ab_low, cd_low),
-                             _mm256_unpacklo_epi16(ab_high, cd_high), _mm256_unpackhi_epi16(ab_high, cd_high)};
-    for (size_t j = 0; j < 4; ++j) {  // four columns of either half
-      auto* to = reinterpret_cast<__m128i*>(packed + 16 * k) + j;
-      _mm_storeu_si128(to, _mm256_castsi256_si128(four[j]));
-      _mm_storeu_si128(to + depth, _mm256_extracti128_si256(four[j], 1));
-    }
-  }
-}
-
-void sum_columns(const int8_t* packed, size_t depth, int32_t* sums) {
   const __m512i ones = _mm512_set1_epi8(1);
-  for (size_t half = 0; half < 2; ++half) {
-    __m512i sum = _mm512_setzero_si512();
-    for (size_t k = 0; k < depth; k += 4)
-      sum = _mm512_dpbusd_epi32(sum, ones, _mm512_loadu_si512(packed + 16 * (half * depth + k)));
-    _mm512_storeu_si512(sums + 16 * half, sum);
+  std::memset(sums, 0, padded(columns, kPacked) * sizeof *sums);
+  for (size_t first = rows.begin; first < rows.end; first += kDeep) {
+    for (size_t n = 0; n < columns; n += kPacked) {
+      const __mmask64 mask = columns - n >= kPacked ? ~0ull : (1ull << (columns - n)) - 1;
+      __m512i totals[4];
+      for (size_t i = 0; i < 4; ++i) totals[i] = _mm512_loadu_si512(sums + n + 16 * i);
+      for (size_t k = first; k < std::min(first + kDeep, rows.end); k += 4) {
+        __m512i row[4];
+        for (size_t i = 0; i < 4; ++i) {
+          row[i] = k + i < K ? _mm512_maskz_loadu_epi8(mask, weight + (k + i) * stride + n) : _mm512_setzero_si512();
+          _mm_prefetch(weight + (k + i + kDeep) * stride + n, _MM_HINT_T0);
+        }
+        __m512i four[4];
+        interleave(row, four);
+        in_order(four);
+        for (size_t i = 0; i < 4; ++i) {
+          totals[i] = _mm512_dpbusd_epi32(totals[i], ones, four[i]);
+          _mm512_storeu_si512(packed + (n + 16 * i) * depth + 16 * k, four[i]);
+        }
+      }
+      for (size_t i = 0; i < 4; ++i) _mm512_storeu_si512(sums + n + 16 * i, totals[i]);
+    }
   }
 }
 
@@ -71,11 +78,11 @@ Tiles::~Tiles() {
   if (amx_) amx::end();
 }
 
-void Tiles::multiply(const uint8_t* x, size_t rows, size_t depth, const int8_t* packed, int32_t* sums) const {
-  if (amx_) return amx::multiply(x, rows, depth, packed, sums);
+void Tiles::multiply(const Piece& piece, int32_t* sums) const {
+  if (amx_) return amx::multiply(piece, sums);
   size_t i = 0;
-  for (; i + kRows <= rows; i += kRows) multiply_some<kRows>(x + i * depth, depth, packed, sums + kPanel * i);
-  for (; i < rows; ++i) multiply_some<1>(x + i * depth, depth, packed, sums + kPanel * i);
+  for (; i + kRows <= piece.rows; i += kRows) multiply_some<kRows>(piece, i, sums);
+  for (; i < piece.rows; ++i) multiply_some<1>(piece, i, sums);
 }
 
 }  // namespace rrwkv

@@ -5,19 +5,29 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "threads.h"
+
 namespace rrwkv {
 
-constexpr size_t kPanel = 32;  // columns of weights at a time
-constexpr size_t kDepth = 64;  // of rows of weights: a multiple of this, with zeros to the end
-constexpr size_t kBlock = 32;  // rows of activations at a time
+constexpr size_t kPacked = 64;  // columns of weights that are packed at once: a line of memory
+constexpr size_t kPanel = 32;   // columns of weights that are multiplied at once
+constexpr size_t kDepth = 64;   // of rows of weights: a multiple of this, with zeros to the end
+constexpr size_t kBlock = 32;   // rows of activations at a time
 
 inline size_t padded(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
-// int8 weights [K, columns <= 32], rows a stride apart, in the order of products: [2, depth / 4, 16 columns, 4 rows].
-void pack(const int8_t* weight, size_t stride, size_t K, size_t columns, int8_t* packed);
+// Of int8 weights [K, columns], rows a stride apart, some rows (from and to a multiple of four) in the order of
+// products: packed [columns / 16, depth / 4, 16 columns, 4 rows], and to a multiple of 64 columns. sums: the columns'
+// of these rows.
+void pack(const int8_t* weight, size_t stride, size_t K, Span rows, size_t columns, int8_t* packed, int32_t* sums);
 
-// The sums of a packed panel's columns [32].
-void sum_columns(const int8_t* packed, size_t depth, int32_t* sums);
+// A piece of a product. x [32, depth], which must be there to its end, though only some rows count; of a packed panel.
+// from, to: rows of weights, multiples of 64.
+struct Piece {
+  const uint8_t* x;
+  const int8_t* packed;
+  size_t rows, depth, from, to;
+};
 
 // Whether there is a matrix unit that this process may use.
 bool has_amx();
@@ -30,8 +40,8 @@ class Tiles {
   Tiles(const Tiles&) = delete;
   Tiles& operator=(const Tiles&) = delete;
 
-  // sums [32, 32] of `rows` rows, at most 32, of x [32, depth], which must be there to its end.
-  void multiply(const uint8_t* x, size_t rows, size_t depth, const int8_t* packed, int32_t* sums) const;
+  // Adds to sums [32, 32]; or makes them, if the piece is the first.
+  void multiply(const Piece& piece, int32_t* sums) const;
 
  private:
   bool amx_;

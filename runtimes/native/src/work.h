@@ -30,7 +30,9 @@ struct Work {
 
   // next: what is multiplied by after these.
   void multiply(const Product* products, size_t count, size_t rows, const Matrix* next) const {
-    alone ? rrwkv::multiply(products, count, next, threads) : multiply_rows(products, count, rows, amx, threads);
+    if (alone) return rrwkv::multiply(products, count, next, threads);
+    for (const Product* p = products; p < products + count; ++p)
+      p->matrix->multiply_rows(*p->x, rows, amx, threads, p->y);
   }
 };
 
