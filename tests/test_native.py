@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime as ort
 import pytest
 from conftest import SMALL
 from test_cli import rrwkv
@@ -153,6 +154,25 @@ def test_a_prompt_in_blocks_is_as_close_as_onnxruntimes_orders_of_summing(scheme
 def test_the_number_of_threads_does_not_change_a_bit(threads, quantized):
     path = quantized(WIDE, "int8-static")
     assert_same(decoded(path, native=True, threads=threads), decoded(path, native=True))
+
+
+@needs_vnni
+def test_threads_that_never_come_are_not_waited_for(quantized):
+    """A session with fewer threads than the kernels were told of."""
+    path, options = quantized(WIDE, "int8-static"), ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    native.register(options, rrwkv_native.library(), 4)
+    session = ort.InferenceSession(path / "model.onnx", options)
+    manifest = Manifest.load(path)
+    states = {spec.input: spec.initial() for spec in manifest.states}
+    logits = session.run(["logits"], {"input_ids": IDS, "num_logits": np.array([1]), **states})[0]
+    np.testing.assert_array_equal(logits, Model.load(path, threads=1).forward(IDS)[0])
+
+
+@needs_vnni
+def test_threads_that_sleep_change_no_bit(quantized):
+    path = quantized(WIDE, "int8-static")
+    assert_same(decoded(path, native=True, threads=2, spin=False), decoded(path, native=True))
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,9 @@ std::string setting(const Api& api, const OrtSessionOptions* options, const char
 Settings settings_of(const Api& api, const OrtSessionOptions* options) {
   const unsigned long given = std::strtoul(setting(api, options, "rrwkv.threads").c_str(), nullptr, 10);
   const size_t threads = given ? given : std::thread::hardware_concurrency();
-  return {std::clamp<size_t>(threads, 1, kMostThreads), has_amx() && setting(api, options, "rrwkv.amx") != "0"};
+  const bool spin = setting(api, options, "session.intra_op.allow_spinning") != "0";
+  const bool amx = has_amx() && setting(api, options, "rrwkv.amx") != "0";
+  return {std::clamp<size_t>(threads, 1, kMostThreads), spin, amx};
 }
 
 }  // namespace

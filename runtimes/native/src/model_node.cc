@@ -61,8 +61,8 @@ void StepNode::run(OrtKernelContext* context) const {
     run.mediums[i].before.bank = input(context, banks_[i], slots * channels());
     run.mediums[i].before.key = input(context, keys_[i], slots * key_size());
   }
-  const SessionThreads threads(api_, context, settings_.threads);
-  model_.run(x, run, 1, {1, true, false, threads}, logits(context, 1));
+  float* given = logits(context, 1);
+  together(context, [&](const Threads& threads) { model_.run(x, run, 1, {1, true, false, threads}, given); });
 }
 
 PrefillNode::PrefillNode(const Api& api, const OrtKernelInfo* info, const Settings& settings)
@@ -99,8 +99,9 @@ void PrefillNode::run(OrtKernelContext* context) const {
     }
   }
   const auto count = static_cast<size_t>(scored);
-  const SessionThreads threads(api_, context, settings_.threads);
-  model_.run(x, run, count, {tokens, false, settings_.amx, threads}, logits(context, count));
+  float* given = logits(context, count);
+  together(context,
+           [&](const Threads& threads) { model_.run(x, run, count, {tokens, false, settings_.amx, threads}, given); });
 }
 
 }  // namespace rrwkv

@@ -3,6 +3,7 @@
 
 #include "model.h"
 #include "node.h"
+#include "team.h"
 
 namespace rrwkv {
 
@@ -16,6 +17,14 @@ class ModelNode : public Node {
   // Outputs: logits [N, V], shift, wkv, and with mediums S and G. The mediums themselves are the caller's.
   ModelRun run_of(OrtKernelContext* context, size_t slots) const;
   float* logits(OrtKernelContext* context, size_t scored) const;
+  // action(threads), by all of the session's.
+  template <typename Action>
+  void together(OrtKernelContext* context, const Action& action) const {
+    const SessionThreads pool(api_, context, settings_.threads);
+    if (!settings_.spin || pool.count == 1) return action(pool);
+    Team team(pool.count);
+    team.lead(pool, [&] { action(team); });
+  }
 
   struct Places {
     size_t x, shift, wkv, position, sum, weight;

@@ -6,10 +6,11 @@
 
 namespace rrwkv {
 
-// A session's: how many threads it has, and whether many rows are multiplied by the processor's matrix unit.
+// A session's: how many threads it has, whether they may wait for work without sleep, and whether many rows are
+// multiplied by the processor's matrix unit.
 struct Settings {
   size_t threads;
-  bool amx;
+  bool spin, amx;
 };
 
 class Node {

@@ -99,10 +99,6 @@ class Model:
         library = kernels.find(engine.provider.name, native)
         weights = _shared_weights(bundle, manifest) if library else None
         for name, one in options.items():
-            if library and not manifest.graphs[name].updates:
-                kernels.register(one, library, threads)
-            if weights and name in _SHARING:
-                weights.lend(one)
             if manifest.graphs[name].updates:  # so little work that threads and an arena of its own cost more than that
                 one.intra_op_num_threads, one.enable_cpu_mem_arena = 1, False
             one.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
@@ -113,6 +109,10 @@ class Model:
             one.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_US)
             # weights are found from the bundle's folder, also by graphs in a folder within
             one.add_session_config_entry("session.model_external_initializers_file_folder_path", str(bundle.resolve()))
+            if library and not manifest.graphs[name].updates:  # which looks at what was set until here
+                kernels.register(one, library, threads)
+            if weights and name in _SHARING:
+                weights.lend(one)
         with _Verification(bundle, manifest, verify):
             sessions = {name: _make_session(bundle, manifest, name, engine, options[name], strict) for name in options}
             for name in _SHARING & sessions.keys():
