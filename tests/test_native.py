@@ -88,8 +88,9 @@ def test_weights_in_columns_give_onnxruntimes_bits(config, wkv, scheme, quantize
 
 
 @needs_vnni
-def test_the_matrix_unit_changes_no_bit(monkeypatch, quantized):
-    path, register = quantized(WIDE, "int8-static"), native.register
+@pytest.mark.parametrize(("scheme", "block"), [("int8-static", None), ("int4", 16), ("int4", 64), ("int8", 128)])
+def test_the_matrix_unit_changes_no_bit(scheme, block, monkeypatch, quantized):
+    path, register = quantized(WIDE, scheme, block), native.register
 
     def without_it(options, library, threads):
         options.add_session_config_entry("rrwkv.amx", "0")

@@ -9,14 +9,33 @@
 namespace rrwkv {
 namespace {
 
-// As 4-bit weights lie: the even ones in the lower halves of 64 bytes, the odd ones in the upper.
-inline void even_then_odd(uint8_t* x) {
-  const __m512i a = _mm512_loadu_si512(x), b = _mm512_loadu_si512(x + 64);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(x), _mm512_cvtepi16_epi8(a));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(x + 32), _mm512_cvtepi16_epi8(b));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(x + 64), _mm512_cvtepi16_epi8(_mm512_srli_epi16(a, 8)));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(x + 96), _mm512_cvtepi16_epi8(_mm512_srli_epi16(b, 8)));
-}
+// 128 bytes, in runs of 16 to 128: of each the even ones, then the odd ones, as 4-bit weights lie in theirs.
+class Parted {
+ public:
+  explicit Parted(size_t run) {
+    alignas(64) int64_t from[16];
+    for (size_t i = 0; i < 16; ++i) {  // eights of bytes; all the even ones, and then the odd ones from 8 on
+      const size_t eights = run / 8, half = eights / 2, at = i / eights * half + i % eights;
+      from[i] = static_cast<int64_t>(i % eights < half ? at : at - half + 8);
+    }
+    first_ = _mm512_load_si512(from);
+    last_ = _mm512_load_si512(from + 8);
+  }
+
+  void part(uint8_t* x) const {
+    const __m512i a = _mm512_loadu_si512(x), b = _mm512_loadu_si512(x + 64);
+    const __m512i even = joined(_mm512_cvtepi16_epi8(a), _mm512_cvtepi16_epi8(b));
+    const __m512i odd =
+        joined(_mm512_cvtepi16_epi8(_mm512_srli_epi16(a, 8)), _mm512_cvtepi16_epi8(_mm512_srli_epi16(b, 8)));
+    _mm512_storeu_si512(x, _mm512_permutex2var_epi64(even, first_, odd));
+    _mm512_storeu_si512(x + 64, _mm512_permutex2var_epi64(even, last_, odd));
+  }
+
+ private:
+  static __m512i joined(__m256i low, __m256i high) { return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1); }
+
+  __m512i first_, last_;
+};
 
 }  // namespace
 
@@ -32,7 +51,7 @@ Blocks::Blocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t bloc
   this->outputs = outputs;
 }
 
-void Blocks::round_row(const float* x, uint8_t* bytes, float* scales, float* zeros) const {
+void Blocks::round_row(const float* x, size_t run, uint8_t* bytes, float* scales, float* zeros) const {
   std::memset(bytes, 0, row_size());
   for (size_t b = 0; b < blocks_; ++b) {
     const size_t first = b * block_, last = std::min(first + block_, inputs);
@@ -51,13 +70,15 @@ void Blocks::round_row(const float* x, uint8_t* bytes, float* scales, float* zer
     scales[b] = most / 127.0f;
     zeros[b] = -static_cast<float>(1 << (bits_ - 1)) * scales[b] * static_cast<float>(_mm512_reduce_add_epi32(sums));
   }
-  if (bits_ == 4)
-    for (size_t i = 0; i < row_size(); i += 128) even_then_odd(bytes + i);
+  if (bits_ == 4) {
+    const Parted parted(run);
+    for (size_t i = 0; i < row_size(); i += kRun) parted.part(bytes + i);
+  }
 }
 
 void Blocks::round(const float* x, Rounded& rounded) const {
   float *scales = rounded.values.of(blocks_), *lane_scales = rounded.scales.of(vectors_ * kLanes);
-  round_row(x, rounded.bytes.of(row_size()), scales, rounded.zeros.of(blocks_));
+  round_row(x, kRun, rounded.bytes.of(row_size()), scales, rounded.zeros.of(blocks_));
   std::memset(lane_scales, 0, vectors_ * kLanes * sizeof(float));
   const size_t in_block = block_ * bits_ / 32;
   for (size_t b = 0; b < blocks_; ++b) std::fill_n(lane_scales + b * in_block, in_block, scales[b]);

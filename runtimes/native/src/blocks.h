@@ -19,8 +19,12 @@ class Blocks : public Matrix {
   void multiply_rows(Rounded& x, size_t rows, bool amx, const Threads& threads, float* y) const override;
 
  private:
+  static constexpr size_t kRun = 128;  // values of 4 bits that 64 bytes hold
+
   // A row's bytes [row_size], and of its blocks the scales, and what the weights' zero adds before they are scaled.
-  void round_row(const float* x, uint8_t* bytes, float* scales, float* zeros) const;
+  // run: of 4-bit weights, how many even and odd ones are apart from each other.
+  void round_row(const float* x, size_t run, uint8_t* bytes, float* scales, float* zeros) const;
+  void unpack(size_t output, uint8_t* bytes, float* scales) const;
   size_t row_size() const { return vectors_ * 512 / bits_; }
   template <int kBits, size_t kRows>
   void rows(const Rounded& x, size_t first, const char* ahead, float* y) const;

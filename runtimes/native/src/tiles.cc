@@ -70,8 +70,8 @@ bool has_amx() {
   return found;
 }
 
-Tiles::Tiles(bool amx) : amx_(amx) {
-  if (amx_) amx::begin();
+Tiles::Tiles(bool amx, size_t depth) : amx_(amx) {
+  if (amx_) amx::begin(std::min(depth, kDepth));
 }
 
 Tiles::~Tiles() {
@@ -83,6 +83,20 @@ void Tiles::multiply(const Piece& piece, int32_t* sums) const {
   size_t i = 0;
   for (; i + kRows <= piece.rows; i += kRows) multiply_some<kRows>(piece, i, sums);
   for (; i < piece.rows; ++i) multiply_some<1>(piece, i, sums);
+}
+
+void Tiles::dot(const uint8_t* x, size_t stride, const uint8_t* weights, size_t depth, size_t count,
+                int32_t* dots) const {
+  if (amx_) return amx::dot(x, stride, weights, depth, count, dots);
+  for (; count; --count, x += depth, weights += kSide * depth, dots += kSide * kSide) {
+    __m512i sums[kSide];
+    for (__m512i& sum : sums) sum = _mm512_setzero_si512();
+    for (size_t k = 0; k < depth; k += 4) {
+      const __m512i group = _mm512_loadu_si512(weights + kSide * k);
+      for (size_t i = 0; i < kSide; ++i) sums[i] = _mm512_dpbusd_epi32(sums[i], group, four_bytes(x + i * stride + k));
+    }
+    for (size_t i = 0; i < kSide; ++i) _mm512_storeu_si512(dots + kSide * i, sums[i]);
+  }
 }
 
 }  // namespace rrwkv

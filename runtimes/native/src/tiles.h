@@ -13,6 +13,7 @@ constexpr size_t kPacked = 64;  // columns of weights that are packed at once: a
 constexpr size_t kPanel = 32;   // columns of weights that are multiplied at once
 constexpr size_t kDepth = 64;   // of rows of weights: a multiple of this, with zeros to the end
 constexpr size_t kBlock = 32;   // rows of activations at a time
+constexpr size_t kSide = 16;    // of a tile: so many rows, and so many columns of whole numbers
 
 inline size_t padded(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
@@ -35,13 +36,17 @@ bool has_amx();
 // Makes the matrix unit, if it is to be used, ready for this thread, as long as it lives.
 class Tiles {
  public:
-  explicit Tiles(bool amx);
+  // depth: how many values a dot is of.
+  explicit Tiles(bool amx, size_t depth = kDepth);
   ~Tiles();
   Tiles(const Tiles&) = delete;
   Tiles& operator=(const Tiles&) = delete;
 
   // Adds to sums [32, 32]; or makes them, if the piece is the first.
   void multiply(const Piece& piece, int32_t* sums) const;
+  // dots [count, 16, 16] of rows of int8 [16, count, depth], a stride apart, and uint8 weights [count, depth / 4, 16,
+  // 4].
+  void dot(const uint8_t* x, size_t stride, const uint8_t* weights, size_t depth, size_t count, int32_t* dots) const;
 
  private:
   bool amx_;
