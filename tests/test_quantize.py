@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import onnx.inliner
+import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 from conftest import SMALL, THREADS
@@ -20,11 +21,13 @@ from rrwkv_export.errors import RecipeError
 from rrwkv_export.quantize.equalize import EQUALIZED_ROLES, SIGNED_ROLES, Seen, fold, turned
 from rrwkv_export.quantize.exponents import CANDIDATES, GAIN, search_exponents
 from rrwkv_export.quantize.observe import observe
+from rrwkv_export.quantize.outline import inline
 from rrwkv_export.quantize.quantizer import Calibration, Source, quantize, rewrite
 from rrwkv_export.quantize.recipe import TARGETS, Choice, Recipe, parse_recipe
 from rrwkv_export.quantize.rewrite import finished
 from rrwkv_export.quantize.sensitivity import KINDS, Scale, choose, sensitivity, trade_off
 from rrwkv_export.quantize.shipped import TEXT, shipped_recipe
+from rrwkv_export.report.layers import layer_errors
 from rrwkv_runtime.errors import StateError
 from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.session import Model
@@ -148,6 +151,21 @@ def test_other_graphs_are_rounded_as_the_main_one_is(scheme, file, quantized):
     large = [t for t in other.initializer if t.external_data or t.name.endswith((".weight_quantized", ".q"))]
     assert large or scheme == "float16"
     assert all(t == weights[t.name] for t in large)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_bodies_in_the_place_of_their_calls_have_the_names_that_there_were(scheme, quantized, source):
+    """And give the same: so each product's error can be measured."""
+    path = quantized(shipped_recipe(scheme))
+    model = ir.load(path / "model.onnx")
+    inline(model)
+    assert not model.functions
+    assert {site.node for site in source.sites} <= {value.name for node in model.graph for value in node.outputs}
+    manifest, graph = Manifest.load(path), onnx.load(str(path / "model.onnx"))
+    inlined = ir.to_proto(model)
+    onnx.load_external_data_for_model(inlined, str(path))
+    np.testing.assert_array_equal(*(logits_of(one, manifest, IDS) for one in (inlined, graph)))
+    assert layer_errors(load(source.path), load(path), IDS).missing == ()
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

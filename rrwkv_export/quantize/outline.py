@@ -1,4 +1,4 @@
-"""Nodes of a graph as a function's body, and a call in their place."""
+"""Nodes of a graph as a function's body, and a call in their place; and back, every value under the name it had."""
 
 from __future__ import annotations
 
@@ -55,6 +55,51 @@ def shared(function: ir.Function, functions: dict[bytes, ir.Function]) -> ir.Fun
     if known is function and len(functions) > 1:
         function.name += str(len(functions))
     return known
+
+
+def inline(model: ir.Model) -> None:
+    """Put the bodies of functions in the place of their calls: of those that `Part` made, and not of functions whose
+    nodes ask for an attribute of the call.
+    """
+    kept = {name for name, function in model.functions.items() if _asks(function)}
+    while calls := [node for node in model.graph if node.op_identifier() in model.functions.keys() - kept]:
+        for call in calls:
+            _inline(model, call)
+    for name in model.functions.keys() - kept:
+        del model.functions[name]
+
+
+def _inline(model: ir.Model, call: ir.Node) -> None:
+    body = model.functions[call.op_identifier()].clone()
+    given = [str(value.name) for value in call.outputs]
+    _prefix(body.graph, given[0].removesuffix(str(body.outputs[0].name)))  # what `_strip` took away
+    for inner, outer in zip(body.inputs, call.inputs):
+        if outer is not None:
+            ir.convenience.replace_all_uses_with(inner, outer)
+    nodes, outputs = list(body), list(body.outputs)
+    body.outputs.clear()
+    body.graph.remove(nodes)
+    model.graph.insert_before(call, nodes)
+    for old, new, name in zip(call.outputs, outputs, given):
+        new.type, new.shape = old.type, old.shape
+        ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+        old.name, new.name = None, name
+    model.graph.remove(call, safe=True)
+
+
+def _prefix(graph: ir.Graph, prefix: str) -> None:
+    for node in graph:
+        for inner in _bodies(node):
+            for value in inner.inputs:
+                value.name = f"{prefix}{value.name}"
+            _prefix(inner, prefix)
+        node.name = f"{prefix}{node.name}"
+        for value in node.outputs:
+            value.name = f"{prefix}{value.name}"
+
+
+def _asks(function: ir.Function) -> bool:
+    return any(attribute.is_ref() for node in function.all_nodes() for attribute in node.attributes.values())
 
 
 def _captured(graph: ir.Graph, node: ir.Node) -> list[ir.Value]:

@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.progress import Progress
 from rrwkv_export.quantize.carried import carried, chunks
+from rrwkv_export.quantize.outline import inline
 from rrwkv_export.quantize.sites import Site, sites
 from rrwkv_runtime.errors import DamagedBundle, ProviderError
 from rrwkv_runtime.manifest import resolve_inside
@@ -104,8 +106,10 @@ def layer_errors(
 
 
 def _load(model: Model) -> onnx.ModelProto:
-    path = resolve_inside(model.path, model.manifest.graphs["main"].file)
-    return onnx.load(str(path), load_external_data=False)
+    """The main graph, its functions' bodies in the place of their calls: there the products' outputs are."""
+    graph = ir.load(resolve_inside(model.path, model.manifest.graphs["main"].file))
+    inline(graph)
+    return ir.to_proto(graph)
 
 
 def _outputs(

@@ -1,4 +1,6 @@
-"""Where each node ran: onnxruntime's own profile of one run on the CPU, or what it assigned to another provider."""
+"""Where each node ran: onnxruntime's own profile of one run on the CPU, or what it assigned to another provider or to
+kernels that are not its own.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rrwkv_export.quantize.fused import MAIN, WKV
 from rrwkv_runtime.errors import DamagedBundle
 from rrwkv_runtime.manifest import resolve_inside
 from rrwkv_runtime.placement import Node, Placement, count
@@ -23,9 +26,11 @@ def placement(model: Model) -> Placement:
 
     On the CPU, those that ran in a run of some tokens, after onnxruntime's own optimizations; a loop's body counts
     once. On another provider, all nodes as they were assigned: it compiles many into one, and a profile shows but that.
+    So too where a kernel of rrwkv-native computes a call.
     """
-    if model.provider != "cpu":
-        return count(model.nodes["main"])
+    assigned = model.nodes["main"]
+    if model.provider != "cpu" or any(node.operator in (MAIN, WKV) for node in assigned):
+        return count(assigned)
     with tempfile.TemporaryDirectory(prefix="rrwkv-profile-") as folder:
         events = json.loads(_profile(model, Path(folder)).read_text(encoding="utf-8"))
     ran = {
