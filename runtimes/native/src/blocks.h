@@ -47,10 +47,9 @@ class FloatBlocks : public Matrix {
   void multiply_rows(Rounded& x, size_t rows, bool amx, const Threads& threads, float* y) const override;
 
  private:
-  void round_row(const float* x, float* values, float* zeros) const;
-  // y[i][first] … of some rows of weights and some of activations, those a stride apart.
-  template <size_t kRows, size_t kTokens>
-  void rows(const float* values, const float* zeros, size_t first, const char* ahead, float* y) const;
+  template <size_t kRows>
+  void rows(const Rounded& x, size_t first, const char* ahead, float* y) const;
+  void unpack(size_t output, float* weights) const;
 
   const uint8_t* weight_;
   const float* scale_;

@@ -5,6 +5,7 @@
 
 #include "block_rows.h"
 #include "blocks.h"
+#include "transpose.h"
 #include "vectors.h"
 
 namespace rrwkv {
@@ -19,7 +20,9 @@ FloatBlocks::FloatBlocks(const uint8_t* weight, size_t inputs, size_t outputs, s
   this->outputs = outputs;
 }
 
-void FloatBlocks::round_row(const float* x, float* values, float* zeros) const {
+void FloatBlocks::round(const float* x, Rounded& rounded) const {
+  float* values = rounded.values.of(row_bytes_);
+  float* zeros = rounded.zeros.of(blocks_);
   std::memset(values, 0, row_bytes_ * sizeof *values);
   std::memcpy(values, x, inputs * sizeof *values);
   for (size_t b = 0; b < blocks_; ++b) {
@@ -30,79 +33,97 @@ void FloatBlocks::round_row(const float* x, float* values, float* zeros) const {
   }
 }
 
-void FloatBlocks::round(const float* x, Rounded& rounded) const {
-  round_row(x, rounded.values.of(row_bytes_), rounded.zeros.of(blocks_));
-}
-
-// y[t][first] … of several rows of weights and of activations: the same sums in the same order for each.
-template <size_t kRows, size_t kTokens>
-void FloatBlocks::rows(const float* values, const float* zeros, size_t first, const char* ahead, float* y) const {
+template <size_t kRows>
+void FloatBlocks::rows(const Rounded& x, size_t first, const char* ahead, float* y) const {
   const uint8_t* weight = weight_ + first * row_bytes_;
   const float* scale = scale_ + first * blocks_;
-  __m512 totals[kRows][kTokens];
-  for (auto& row : totals)
-    for (__m512& total : row) total = _mm512_setzero_ps();
+  __m512 totals[kRows];
+  for (size_t i = 0; i < kRows; ++i) totals[i] = _mm512_setzero_ps();
   for (size_t b = 0; b < blocks_; ++b) {
-    __m512 sums[kRows][kTokens];
-    for (auto& row : sums)
-      for (__m512& sum : row) sum = _mm512_setzero_ps();
+    __m512 sums[kRows];
+    for (size_t i = 0; i < kRows; ++i) sums[i] = _mm512_setzero_ps();
     for (size_t k = b * block_; k < (b + 1) * block_; k += kLanes) {
-      __m512 x[kTokens];
-      for (size_t t = 0; t < kTokens; ++t) x[t] = _mm512_loadu_ps(values + t * row_bytes_ + k);
+      const __m512 values = _mm512_loadu_ps(x.values.data() + k);
       for (size_t i = 0; i < kRows; ++i) {
         if (k % 64 == 0) _mm_prefetch(ahead + i * row_bytes_ + k, _MM_HINT_T0);
         const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(weight + i * row_bytes_ + k));
-        const __m512 w = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
-        for (size_t t = 0; t < kTokens; ++t) sums[i][t] = _mm512_fmadd_ps(w, x[t], sums[i][t]);
+        sums[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)), values, sums[i]);
       }
     }
     for (size_t i = 0; i < kRows; ++i)
-      for (size_t t = 0; t < kTokens; ++t)
-        totals[i][t] = _mm512_fmadd_ps(sums[i][t], _mm512_set1_ps(scale[i * blocks_ + b]), totals[i][t]);
+      totals[i] = _mm512_fmadd_ps(sums[i], _mm512_set1_ps(scale[i * blocks_ + b]), totals[i]);
   }
-  for (size_t t = 0; t < kTokens; ++t) {
-    for (size_t i = 0; i < kRows; ++i) {
-      float zero = 0;
-      for (size_t b = 0; b < blocks_; ++b) zero += scale[i * blocks_ + b] * zeros[t * blocks_ + b];
-      y[t * outputs + first + i] = _mm512_reduce_add_ps(totals[i][t]) + zero;
-    }
+  for (size_t i = 0; i < kRows; ++i) {
+    float zero = 0;
+    for (size_t b = 0; b < blocks_; ++b) zero += scale[i * blocks_ + b] * x.zeros.data()[b];
+    y[first + i] = _mm512_reduce_add_ps(totals[i]) + zero;
   }
 }
 
 void FloatBlocks::multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const {
   const size_t begin = outputs * part / parts, end = outputs * (part + 1) / parts;
-  const float *values = x.values.data(), *zeros = x.zeros.data();
-  const auto several = [&](size_t i, const char* ahead) { rows<kRowsAtOnce, 1>(values, zeros, i, ahead, y); };
-  const auto one = [&](size_t i, const char* ahead) { rows<1, 1>(values, zeros, i, ahead, y); };
+  const auto several = [&](size_t i, const char* ahead) { rows<kRowsAtOnce>(x, i, ahead, y); };
+  const auto one = [&](size_t i, const char* ahead) { rows<1>(x, i, ahead, y); };
   for_rows(begin, end, weight_, row_bytes_, after, several, one);
 }
 
+// Weights of 16 outputs as floats [K, 16]; at the end fewer: the others are the last again, and not used.
+void FloatBlocks::unpack(size_t output, float* weights) const {
+  const auto row_of = [&](size_t i) { return std::min(output + i, outputs - 1); };
+  for (size_t from = 0; from < row_bytes_; from += 64) {
+    const size_t left = row_bytes_ - from;
+    const __mmask64 mask = left >= 64 ? ~0ull : (1ull << left) - 1;
+    __m512i unit[16];
+    for (size_t i = 0; i < 16; ++i) unit[i] = _mm512_maskz_loadu_epi8(mask, weight_ + row_of(i) * row_bytes_ + from);
+    transpose(unit);
+    __m512 scale = _mm512_setzero_ps();
+    for (size_t k = from; k < std::min(from + 64, row_bytes_); ++k) {
+      if (k % block_ == 0 || k == from) {
+        alignas(64) float scales[16];
+        for (size_t i = 0; i < 16; ++i) scales[i] = scale_[row_of(i) * blocks_ + k / block_];
+        scale = _mm512_load_ps(scales);
+      }
+      const __m512i group = _mm512_srlv_epi32(unit[(k - from) / 4], _mm512_set1_epi32(static_cast<int>(k % 4 * 8)));
+      const __m512i whole = _mm512_sub_epi32(_mm512_and_si512(group, _mm512_set1_epi32(255)), _mm512_set1_epi32(128));
+      _mm512_storeu_ps(weights + 16 * k, _mm512_mul_ps(_mm512_cvtepi32_ps(whole), scale));
+    }
+  }
+}
+
 void FloatBlocks::round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const {
-  float *values = rounded.values.of(rows * row_bytes_), *zeros = rounded.zeros.of(rows * blocks_);
+  float* values = rounded.values.of(rows * inputs);
   threads.share(threads.count, [&](size_t i) {
-    for (size_t t = rows * i / threads.count; t < rows * (i + 1) / threads.count; ++t)
-      round_row(x + t * inputs, values + t * row_bytes_, zeros + t * blocks_);
+    const size_t begin = rows * i / threads.count * inputs, end = rows * (i + 1) / threads.count * inputs;
+    std::copy(x + begin, x + end, values + begin);
   });
 }
 
 void FloatBlocks::multiply_rows(Rounded& x, size_t rows, bool, const Threads& threads, float* y) const {
-  constexpr size_t kTokens = 4, kOutputs = 16;
+  constexpr size_t kTokens = 14, kOutputs = 16;  // as many sums as stay in registers
+  const auto multiply = [&](const float* values, const float* weights, auto tokens, __mmask16 mask, float* to) {
+    constexpr size_t kCount = decltype(tokens)::value;
+    __m512 sums[kCount];
+    for (__m512& sum : sums) sum = _mm512_setzero_ps();
+    for (size_t k = 0; k < inputs; ++k) {
+      const __m512 column = _mm512_loadu_ps(weights + kOutputs * k);
+      for (size_t t = 0; t < kCount; ++t)
+        sums[t] = _mm512_fmadd_ps(_mm512_set1_ps(values[t * inputs + k]), column, sums[t]);
+    }
+    for (size_t t = 0; t < kCount; ++t) _mm512_mask_storeu_ps(to + t * outputs, mask, sums[t]);
+  };
   std::atomic<size_t> taken{0};
   threads.share(threads.count, [&](size_t) {
-    for (size_t begin = taken.fetch_add(kOutputs); begin < outputs; begin = taken.fetch_add(kOutputs)) {
-      const auto of_tokens = [&](size_t t, auto count) {
-        constexpr size_t kCount = decltype(count)::value;
-        const float *values = x.values.data() + t * row_bytes_, *zeros = x.zeros.data() + t * blocks_;
-        float* to = y + t * outputs;
-        const auto several = [&](size_t i, const char* ahead) {
-          this->rows<kRowsAtOnce, kCount>(values, zeros, i, ahead, to);
-        };
-        const auto one = [&](size_t i, const char* ahead) { this->rows<1, kCount>(values, zeros, i, ahead, to); };
-        for_rows(begin, std::min(begin + kOutputs, outputs), weight_, row_bytes_, nullptr, several, one);
-      };
+    static thread_local Scratch<float> of_thread;
+    float* weights = of_thread.of(row_bytes_ * kOutputs);
+    for (size_t n = taken.fetch_add(kOutputs); n < outputs; n = taken.fetch_add(kOutputs)) {
+      unpack(n, weights);
+      const __mmask16 mask = lanes(outputs - n);
       size_t t = 0;
-      for (; t + kTokens <= rows; t += kTokens) of_tokens(t, std::integral_constant<size_t, kTokens>());
-      for (; t < rows; ++t) of_tokens(t, std::integral_constant<size_t, 1>());
+      for (; t + kTokens <= rows; t += kTokens)
+        multiply(x.values.data() + t * inputs, weights, std::integral_constant<size_t, kTokens>(), mask,
+                 y + t * outputs + n);
+      for (; t < rows; ++t)
+        multiply(x.values.data() + t * inputs, weights, std::integral_constant<size_t, 1>(), mask, y + t * outputs + n);
     }
   });
 }
