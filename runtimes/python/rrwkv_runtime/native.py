@@ -1,4 +1,4 @@
-"""The kernels of rrwkv-native: an optional package that computes a layer of the decode graph in one node."""
+"""The kernels of rrwkv-native: an optional package that computes a whole graph of a quantized bundle in one node."""
 
 from __future__ import annotations
 
