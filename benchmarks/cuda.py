@@ -14,14 +14,16 @@ from time import perf_counter
 import numpy as np
 import onnxruntime
 
-from benchmarks.models import SIZES, write_directory
+from benchmarks.models import SIZES, write_directory, write_quantized
 from rrwkv_export.checkpoint import Checkpoint, open_checkpoint
 from rrwkv_export.export import export, verify_against
 from rrwkv_runtime import Model
+from rrwkv_runtime.placement import count
 
 ASSET = Path(__file__).parents[1] / "rrwkv_export/assets/rrwkv-chat"
 GOLDEN = Path(__file__).parents[1] / "tests/golden"
 VARIANTS = (("float32", "plain"), ("float32", "stable"), ("float16", "stable"))
+SCHEMES = ("int8-weight", "int4")  # of the stable float32 bundle
 PREFILL, STEPS, ROUNDS = 1024, 200, 5
 COLUMNS = (
     *("model", "dtype", "wkv", "step's nodes", "prefill's nodes", "against float64", "against CPU"),
@@ -37,17 +39,9 @@ def machine() -> str:
 
 def placement(model: Model, name: str) -> str:
     """How many nodes of a graph run on each provider."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    providers = [("CUDAExecutionProvider", {}), "CPUExecutionProvider"]
-    file = model.path / model.manifest.graphs[name].file
-    session = onnxruntime.InferenceSession(str(file), options, providers=providers)
-    counts: dict[str, int] = {}
-    for subgraph in session.get_provider_graph_assignment_info():
-        nodes = subgraph.get_nodes()
-        counts[subgraph.ep_name] = counts.get(subgraph.ep_name, 0) + len(nodes)
-    return ", ".join(f"{count} {name.removesuffix('ExecutionProvider')}" for name, count in sorted(counts.items()))
+    found = count(model.nodes[name])
+    counts = {provider: sum(operators.values()) for provider, operators in found.items()}
+    return ", ".join(f"{number} {name.removesuffix('ExecutionProvider')}" for name, number in sorted(counts.items()))
 
 
 def decode(model: Model) -> tuple[float, float]:
@@ -101,11 +95,15 @@ def row(label: str, checkpoint: Checkpoint, folder: Path, dtype: str, wkv: str) 
     bundle = folder / f"{label}-{dtype}-{wkv}"
     export(checkpoint, bundle, dtype=dtype, wkv=wkv, target="cuda", tokens=48)  # type: ignore[arg-type]
     parity = verify_against(bundle, checkpoint, provider="cuda", tokens=48)
+    return measured(label, bundle, dtype, wkv, f"{parity.error:.1e}")
+
+
+def measured(label: str, bundle: Path, dtype: str, wkv: str, parity: str) -> str:
     model = Model.load(bundle, "cuda")
     off = difference(model, Model.load(bundle, "cpu"))
     median, best = decode(model)
     return (
-        f"| {label} | {dtype} | {wkv} | {placement(model, 'step')} | {placement(model, 'main')} | {parity.error:.1e} "
+        f"| {label} | {dtype} | {wkv} | {placement(model, 'step')} | {placement(model, 'main')} | {parity} "
         f"| {off:.1e} | {median:.3f} ({best:.3f}) | {prefill(model):,.0f} |"
     )
 
@@ -115,13 +113,17 @@ def main(sizes: list[str]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder, demo = Path(temporary), open_checkpoint(ASSET)
         print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|", flush=True)
-        print(row("demo", demo, folder, "float32", "plain"), flush=True)
-        print(f"golden logits of the demo on the GPU: {golden(folder / 'demo-float32-plain'):.1e}", flush=True)
+        print(row("built-in", demo, folder, "float32", "plain"), flush=True)
+        print(f"golden logits of the demo on the GPU: {golden(folder / 'built-in-float32-plain'):.1e}", flush=True)
         for size in sizes:
             write_directory(folder / size, SIZES[size])
             checkpoint = open_checkpoint(folder / size)
             for dtype, wkv in VARIANTS:
                 print(row(size, checkpoint, folder, dtype, wkv), flush=True)
+            for scheme in SCHEMES:
+                source, bundle = folder / f"{size}-float32-stable", folder / f"{size}-{scheme}"
+                write_quantized(source, bundle, scheme, SIZES[size].vocab_size)
+                print(measured(size, bundle, scheme, "stable", "–"), flush=True)
 
 
 if __name__ == "__main__":

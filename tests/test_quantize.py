@@ -27,6 +27,7 @@ from rrwkv_export.quantize.recipe import TARGETS, Choice, Recipe, parse_recipe
 from rrwkv_export.quantize.rewrite import finished
 from rrwkv_export.quantize.sensitivity import KINDS, Scale, choose, sensitivity, trade_off
 from rrwkv_export.quantize.shipped import TEXT, shipped_recipe
+from rrwkv_export.quantize.sites import sites
 from rrwkv_export.report.layers import layer_errors
 from rrwkv_runtime.errors import StateError
 from rrwkv_runtime.manifest import Manifest
@@ -311,6 +312,29 @@ def test_optimum_gives_the_same_logits(source, calibration):
     ours, theirs = (rewrite(source, recipe, calibration, insert=insert).model for insert in (None, insert_pairs))
     expected, found = (logits_of(model, source.manifest, IDS) for model in (ours, theirs))
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("scheme", ["int4", "int8-weight"])
+def test_weights_alone_are_rounded_for_a_gpu(scheme, make_tiny, calibration, quantized, tmp_path):
+    """As they are for a CPU; and both graphs give the same."""
+    out = tmp_path / scheme
+    manifest = quantize(make_tiny(SMALL, target="cuda").path, out, shipped_recipe(scheme), calibration)
+    assert {name: graph.over for name, graph in manifest.graphs.items()} == {"main": "doubling", "step": "step"}
+    assert all(choice["compute"] == "float32" for choice in manifest.quantization["roles"].values())
+    for file in ("model.onnx", "step.onnx"):
+        operators = [node.op_type for node in onnx.load(str(out / file), load_external_data=False).graph.node]
+        assert operators.count("MatMulNBits") == sum(site.role != "emb" for site in sites(SMALL))
+    model = load(out)
+    at_once, decoder = model.forward(IDS, num_logits=len(IDS))[0], model.decoder()
+    one_by_one = np.stack([decoder.step(i).copy() for i in IDS])
+    np.testing.assert_allclose(one_by_one, at_once, atol=1e-5 * np.abs(at_once).max())
+    assert measure(load(quantized(shipped_recipe(scheme))), model, IDS).kl < 0.01
+
+
+def test_a_gpu_is_not_asked_to_round_activations(make_tiny, calibration, tmp_path):
+    with pytest.raises(RecipeError, match=r"only weights are rounded, and int8 .*int8-weight or int4"):
+        quantize(make_tiny(SMALL, target="cuda").path, tmp_path / "out", shipped_recipe("int8"), calibration)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_source_is_refused(bundle):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +55,17 @@ class Source:
     sites: tuple[Site, ...]
 
     @classmethod
-    def open(cls, path: Path) -> Source:
-        """Raises BundleError, and RecipeError for a bundle that is quantized already or not float32 for CPU."""
+    def open(cls, path: Path, *, gpu: bool = False) -> Source:
+        """Raises BundleError, and RecipeError for a bundle that is quantized already or not float32 for CPU.
+
+        gpu: take one exported for CUDA too.
+        """
         manifest = Manifest.load(path)
         if manifest.quantization is not None:
             scheme = manifest.quantization.get("scheme")
             raise RecipeError(f"{path}: already quantized ({scheme}); give the float32 bundle that it was made from")
-        if manifest.graphs["main"].over != "loop":
-            raise RecipeError(f"{path}: exported for CUDA; quantize a bundle exported with --target cpu")
+        if manifest.graphs["main"].over != "loop" and not gpu:
+            raise RecipeError(f"{path}: exported for CUDA; take a bundle exported with --target cpu")
         if (dtype := manifest.graphs["main"].dtype) != "float32":
             raise RecipeError(f"{path}: its weights are {dtype}; quantize a bundle exported with --dtype float32")
         verify_files(path, manifest)
@@ -71,6 +74,11 @@ class Source:
     @property
     def config(self) -> ModelConfig:
         return ModelConfig.from_json(self.manifest.config)
+
+    @property
+    def for_gpu(self) -> bool:
+        """Whether it was exported for CUDA."""
+        return self.manifest.graphs["main"].over != "loop"
 
     @property
     def wkv(self) -> WKVForm:
@@ -144,7 +152,9 @@ def quantize(
     insert: what puts in the pairs of static quantization (by default onnxruntime's quantizer). The same bundle, recipe,
     text and number of threads give the same bytes. Raises RecipeError, BundleError, OutputError.
     """
-    source = Source.open(bundle)
+    source = Source.open(bundle, gpu=True)
+    if source.for_gpu:
+        recipe = _weights_only(recipe, source)
     require_space(out, source.manifest.parameters)
     quantized = rewrite(source, recipe, calibration, insert=insert, progress=progress)
     with new_directory(out, FILES if overwrite else None) as folder:
@@ -152,7 +162,7 @@ def quantize(
         for name in ("step", "update"):
             if name in source.manifest.graphs:
                 _save_beside_main(source, name, folder)
-        weights = _fuse_main(source, folder / GRAPH_FILE)
+        weights = [] if source.for_gpu else _fuse_main(source, folder / GRAPH_FILE)
         if source.manifest.tokenizer:
             name = source.manifest.tokenizer.file
             shutil.copyfile(bundle / name, folder / name)
@@ -183,6 +193,19 @@ def quantize(
         return save_manifest(folder, fields)
 
 
+def _weights_only(recipe: Recipe, source: Source) -> Recipe:
+    """The recipe for a GPU, which multiplies rounded weights with floats; and so shall a CPU. Raises RecipeError."""
+    rounds = ("static", "dynamic")
+    if rounded := next((site for site in source.sites if recipe.choice(site).kind in rounds), None):
+        raise RecipeError(
+            f"{source.path}: exported for CUDA, where only weights are rounded, and {recipe.scheme} rounds what "
+            f"{rounded.name} is multiplied with too; take --scheme int8-weight or int4, or a bundle of --target cpu"
+        )
+    floats = {"compute": "float32"}
+    layers = {i: {role: {**said, **floats} for role, said in roles.items()} for i, roles in recipe.layers.items()}
+    return replace(recipe.with_role("*", **floats), layers=layers)
+
+
 def _save_beside_main(source: Source, name: str, folder: Path) -> None:
     """The source's graph of this name, rounded as the main graph that is in the folder; a step as one call."""
     files = {name: source.path / graph.file for name, graph in source.manifest.graphs.items()}
@@ -190,7 +213,7 @@ def _save_beside_main(source: Source, name: str, folder: Path) -> None:
         onnx.load(str(path), load_external_data=False) for path in (files[name], files["main"], folder / GRAPH_FILE)
     )
     followed = follow(graph, main, rounded, source.sites)
-    if name == "step":
+    if name == "step" and not source.for_gpu:
         ir.external_data.set_base_dir(followed.graph, folder)
         fuse_step(followed, source.config, source.wkv, source.sites)
     save_beside(followed, folder / files[name].name)
