@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,6 +169,21 @@ def test_threads_that_never_come_are_not_waited_for(quantized):
     states = {spec.input: spec.initial() for spec in manifest.states}
     logits = session.run(["logits"], {"input_ids": IDS, "num_logits": np.array([1]), **states})[0]
     np.testing.assert_array_equal(logits, Model.load(path, threads=1).forward(IDS)[0])
+
+
+@needs_vnni
+def test_conversations_at_once_do_not_meet(quantized):
+    """Of one model, each in a thread of its own: they take turns at the session's threads."""
+    model = Model.load(quantized(WIDE, "int8-static"), threads=3, native=True)
+
+    def talk(_):
+        decoder = model.decoder()
+        return np.stack([*decoder.run(IDS, 40), *(decoder.step(i).copy() for i in IDS[:20])])
+
+    alone = talk(0)
+    with ThreadPoolExecutor(4) as pool:
+        for together in pool.map(talk, range(12)):
+            np.testing.assert_array_equal(together, alone)
 
 
 @needs_vnni
