@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
-import onnx.inliner
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
@@ -129,8 +128,9 @@ def test_static_logits_do_not_depend_on_the_chunks(chunk, quantized):
 
 def test_what_is_rounded_is_read_by_products_only(quantized):
     """Whatever else reads the value reads it in float."""
-    model = onnx.load(str(quantized(shipped_recipe("int8-static")) / "model.onnx"), load_external_data=False)
-    graph = onnx.inliner.inline_local_functions(model).graph
+    model = ir.load(quantized(shipped_recipe("int8-static")) / "model.onnx")
+    inline(model)
+    graph = ir.to_proto(model).graph
     rounded = {node.output[0] for node in graph.node if node.op_type == "QuantizeLinear"}
     pairs = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in rounded}
     assert pairs

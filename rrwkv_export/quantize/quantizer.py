@@ -171,11 +171,11 @@ def quantize(
             static_graphs.save_sharing(variants, folder)
         files = [asdict(entry) for entry in file_entries(bundle_files(folder), "hashing the bundle", progress, folder)]
         kept = {name: graph for name, graph in source.manifest.graphs.items() if not graph.static}
+        kept["main"] = replace(kept["main"], weights=tuple(weights))
         fields = {
             **source.manifest.to_json(),
             "graphs": {
                 **{name: {**asdict(graph), "dtype": recipe.scheme} for name, graph in kept.items()},
-                "main": {**asdict(kept["main"]), "dtype": recipe.scheme, "weights": [asdict(w) for w in weights]},
                 **{name: _variant_entry(source.manifest, name, recipe) for name in variants},
             },
             "states": _states(source.manifest, quantized.units),

@@ -18,16 +18,16 @@ struct alignas(64) Config {
 };
 
 bool processor_has_it() {
-  constexpr unsigned kSides = 1u << 24, kInt8 = 1u << 25;
+  constexpr unsigned kTiles = 1u << 24, kInt8 = 1u << 25;
   unsigned a, b, c, d;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & kSides) && (d & kInt8);
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & kTiles) && (d & kInt8);
 }
 
 }  // namespace
 
 bool allowed() {
-  constexpr long kAskForPermission = 0x1023, kSideData = 18;
-  return processor_has_it() && syscall(SYS_arch_prctl, kAskForPermission, kSideData) == 0;
+  constexpr long kAskForPermission = 0x1023, kTileData = 18;
+  return processor_has_it() && syscall(SYS_arch_prctl, kAskForPermission, kTileData) == 0;
 }
 
 void begin(size_t depth) {

@@ -5,16 +5,29 @@
 
 namespace rrwkv {
 
-// MatMulNBits' uint8 [N, blocks, block / (8 / bits)] with a scale for each block and zero in the middle; activations
-// are int8, of a scale for each block.
-class Blocks : public Matrix {
+// MatMulNBits' uint8 [N, blocks, block / (8 / bits)] with a scale for each block and zero in the middle.
+class Blockwise : public Matrix {
+ public:
+  void finish(const Rounded&, size_t, float*) const override {}
+  const void* start(size_t part, size_t parts) const override { return weight_ + outputs * part / parts * row_bytes_; }
+
+ protected:
+  Blockwise(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, size_t bits, const float* scale);
+
+  // A block's of 16 outputs from this one on; where there are fewer, the last one's again.
+  void scales_of(size_t output, size_t block, float* scales) const;
+
+  const uint8_t* weight_;
+  const float* scale_;
+  size_t block_, blocks_, row_bytes_;
+};
+
+// Activations are int8, of a scale for each block.
+class Blocks : public Blockwise {
  public:
   Blocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, size_t bits, const float* scale);
   void round(const float* x, Rounded& rounded) const override;
   void multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const override;
-  void finish(const Rounded&, size_t, float*) const override {}
-  const void* start(size_t part, size_t parts) const override { return weight_ + outputs * part / parts * row_bytes_; }
-
   void round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const override;
   void multiply_rows(Rounded& x, size_t rows, bool amx, const Threads& threads, float* y) const override;
 
@@ -29,20 +42,15 @@ class Blocks : public Matrix {
   template <int kBits, size_t kRows>
   void rows(const Rounded& x, size_t first, const char* ahead, float* y) const;
 
-  const uint8_t* weight_;
-  const float* scale_;
-  size_t block_, blocks_, bits_, row_bytes_, vectors_;
+  size_t bits_, vectors_;
 };
 
-// The same weights in 8 bits, times activations as they are.
-class FloatBlocks : public Matrix {
+// Of 8 bits, times activations as they are.
+class FloatBlocks : public Blockwise {
  public:
   FloatBlocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, const float* scale);
   void round(const float* x, Rounded& rounded) const override;
   void multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const override;
-  void finish(const Rounded&, size_t, float*) const override {}
-  const void* start(size_t part, size_t parts) const override { return weight_ + outputs * part / parts * row_bytes_; }
-
   void round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const override;
   void multiply_rows(Rounded& x, size_t rows, bool amx, const Threads& threads, float* y) const override;
 
@@ -50,10 +58,6 @@ class FloatBlocks : public Matrix {
   template <size_t kRows>
   void rows(const Rounded& x, size_t first, const char* ahead, float* y) const;
   void unpack(size_t output, float* weights) const;
-
-  const uint8_t* weight_;
-  const float* scale_;
-  size_t block_, blocks_, row_bytes_;
 };
 
 }  // namespace rrwkv

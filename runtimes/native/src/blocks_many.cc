@@ -10,7 +10,6 @@
 namespace rrwkv {
 namespace {
 
-constexpr size_t kUnit = 64;   // bytes of a weight row that are turned at once: 16 groups of four for 16 outputs
 constexpr size_t kAtOnce = 4;  // blocks whose dots are made before those of the four before them are scaled
 
 // 16 rows of activations, block by block: bytes, and of each row and block the scale and what the weights' zero adds.
@@ -61,13 +60,9 @@ void multiply_tile(const Outputs& w, const Rows& x, const Tiles& tiles, size_t r
 void Blocks::unpack(size_t output, uint8_t* bytes, float* scales) const {
   const size_t in_run = std::min<size_t>(block_, kRun) / 8;  // of four bits: packed groups of a run
   const __m512i lower = _mm512_set1_epi8(0x0f);
-  const auto row_of = [&](size_t i) { return std::min(output + i, outputs - 1); };
   for (size_t from = 0; from < row_bytes_; from += kUnit) {
-    const size_t left = row_bytes_ - from;
-    const __mmask64 mask = left >= kUnit ? ~0ull : (1ull << left) - 1;
     __m512i unit[16];
-    for (size_t i = 0; i < kSide; ++i) unit[i] = _mm512_maskz_loadu_epi8(mask, weight_ + row_of(i) * row_bytes_ + from);
-    transpose(unit);
+    load_turned(weight_, row_bytes_, outputs, output, from, unit);
     uint8_t* to = bytes + from * 8 / bits_ * kSide;
     for (size_t j = 0; j < 16; ++j) {
       if (bits_ == 8) {
@@ -79,8 +74,7 @@ void Blocks::unpack(size_t output, uint8_t* bytes, float* scales) const {
       }
     }
   }
-  for (size_t b = 0; b < blocks_; ++b)
-    for (size_t i = 0; i < kSide; ++i) scales[kSide * b + i] = scale_[row_of(i) * blocks_ + b];
+  for (size_t b = 0; b < blocks_; ++b) scales_of(output, b, scales + kSide * b);
 }
 
 void Blocks::round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const {
@@ -88,8 +82,8 @@ void Blocks::round_rows(const float* x, size_t rows, Rounded& rounded, const Thr
   uint8_t* bytes = rounded.bytes.of(all * row_size());
   float *scales = rounded.values.of(all * blocks_), *zeros = rounded.zeros.of(all * blocks_);
   const size_t run = std::min<size_t>(block_, kRun);
-  threads.share(threads.count, [&](size_t i) {
-    for (size_t t = rows * i / threads.count; t < rows * (i + 1) / threads.count; ++t)
+  threads.share_spans(threads.count, rows, 1, [&](size_t begin, size_t end) {
+    for (size_t t = begin; t < end; ++t)
       round_row(x + t * inputs, run, bytes + t * row_size(), scales + t * blocks_, zeros + t * blocks_);
   });
 }

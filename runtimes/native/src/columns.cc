@@ -168,8 +168,8 @@ void Columns::round_rows(const float* x, size_t rows, Rounded& rounded, const Th
   rounded.scale = range.scale;
   rounded.zero = range.zero;
   uint8_t* bytes = rounded.bytes.of(padded(rows, kBlock) * depth);
-  threads.share(parts, [&](size_t i) {
-    for (size_t t = rows * i / parts; t < rows * (i + 1) / parts; ++t)
+  threads.share_spans(parts, rows, 1, [&](size_t begin, size_t end) {
+    for (size_t t = begin; t < end; ++t)
       round_to_uint8(x + t * inputs, range.scale, range.zero, inputs, bytes + t * depth);
   });
 }

@@ -11,14 +11,7 @@
 namespace rrwkv {
 
 FloatBlocks::FloatBlocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, const float* scale)
-    : weight_(weight),
-      scale_(scale),
-      block_(block),
-      blocks_((inputs + block - 1) / block),
-      row_bytes_(blocks_ * block) {
-  this->inputs = inputs;
-  this->outputs = outputs;
-}
+    : Blockwise(weight, inputs, outputs, block, 8, scale) {}
 
 void FloatBlocks::round(const float* x, Rounded& rounded) const {
   float* values = rounded.values.of(row_bytes_);
@@ -69,18 +62,14 @@ void FloatBlocks::multiply(Rounded& x, size_t part, size_t parts, const void* af
 
 // Weights of 16 outputs as floats [K, 16]; at the end fewer: the others are the last again, and not used.
 void FloatBlocks::unpack(size_t output, float* weights) const {
-  const auto row_of = [&](size_t i) { return std::min(output + i, outputs - 1); };
-  for (size_t from = 0; from < row_bytes_; from += 64) {
-    const size_t left = row_bytes_ - from;
-    const __mmask64 mask = left >= 64 ? ~0ull : (1ull << left) - 1;
+  for (size_t from = 0; from < row_bytes_; from += kUnit) {
     __m512i unit[16];
-    for (size_t i = 0; i < 16; ++i) unit[i] = _mm512_maskz_loadu_epi8(mask, weight_ + row_of(i) * row_bytes_ + from);
-    transpose(unit);
+    load_turned(weight_, row_bytes_, outputs, output, from, unit);
     __m512 scale = _mm512_setzero_ps();
-    for (size_t k = from; k < std::min(from + 64, row_bytes_); ++k) {
+    for (size_t k = from; k < std::min(from + kUnit, row_bytes_); ++k) {
       if (k % block_ == 0 || k == from) {
         alignas(64) float scales[16];
-        for (size_t i = 0; i < 16; ++i) scales[i] = scale_[row_of(i) * blocks_ + k / block_];
+        scales_of(output, k / block_, scales);
         scale = _mm512_load_ps(scales);
       }
       const __m512i group = _mm512_srlv_epi32(unit[(k - from) / 4], _mm512_set1_epi32(static_cast<int>(k % 4 * 8)));
@@ -92,10 +81,8 @@ void FloatBlocks::unpack(size_t output, float* weights) const {
 
 void FloatBlocks::round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const {
   float* values = rounded.values.of(rows * inputs);
-  threads.share(threads.count, [&](size_t i) {
-    const size_t begin = rows * i / threads.count * inputs, end = rows * (i + 1) / threads.count * inputs;
-    std::copy(x + begin, x + end, values + begin);
-  });
+  threads.share_spans(threads.count, rows * inputs, 1,
+                      [&](size_t begin, size_t end) { std::copy(x + begin, x + end, values + begin); });
 }
 
 void FloatBlocks::multiply_rows(Rounded& x, size_t rows, bool, const Threads& threads, float* y) const {

@@ -16,7 +16,7 @@ uint64_t taken_of(uint64_t ticket) { return ticket & kMostParts; }
 class Patience {
  public:
   void wait() {
-    constexpr int kPauses = 1000;  // some 50 µs
+    constexpr int kPauses = 1000;
     if (++pauses_ < kPauses) return _mm_pause();
     std::this_thread::yield();
   }

@@ -18,6 +18,16 @@ class Threads {
     run(parts, [](void* of, size_t i) { (*static_cast<const Work*>(of))(i); }, const_cast<Work*>(&work));
   }
 
+  // work(begin, end) over 0 .. n in so many parts, each but the last a multiple of `unit`.
+  template <typename Work>
+  void share_spans(size_t parts, size_t n, size_t unit, const Work& work) const {
+    const size_t units = (n + unit - 1) / unit;
+    share(parts, [&](size_t i) {
+      const size_t begin = units * i / parts * unit, end = units * (i + 1) / parts * unit;
+      if (begin < n) work(begin, end < n ? end : n);
+    });
+  }
+
   const size_t count;
 
  protected:

@@ -66,25 +66,13 @@ std::unique_ptr<Medium> medium(const Inputs& from, const std::string& block, siz
   return std::make_unique<Medium>(std::move(w), C);
 }
 
-// decay: exp(-d) in the plain form of wkv.
-Wkv wkv(const Inputs& from, const std::string& block, size_t C, const float* decay) {
-  Wkv w{C, decay == nullptr, 0, 0, from.values<float>(block + "bonus", C), decay};
-  if (decay) {
-    w.least_exp = *from.values<float>("least_exp", 1);
-    w.most_exp = *from.values<float>("most_exp", 1);
-  } else {
-    w.decay = from.values<float>(block + "decay", C);
-  }
-  return w;
-}
-
 LayerWeights layer_weights(const Inputs& from, const std::string& block, size_t C, const float* decay,
                            size_t interval) {
   LayerWeights w{};
   const auto vector = [&](const char* name, size_t count) { return from.values<float>(block + name, count); };
   w.channels = C;
   w.epsilon = from.number<float>("epsilon");
-  w.wkv = wkv(from, block, C, decay);
+  w.wkv = wkv_weights(from, block, C, !from.has("least_exp"), decay);
   w.ln1 = {vector("ln1.weight", C), vector("ln1.bias", C)};
   w.ln2 = {vector("ln2.weight", C), vector("ln2.bias", C)};
   w.time_now = vector("time_mix.now", 3 * C);
@@ -108,6 +96,16 @@ LayerWeights layer_weights(const Inputs& from, const std::string& block, size_t 
 
 }  // namespace
 
+Wkv wkv_weights(const Inputs& from, const std::string& prefix, size_t C, bool stable, const float* decay) {
+  Wkv w{C, stable, 0, 0, from.values<float>(prefix + "bonus", C), decay};
+  if (!decay) w.decay = from.values<float>(prefix + "decay", C);
+  if (!stable) {
+    w.least_exp = *from.values<float>("least_exp", 1);
+    w.most_exp = *from.values<float>("most_exp", 1);
+  }
+  return w;
+}
+
 ModelWeights model_weights(const Inputs& from) {
   constexpr int64_t kMostLayers = 10000;
   const size_t C = from.constant("ln_out.weight").count();
@@ -121,10 +119,9 @@ ModelWeights model_weights(const Inputs& from) {
   ModelWeights w{{}, Head(std::move(head))};
   // In the plain form of wkv; of one token all layers' states decay at once.
   const float* decays = from.has("decays") ? from.values<float>("decays", L * C) : nullptr;
-  const bool plain = from.has("least_exp");
   for (size_t i = 0; i < L; ++i) {
     const std::string block = "blocks." + std::to_string(i) + ".";
-    const float* decay = decays ? decays + C * i : plain ? from.values<float>(block + "decay", C) : nullptr;
+    const float* decay = decays ? decays + C * i : nullptr;
     w.layers.emplace_back(layer_weights(from, block, C, decay, static_cast<size_t>(interval)));
   }
   return w;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "weights.h"
+
 namespace rrwkv {
 
 WkvNode::WkvNode(const Api& api, const OrtKernelInfo* info, const Settings& settings)
@@ -16,13 +18,8 @@ WkvNode::WkvNode(const Api& api, const Inputs& inputs, const Settings& settings)
       sums_(inputs.place("sums")) {
   const size_t C = inputs.constant("bonus").count();
   if (C == 0) throw std::runtime_error("input bonus has another shape");
-  wkv_ = {C, inputs.has("exponent"), 0, 0, inputs.values<float>("bonus", C), inputs.values<float>("decay", C)};
-  if (wkv_.stable) {
-    exponent_ = inputs.place("exponent");
-  } else {
-    wkv_.least_exp = *inputs.values<float>("least_exp", 1);
-    wkv_.most_exp = *inputs.values<float>("most_exp", 1);
-  }
+  wkv_ = wkv_weights(inputs, "", C, inputs.has("exponent"));
+  if (wkv_.stable) exponent_ = inputs.place("exponent");
 }
 
 // k, v, r [T, 1, C], sums and in the stable form the exponent; outputs: gated [T, 1, C], and the states as they came.

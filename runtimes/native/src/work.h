@@ -12,16 +12,10 @@ struct Work {
   bool alone, amx;
   const Threads& threads;
 
-  size_t parts() const { return alone ? 1 : threads.count; }
-
   // work(begin, end) over 0 .. n, in multiples of `unit`.
   template <typename Action>
   void share(size_t n, size_t unit, const Action& work) const {
-    const size_t count = parts(), units = (n + unit - 1) / unit;
-    threads.share(count, [&](size_t i) {
-      const size_t begin = units * i / count * unit, end = units * (i + 1) / count * unit;
-      if (begin < n) work(begin, end < n ? end : n);
-    });
+    threads.share_spans(alone ? 1 : threads.count, n, unit, work);
   }
 
   void round(const Matrix& matrix, const float* x, size_t rows, Rounded& rounded) const {

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from rrwkv_runtime.errors import DamagedBundle
+from rrwkv_runtime.providers import import_onnxruntime
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,6 @@ class SharedWeights:
 
     def __init__(self, path: Path, weights: tuple[Weight, ...]) -> None:
         """Raises DamagedBundle."""
-        from rrwkv_runtime.providers import import_onnxruntime
-
         data, values = np.memmap(path, np.uint8, "r"), import_onnxruntime().OrtValue
         self._values = {w.name: values.ortvalue_from_numpy(w.within(data)) for w in weights}
 
