@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import ExportError
-from rrwkv_export.graph import DOUBLING_TOKENS, OPSET, Over, WeightsDtype, WKVForm, build, state_layout
+from rrwkv_export.graph import BLOCKED_TOKENS, OPSET, Over, WeightsDtype, WKVForm, build, state_layout
 from rrwkv_export.graph.mobile import build_static
 from rrwkv_export.graph.mobile_parts import static_graphs, static_shape
 from rrwkv_export.graph.names import MADE_AT_END, READ_ONLY
@@ -49,7 +49,7 @@ _ON_CPU: _Parts = {
 }
 TARGETS: dict[str, _Parts] = {
     "cpu": _ON_CPU,
-    "cuda": {"main": (GRAPH_FILE, DOUBLING_TOKENS, "doubling"), "step": (STEP_FILE, 1, "step")},
+    "cuda": {"main": (GRAPH_FILE, BLOCKED_TOKENS, "blocked"), "step": (STEP_FILE, 1, "step")},
     "mobile": _ON_CPU,
 }
 TOKENIZER_FILES = {"tokenizer.json": "tokenizer.json", "rwkv-world": "rwkv_vocab.txt"}

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from rrwkv_export import model as reference
 from rrwkv_export.config import MediumConfig, ModelConfig
-from rrwkv_export.graph import DOUBLING_TOKENS, build, state_layout
+from rrwkv_export.graph import BLOCKED_TOKENS, build, state_layout
+from rrwkv_export.graph.blocked import SIZE
 from rrwkv_runtime.errors import InputError, RRWKVError
 from rrwkv_runtime.session import OPTIMIZATION_LEVELS, Model
 
@@ -134,22 +135,24 @@ def largest_key(config, weights):
     return max(seen)
 
 
+@pytest.mark.parametrize("target", ["cpu", "cuda"])
 @pytest.mark.parametrize("config", [RWKV4, RRWKV], ids=["rwkv4", "rrwkv"])
-def test_only_the_stable_form_is_right_for_huge_keys(make_tiny, config):
+def test_only_the_stable_form_is_right_for_huge_keys(make_tiny, config, target):
     weights = with_large_keys(config, 80)
     assert 100 < largest_key(config, weights) < 600
     errors = {}
     for wkv in ("plain", "stable"):
-        tiny = make_tiny(config, 0, wkv, weights=weights)
+        tiny = make_tiny(config, 0, wkv, weights=weights, target=target)
         errors[wkv] = [relative(in_pieces(tiny.model, IDS, s)[0], recurrence(tiny, IDS)[0]) for s in ([30], [1] * 30)]
     assert max(errors["stable"]) < 1e-4
     assert min(errors["plain"]) > 1e-2
 
 
-def test_the_stable_form_is_right_for_a_huge_bonus(make_tiny):
+@pytest.mark.parametrize("target", ["cpu", "cuda"])
+def test_the_stable_form_is_right_for_a_huge_bonus(make_tiny, target):
     weights = random_weights(RWKV4)
     weights["blocks.0.att.time_first"] += 120  # exp(120) is no float32
-    tiny = make_tiny(RWKV4, 0, "stable", weights=weights)
+    tiny = make_tiny(RWKV4, 0, "stable", weights=weights, target=target)
     assert relative(in_pieces(tiny.model, IDS, [7, 1, 22])[0], recurrence(tiny, IDS)[0]) < RTOL
 
 
@@ -316,16 +319,17 @@ def test_the_cuda_graphs_have_no_control_flow_and_the_step_no_dynamic_shape(make
     assert shared <= {"model.onnx.data"}
 
 
-def test_the_doubling_graph_refuses_more_tokens_than_it_is_made_for(make_tiny):
+def test_the_blocked_graph_refuses_more_blocks_than_it_is_made_for(make_tiny):
     model = make_tiny(RWKV4, target="cuda").model
-    ids = [1] * (DOUBLING_TOKENS + 1)
+    ids = [1] * (BLOCKED_TOKENS + SIZE)
     assert model.forward(ids)[1].position == len(ids)
     with pytest.raises(RRWKVError, match="onnxruntime failed"):
         model.forward(ids, chunk=len(ids))
 
 
-def test_in_the_stable_form_rounding_does_not_add_up(make_tiny):
-    tiny = make_tiny(RRWKV, 3, "stable")
+@pytest.mark.parametrize("target", ["cpu", "cuda"])
+def test_in_the_stable_form_rounding_does_not_add_up(make_tiny, target):
+    tiny = make_tiny(RRWKV, 3, "stable", target=target)
     ids = IDS * 20
     _, expected = recurrence(tiny, ids)
     assert_states_agree(tiny.model.forward(ids)[1], expected, 1e-5)

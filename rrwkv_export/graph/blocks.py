@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from rrwkv_export.graph.blocked import Blocked
 from rrwkv_export.graph.medium import MediumClock, MediumState, StepMediumClock
 from rrwkv_export.graph.recurrence import Recurrence
 from rrwkv_export.graph.scope import Scope
 from rrwkv_export.graph.weights import GraphWeights
-from rrwkv_export.graph.wkv import plain_wkv, stable_wkv
+from rrwkv_export.graph.wkv import wkv
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Clock:
     for RWKV-4.
     """
 
-    recurrence: Recurrence
+    recurrence: Recurrence | Blocked
     shift_sizes: ir.Value | None
     medium: MediumClock | StepMediumClock | None
 
@@ -36,7 +37,7 @@ class LayerState:
     """One layer's share of the states, replaced by the new values as the layer is built.
 
     shift: two of [1, 1, C]. wkv: [2, C] A, B; in the stable form [2, C] aa, bb and [1, C] pp; with a leading 1 where
-    the recurrence wants rows.
+    the recurrence wants rows. In blocks: A, B in either form, float64.
     """
 
     shift: list[ir.Value]
@@ -97,7 +98,7 @@ def time_mix(
     h: ir.Value,
     before: ir.Value,
     M: ir.Value | None,
-    over: Recurrence,
+    over: Recurrence | Blocked,
     state: list[ir.Value],
 ) -> tuple[ir.Value, list[ir.Value]]:
     """Woutput (r ⊙ wkv), and the new state of wkv. before: h' ⊙ b [T, 3, C]."""
@@ -106,9 +107,8 @@ def time_mix(
     v = w.matmul(scope, mix_v, f"{block}.att.value.weight", name="value")
     r = scope.op("Sigmoid", w.matmul(scope, mix_r, f"{block}.att.receptance.weight", name="receptance"), name="r")
     u, d = w.load(f"{block}.att.time_first"), np.exp(w.load(f"{block}.att.time_decay").astype(np.float64))
-    form = plain_wkv if len(state) == 1 else stable_wkv
-    wkv, state = form(scope / "wkv", k, v, u, d, state, over)
-    return w.matmul(scope, scope.op("Mul", r, wkv, name="gated"), f"{block}.att.output.weight", name="output"), state
+    found, state = wkv(scope / "wkv", k, v, u, d, state, over)
+    return w.matmul(scope, scope.op("Mul", r, found, name="gated"), f"{block}.att.output.weight", name="output"), state
 
 
 def channel_mix(

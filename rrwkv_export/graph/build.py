@@ -17,11 +17,12 @@ import onnx_ir as ir
 
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.graph import names
+from rrwkv_export.graph.blocked import Blocked, state_of_sums, sums_of_state
 from rrwkv_export.graph.blocks import Clock, layer
 from rrwkv_export.graph.decode import decode
 from rrwkv_export.graph.medium import medium_clock, step_medium_clock
 from rrwkv_export.graph.names import MADE_AT_END, READ_ONLY, Over, StateLayout, WeightsDtype, WKVForm
-from rrwkv_export.graph.recurrence import Doubling, Loop, Step
+from rrwkv_export.graph.recurrence import Loop, Step
 from rrwkv_export.graph.scope import LoadArray, Scope
 from rrwkv_export.graph.segment_end import segment_end
 from rrwkv_export.graph.states import Values, join_states, split_states
@@ -29,7 +30,6 @@ from rrwkv_export.graph.weights import GraphWeights, Matrices
 
 OPSET = 18
 IR_VERSION = 10
-DOUBLING_TOKENS = 1024  # the most tokens that a run of the doubling graph takes
 _DTYPES = {"float32": ir.DataType.FLOAT, "int64": ir.DataType.INT64}
 
 
@@ -62,7 +62,7 @@ def build(
         x, joined = decode(scope, w, wkv, x, states)
         joined[names.POSITION] = _next_position(scope / "clock", states[names.POSITION])
     else:
-        x, joined = _layers(scope, w, wkv, over, ids, x, states, layouts)
+        x, joined = _layers(scope, w, wkv, over, ids, x, states)
     head = scope / "head"
     logits = _step_logits(w, head, x) if one_token else _logits(w, head, _last_rows(head, x, ids, num_logits))
 
@@ -91,18 +91,23 @@ def _layers(
     ids: ir.Value,
     x: ir.Value,
     states: Values,
-    layouts: Sequence[StateLayout],
 ) -> tuple[ir.Value, Values]:
     """x [T, 1, C], the embedded tokens, through all layers: x [T, 1, C] and the new values of all states."""
     one_token, position = over == "step", states[names.POSITION]
     if one_token:
         clock, after = _step_clock(scope / "clock", w.config, position)
     else:
-        clock, after = _clock(scope / "clock", w.config, ids, position, over)
-    layers = split_states(scope / "states", w.config, states, wkv, clock.recurrence.states_are_rows, one_token)
+        clock, after = _clock(scope / "clock", w.config, ids, position, wkv, over)
+    inner, form = scope / "states", wkv
+    if over == "blocked":
+        states, form = states | {names.WKV: sums_of_state(inner, wkv, states[names.WKV])}, "plain"
+    layers = split_states(inner, w.config, states, form, clock.recurrence.states_are_rows, one_token)
     for index, state in enumerate(layers):
         x = layer(w, scope / f"blocks.{index}", index, x, clock, state)
-    return x, {names.POSITION: after, **join_states(scope / "states", w.config, layers, layouts)}
+    joined = join_states(inner, w.config, layers, names.state_layout(w.config, form))
+    if over == "blocked":
+        joined[names.WKV] = state_of_sums(inner, wkv, joined[names.WKV])
+    return x, {names.POSITION: after, **joined}
 
 
 def _state_inputs(config: ModelConfig, layouts: Sequence[StateLayout], apart: Collection[str] = ()) -> Values:
@@ -130,22 +135,16 @@ def _output(value: ir.Value, name: str, dtype: str, shape: Sequence[int | str]) 
     return value
 
 
-def _clock(scope: Scope, config: ModelConfig, ids: ir.Value, position: ir.Value, over: Over) -> tuple[Clock, ir.Value]:
+def _clock(
+    scope: Scope, config: ModelConfig, ids: ir.Value, position: ir.Value, wkv: WKVForm, over: Over
+) -> tuple[Clock, ir.Value]:
     """What all layers share, and the position after the run."""
     T, one = scope.op("Shape", ids, name="T"), scope.common([1], np.int64, "1")
     count = scope.op("Squeeze", T, name="count")
     shift_sizes = scope.op("Concat", T, one, name="shift_sizes", axis=0)
     medium = medium_clock(scope / "medium", config.medium, position, T, count) if config.medium else None
-    recurrence = Loop() if over == "loop" else Doubling(DOUBLING_TOKENS, shift_sizes, _rows_within_limit(scope, T))
+    recurrence = Loop() if over == "loop" else Blocked(scope / "wkv", T, wkv, config.hidden_size)
     return Clock(recurrence, shift_sizes, medium), scope.op("Add", position, count, name="position_after")
-
-
-def _rows_within_limit(scope: Scope, T: ir.Value) -> ir.Value:
-    """T + 1, computed so that T over the limit is an error (a negative length) and not a wrong result."""
-    limit = scope.const([DOUBLING_TOKENS], np.int64, "limit")
-    left = scope.op("ConstantOfShape", scope.op("Sub", limit, T, name="left"), name="left_over")
-    limit_and_one = scope.const([DOUBLING_TOKENS + 1], np.int64, "limit_and_one")
-    return scope.op("Sub", limit_and_one, scope.op("Shape", left, name="left_rows"), name="rows")
 
 
 def _step_clock(scope: Scope, config: ModelConfig, position: ir.Value) -> tuple[Clock, ir.Value]:

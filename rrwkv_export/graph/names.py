@@ -16,7 +16,7 @@ MADE_AT_END = (MEDIUM_SUM, MEDIUM_WEIGHT, *READ_ONLY)
 
 WKVForm = Literal["plain", "stable"]
 WeightsDtype = Literal["float32", "float16"]
-Over = Literal["loop", "doubling", "step", "decode", "medium"]
+Over = Literal["loop", "blocked", "step", "decode", "medium"]
 """How a graph runs over its tokens; see `rrwkv_export.graph.recurrence`, `rrwkv_export.graph.decode`, and
 `rrwkv_export.graph.segment_end` for the one that takes none."""
 

@@ -1,8 +1,7 @@
-"""The two recurrences inside wkv, in three ways of running them over T tokens. All give the same numbers.
+"""The two recurrences inside wkv, in two ways of running them over T tokens. Both give the same numbers.
 
-loop      an ONNX Scan: cheapest on a CPU
-doubling  every step of log2(T) combines spans twice as long, for all tokens at once: no control flow, for accelerators
-step      T = 1: no control flow, static shapes
+loop  an ONNX Scan: cheapest on a CPU
+step  T = 1: no control flow, static shapes
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from typing import Protocol
 import numpy as np
 import onnx_ir as ir
 
-from rrwkv_export.graph.names import EMPTY
 from rrwkv_export.graph.scope import Array, Scope
 
 
@@ -96,61 +94,3 @@ class Postponed(Step):
         """S <- exp(-d) ⊙ S + x of all layers: [L, 2, C]."""
         decays = scope.const(np.stack(self._decays)[:, None], np.float32, "exp_minus_d")
         return scope.op("Add", scope.op("Mul", S, decays, name="decayed"), x, name="last")
-
-
-class Doubling:
-    """Hillis and Steele's scan (Data parallel algorithms, 1986): rows t and t - 1, then t - 2, t - 4, … are combined.
-
-    The carried state is row 0 of T + 1 rows. tokens: the largest T; sizes [T, 1] and rows [T + 1] come from the clock.
-    """
-
-    states_are_rows = True
-
-    def __init__(self, tokens: int, sizes: ir.Value, rows: ir.Value) -> None:
-        self._spans = [2**i for i in range(tokens.bit_length())]
-        self._sizes, self._rows = sizes, rows
-
-    def decay(self, scope: Scope, S: ir.Value, x: ir.Value, d: Array) -> Sequence[ir.Value]:
-        rows = scope.op("Concat", S, x, name="rows", axis=0)
-        for span in self._spans:
-            w = scope.const(np.exp(-d * span), np.float32, f"exp_minus_{span}d")
-            earlier = scope.op("Mul", self._shifted(scope, rows, span, 0, "S"), w, name=f"decayed_{span}")
-            rows = scope.op("Add", rows, earlier, name=f"sums_{span}")
-        return self._last_and_before(scope, rows, "sums")
-
-    def keep(self, scope: Scope, S: ir.Value, x: ir.Value, w: ir.Value) -> Sequence[ir.Value]:
-        rows = scope.op("Concat", S, x, name="rows", axis=0)
-        # Nothing comes before the carried row, so what it would be multiplied with does not matter.
-        weights = scope.op("Pad", w, scope.common([1, 0, 0, 0, 0, 0], np.int64, "pad_1"), name="weights")
-        for span in self._spans:
-            earlier = self._shifted(scope, rows, span, 0, "S")
-            rows = scope.op("Add", rows, scope.op("Mul", earlier, weights, name=f"kept_{span}"), name=f"sums_{span}")
-            shifted = self._shifted(scope, weights, span, 0, "w")
-            weights = scope.op("Mul", weights, shifted, name=f"weights_{span}")
-        return self._last_and_before(scope, rows, "sums")
-
-    def maximum(self, scope: Scope, p: ir.Value, k: ir.Value, d: Array) -> Sequence[ir.Value]:
-        rows = scope.op("Concat", p, k, name="maximum.rows", axis=0)
-        for span in self._spans:
-            decay = scope.const(d * span, np.float32, f"maximum.{span}d")
-            earlier = scope.op(
-                "Sub", self._shifted(scope, rows, span, EMPTY, "p"), decay, name=f"maximum.decayed_{span}"
-            )
-            rows = scope.op("Max", rows, earlier, name=f"maximum_{span}")
-        last, before = self._last_and_before(scope, rows, "maximum")
-        one = scope.common([1], np.int64, "1")
-        end, axis = scope.common([2**62], np.int64, f"{2**62}"), scope.common([0], np.int64, "0")
-        return last, before, scope.op("Slice", rows, one, end, axis, name="maximum.after")
-
-    def _shifted(self, scope: Scope, rows: ir.Value, span: int, fill: float, name: str) -> ir.Value:
-        """Row t becomes row t + span; the first rows are `fill`."""
-        pads = scope.common([span, 0, 0, 0, 0, 0], np.int64, f"pad_{span}")
-        padded = scope.op(
-            "Pad", rows, pads, scope.common(fill, np.float32, f"fill_{fill:g}"), name=f"{name}.padded_{span}"
-        )
-        zero = scope.common([0], np.int64, "0")
-        return scope.op("Slice", padded, zero, self._rows, zero, name=f"{name}.shifted_{span}")
-
-    def _last_and_before(self, scope: Scope, rows: ir.Value, name: str) -> Sequence[ir.Value]:
-        before, last = scope.ops("Split", rows, self._sizes, names=[f"{name}.before", f"{name}.last"], axis=0)
-        return last, before

@@ -12,10 +12,21 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from rrwkv_export.graph.blocked import Blocked
 from rrwkv_export.graph.recurrence import Recurrence
 from rrwkv_export.graph.scope import Array, Scope
 
 KEY_LIMIT = 60.0
+
+
+def wkv(
+    scope: Scope, k: ir.Value, v: ir.Value, u: Array, d: Array, state: Sequence[ir.Value], over: Recurrence | Blocked
+) -> tuple[ir.Value, list[ir.Value]]:
+    """wkv [T, 1, C] and the new state, in the form of the state given."""
+    if isinstance(over, Blocked):
+        found, new = over.wkv(scope, k, v, u, d, *state)
+        return found, [new]
+    return (plain_wkv if len(state) == 1 else stable_wkv)(scope, k, v, u, d, state, over)
 
 
 def plain_wkv(
