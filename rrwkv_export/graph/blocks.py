@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rrwkv_export.graph.blocked import Blocked
-from rrwkv_export.graph.medium import MediumClock, MediumState, StepMediumClock
+from rrwkv_export.graph.medium import MediumClock, MediumState
 from rrwkv_export.graph.recurrence import Recurrence
 from rrwkv_export.graph.scope import Scope
 from rrwkv_export.graph.weights import GraphWeights
@@ -23,13 +23,12 @@ from rrwkv_export.graph.wkv import wkv
 class Clock:
     """What all layers share about the place in the text, and how they run over the tokens.
 
-    shift_sizes: [T, 1] splits T + 1 rows into a shifted sequence and the row to carry; None where T is 1. medium: None
-    for RWKV-4.
+    shift_sizes: [T, 1] splits T + 1 rows into a shifted sequence and the row to carry. medium: None for RWKV-4.
     """
 
     recurrence: Recurrence | Blocked
-    shift_sizes: ir.Value | None
-    medium: MediumClock | StepMediumClock | None
+    shift_sizes: ir.Value
+    medium: MediumClock | None
 
 
 @dataclass
@@ -83,9 +82,6 @@ def _scaled(scope: Scope, x: ir.Value, weight: np.ndarray, name: str) -> ir.Valu
 
 def _shifted(scope: Scope, h: ir.Value, clock: Clock, state: LayerState, block: int) -> ir.Value:
     """h': the carried row, then all rows but the last, which is carried on."""
-    if clock.shift_sizes is None:
-        h_prev, state.shift[block] = state.shift[block], h
-        return h_prev
     rows = scope.op("Concat", state.shift[block], h, name="shift", axis=0)
     h_prev, state.shift[block] = scope.ops("Split", rows, clock.shift_sizes, names=["previous", "last"], axis=0)
     return h_prev

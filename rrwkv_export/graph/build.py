@@ -2,10 +2,10 @@
 
     input_ids int64 [T], num_logits int64 [1], states   ->   logits float32 [N, V], states
 
-Any T >= 1, from any position. `num_logits` N keeps the last N rows before the head. The same graph comes in three ways
-of running over the tokens (see `rrwkv_export.graph.recurrence`); the "step" has T = 1 and N = 1, and no `num_logits`.
-So has a graph of its own for decoding on a CPU (see `rrwkv_export.graph.decode`), and one takes states only (see
-`rrwkv_export.graph.segment_end`).
+Any T >= 1, from any position. `num_logits` N keeps the last N rows before the head. The same graph comes in two ways
+of running over the tokens: by a loop (see `rrwkv_export.graph.recurrence`) and in blocks (`.blocked`). Graphs of their
+own have T = 1, N = 1 and no `num_logits`: for a CPU (`.decode`) and for accelerators (`.step`). One takes states only
+(`.segment_end`).
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from rrwkv_export.graph import names
 from rrwkv_export.graph.blocked import Blocked, state_of_sums, sums_of_state
 from rrwkv_export.graph.blocks import Clock, layer
 from rrwkv_export.graph.decode import decode
-from rrwkv_export.graph.medium import medium_clock, step_medium_clock
+from rrwkv_export.graph.medium import medium_clock
 from rrwkv_export.graph.names import MADE_AT_END, READ_ONLY, Over, StateLayout, WeightsDtype, WKVForm
-from rrwkv_export.graph.recurrence import Loop, Step
+from rrwkv_export.graph.recurrence import Loop
 from rrwkv_export.graph.scope import LoadArray, Scope
 from rrwkv_export.graph.segment_end import segment_end
 from rrwkv_export.graph.states import Values, join_states, split_states
+from rrwkv_export.graph.step import step
 from rrwkv_export.graph.weights import GraphWeights, Matrices
 
 OPSET = 18
@@ -58,9 +59,10 @@ def build(
     num_logits = _input(names.NUM_LOGITS, "int64", [1])
     states = _state_inputs(config, layouts, apart=READ_ONLY if over == "decode" else ())
     x = w.embedding(scope, scope.op("Unsqueeze", ids, scope.common([1], np.int64, "1"), name="ids"))
-    if over == "decode":
-        x, joined = decode(scope, w, wkv, x, states)
-        joined[names.POSITION] = _next_position(scope / "clock", states[names.POSITION])
+    if one_token:
+        after = _next_position(scope / "clock", states[names.POSITION])
+        decoded = decode(scope, w, wkv, x, states) if over == "decode" else step(scope, w, wkv, x, states, after)
+        x, joined = decoded[0], {names.POSITION: after, **decoded[1]}
     else:
         x, joined = _layers(scope, w, wkv, over, ids, x, states)
     head = scope / "head"
@@ -93,15 +95,11 @@ def _layers(
     states: Values,
 ) -> tuple[ir.Value, Values]:
     """x [T, 1, C], the embedded tokens, through all layers: x [T, 1, C] and the new values of all states."""
-    one_token, position = over == "step", states[names.POSITION]
-    if one_token:
-        clock, after = _step_clock(scope / "clock", w.config, position)
-    else:
-        clock, after = _clock(scope / "clock", w.config, ids, position, wkv, over)
+    clock, after = _clock(scope / "clock", w.config, ids, states[names.POSITION], wkv, over)
     inner, form = scope / "states", wkv
     if over == "blocked":
         states, form = states | {names.WKV: sums_of_state(inner, wkv, states[names.WKV])}, "plain"
-    layers = split_states(inner, w.config, states, form, clock.recurrence.states_are_rows, one_token)
+    layers = split_states(inner, w.config, states, form, clock.recurrence.states_are_rows)
     for index, state in enumerate(layers):
         x = layer(w, scope / f"blocks.{index}", index, x, clock, state)
     joined = join_states(inner, w.config, layers, names.state_layout(w.config, form))
@@ -145,11 +143,6 @@ def _clock(
     medium = medium_clock(scope / "medium", config.medium, position, T, count) if config.medium else None
     recurrence = Loop() if over == "loop" else Blocked(scope / "wkv", T, wkv, config.hidden_size)
     return Clock(recurrence, shift_sizes, medium), scope.op("Add", position, count, name="position_after")
-
-
-def _step_clock(scope: Scope, config: ModelConfig, position: ir.Value) -> tuple[Clock, ir.Value]:
-    medium = step_medium_clock(scope / "medium", config.medium, position) if config.medium else None
-    return Clock(Step(), None, medium), _next_position(scope, position)
 
 
 def _next_position(scope: Scope, position: ir.Value) -> ir.Value:

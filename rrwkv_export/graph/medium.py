@@ -78,48 +78,11 @@ class MediumClock:
         return _ratio(scope, ended, C, axis=1)
 
 
-@dataclass(frozen=True)
-class StepMediumClock:
-    """The same for exactly one token, in static shapes: a medium is made at every token, and kept where a segment ends.
-
-    mask [1, 1, 1 + K] float32; ended [1, 1, 1] bool; ones as above. A state's bank is [1, K, C], its key [1, K, R].
-    """
-
-    config: MediumConfig
-    mask: ir.Value
-    ended: ir.Value
-    ones: ir.Value | None
-
-    def retrospect(self, w: GraphWeights, scope: Scope, block: str, h: ir.Value, state: MediumState) -> ir.Value:
-        """M [1, 1, C]."""
-        C = w.config.hidden_size
-        held = scope.op("Concat", _nothing(w, scope, "C", rank=3), state.bank, name="held", axis=1)
-        keys = scope.op("Concat", _nothing(w, scope, "R", rank=3), state.key, name="held_keys", axis=1)
-        M = _read(scope, query(w, scope, block, h), held, keys, self.mask, perm=[0, 2, 1])
-
-        summands = _summands(w, scope, block, h, self.ones)
-        sums = scope.op("Add", state.carry, summands, name="sums")
-        m = _excite(w, scope, block, _ratio(scope, sums, C, axis=2))
-        key = w.matmul(scope, m, f"{block}.medium.key.weight", name="key")
-        nothing = scope.common(np.zeros((1, 1, 1)), np.float32, "nothing")
-        state.carry = scope.op("Where", self.ended, nothing, sums, name="open")
-        state.bank = self._pushed(scope, state.bank, m, "bank")
-        state.key = self._pushed(scope, state.key, key, "bank_keys")
-        return M
-
-    def _pushed(self, scope: Scope, bank: ir.Value, newest: ir.Value, name: str) -> ir.Value:
-        kept = scope.op(
-            "Slice", bank, *(scope.common([v], np.int64, f"{v}") for v in (1, _END, 1)), name=f"{name}.kept"
-        )
-        pushed = scope.op("Concat", kept, newest, name=f"{name}.pushed", axis=1)
-        return scope.op("Where", self.ended, pushed, bank, name=name)
-
-
-def _nothing(w: GraphWeights, scope: Scope, width: str, rank: int = 2) -> ir.Value:
+def _nothing(w: GraphWeights, scope: Scope, width: str) -> ir.Value:
     """The empty slot: a row of zeros in front of mediums (width "C") or keys ("R"), so its score is 0."""
     assert w.config.medium
     size = w.config.hidden_size if width == "C" else w.config.medium.key_size
-    return scope.common(np.zeros((1,) * (rank - 1) + (size,)), np.float32, f"nothing_{width}")
+    return scope.common(np.zeros((1, size)), np.float32, f"nothing_{width}")
 
 
 def _read(scope: Scope, q: ir.Value, held: ir.Value, keys: ir.Value, mask: ir.Value, perm: Sequence[int]) -> ir.Value:
@@ -216,28 +179,6 @@ def _places(scope: Scope, into: ir.Value, n: ir.Value, count: ir.Value, interval
     on_top = scope.op("Cast", scope.op("Equal", segments, zero, name="is_first"), name="carried", to=ir.DataType.INT64)
     top = scope.op("Unsqueeze", on_top, scope.common([0], np.int64, "0"), name="top")
     return scope.op("Concat", top, tokens, name="table", axis=0)
-
-
-def step_medium_clock(scope: Scope, medium: MediumConfig, position: ir.Value) -> StepMediumClock:
-    """From the position []. Nothing but elementwise arithmetic, so that all of it runs where the layers run."""
-    interval, slots = (
-        scope.common(v, np.int64, n) for v, n in ((medium.interval, "interval"), (medium.slots, "slots"))
-    )
-    one = scope.common([[[1]]], np.int64, "one_token")
-    after = scope.op("Mod", scope.op("Add", position, one, name="after"), interval, name="into_segment_after")
-    ended = scope.op("Equal", after, scope.common([[[0]]], np.int64, "zero_tokens"), name="ended")
-    filled = scope.op("Div", position, interval, name="ended_before")
-    unfilled = scope.op("Sub", slots, scope.op("Min", filled, slots, name="filled"), name="unfilled")
-    # Row 0 is the empty slot; the last rows are the filled ones.
-    rows = scope.const([[[medium.slots + 1, *range(medium.slots)]]], np.int64, "rows")
-    visible = scope.op("GreaterOrEqual", rows, unfilled, name="visible")
-    shown, hidden = scope.const(0, np.float32, "shown"), scope.const(-np.inf, np.float32, "hidden")
-    return StepMediumClock(
-        medium,
-        mask=scope.op("Where", visible, shown, hidden, name="mask"),
-        ended=ended,
-        ones=scope.const(np.ones((1, 1, 1)), np.float32, "one") if medium.squeeze == "mean" else None,
-    )
 
 
 def _mask(scope: Scope, medium: MediumConfig, position: ir.Value, segment: ir.Value, n: ir.Value) -> ir.Value:

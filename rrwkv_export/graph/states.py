@@ -18,10 +18,8 @@ Values = dict[str, ir.Value]
 WKV_PARTS = {"plain": [2], "stable": [2, 1]}  # rows of each value that a layer keeps in `wkv`
 
 
-def split_states(
-    scope: Scope, config: ModelConfig, states: Values, wkv: WKVForm, wkv_rows: bool, bank_rows: bool
-) -> list[LayerState]:
-    """One LayerState a layer. wkv_rows, bank_rows: whether those values keep a leading 1."""
+def split_states(scope: Scope, config: ModelConfig, states: Values, wkv: WKVForm, wkv_rows: bool) -> list[LayerState]:
+    """One LayerState a layer. wkv_rows: whether those values keep a leading 1."""
     L, C, medium, parts = config.num_layers, config.hidden_size, config.medium, WKV_PARTS[wkv]
     shift = _split(scope, "shift", states[names.SHIFT], [2 * L, 1, C], [1] * (2 * L))
     wkv_shape, wkv_axis = ([1, -1, C], 1) if wkv_rows else ([-1, C], 0)
@@ -32,16 +30,11 @@ def split_states(
         K, R = medium.slots, medium.key_size
         opened = scope.op("Concat", states[names.MEDIUM_SUM], states[names.MEDIUM_WEIGHT], name="S_and_G", axis=2)
         carries = _split(scope, "carry", opened, [L, 1, C + 1], [1] * L)
-        banks = _split_banks(scope, "bank", states[names.MEDIUM_BANK], [L, K, C], bank_rows)
-        keys = _split_banks(scope, "key", states[names.MEDIUM_KEY], [L, K, R], bank_rows)
+        banks = _split(scope, "bank", states[names.MEDIUM_BANK], [L * K, C], [K] * L)
+        keys = _split(scope, "key", states[names.MEDIUM_KEY], [L * K, R], [K] * L)
         for state, carry, bank, key in zip(layers, carries, banks, keys):
             state.medium = MediumState(carry, bank, key)
     return layers
-
-
-def _split_banks(scope: Scope, name: str, x: ir.Value, shape: Sequence[int], rows: bool) -> list[ir.Value]:
-    L, K, width = shape
-    return _split(scope, name, x, shape, [1] * L) if rows else _split(scope, name, x, [L * K, width], [K] * L)
 
 
 def _split(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import onnx_ir as ir
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import TensorError
 from rrwkv_export.graph.names import WeightsDtype
+from rrwkv_export.graph.pieces import join, split
 from rrwkv_export.graph.scope import Array, LoadArray, Scope
 
 Matrices = Mapping[str, ir.TensorProtocol]
@@ -32,20 +33,51 @@ class GraphWeights:
     saved: Matrices
 
     def matmul(self, scope: Scope, x: ir.Value, weight: str, name: str, scale: float = 1.0) -> ir.Value:
-        """x @ weightᵀ · scale: [..., in] to [..., out]."""
+        """x @ weightᵀ · scale: [..., in] to [..., out], both float32."""
+        product = self.product(scope, self.lowered(scope, x, f"{name}.half"), weight, name, scale)
+        return self.raised(scope, product, f"{name}.float")
+
+    def product(self, scope: Scope, x: ir.Value, weight: str, name: str, scale: float = 1.0) -> ir.Value:
+        """The same of x as `lowered` gives it."""
+        root, matrix = scope.root, self._weight(scope.root, weight, scale)
+        if not self.half_matmuls:
+            matrix = self._computed(root, matrix, f"{weight}.float32")
+        return scope.op("MatMul", x, matrix, name=name)
+
+    def products(self, scope: Scope, rows: ir.Value, of: Sequence[tuple[str, str]]) -> list[ir.Value]:
+        """rows [n, 1, in], each times its own matrix [out, in]: n of [1, 1, out], float32. of: (name, weight) of each.
+
+        In float16 it is one product, of matrices that a runtime lays together when it loads the graph. In float32 each
+        is one of its own, which can be quantized.
+        """
+        first = of[0][0]
+        if not self.half_matmuls:
+            parts = split(scope, rows, [f"{name}.row" for name, _ in of])
+            return [self.matmul(scope, row, weight, name) for row, (name, weight) in zip(parts, of)]
+        matrices = [self._weight(scope.root, weight) for _, weight in of]
+        columns, outputs = self.config.shapes()[of[0][1]][::-1]
+        shape = scope.common([len(of), columns, outputs], np.int64, f"{len(of)}_{columns}_{outputs}")
+        stacked = scope.op("Reshape", join(scope, matrices, f"{first}.matrices"), shape, name=f"{first}.stacked")
+        product = scope.op("MatMul", self.lowered(scope, rows, f"{first}.half"), stacked, name=f"{first}.products")
+        return split(scope, self.raised(scope, product, f"{first}.float"), [name for name, _ in of])
+
+    def lowered(self, scope: Scope, x: ir.Value, name: str) -> ir.Value:
+        """x in what is multiplied."""
+        return scope.op("Cast", x, name=name, to=ir.DataType.FLOAT16) if self.half_matmuls else x
+
+    def raised(self, scope: Scope, x: ir.Value, name: str) -> ir.Value:
+        """x, a product, in float32."""
+        return scope.op("Cast", x, name=name, to=ir.DataType.FLOAT) if self.half_matmuls else x
+
+    def _weight(self, root: Scope, weight: str, scale: float = 1.0) -> ir.Value:
+        """weightᵀ · scale: [in, out], as it is stored."""
         rows, columns = self.config.shapes()[weight]
-        root = scope.root
 
         def load() -> Array:
             matrix = self.load(weight).T
             return self._stored(weight, np.ascontiguousarray(matrix if scale == 1 else matrix * np.float32(scale)))
 
-        matrix = self._matrix(root, load, (columns, rows), weight)
-        if self.half_matmuls:
-            half = scope.op("Cast", x, name=f"{name}.half", to=ir.DataType.FLOAT16)
-            product = scope.op("MatMul", half, matrix, name=name)
-            return scope.op("Cast", product, name=f"{name}.float", to=ir.DataType.FLOAT)
-        return scope.op("MatMul", x, self._computed(root, matrix, f"{weight}.float32"), name=name)
+        return self._matrix(root, load, (columns, rows), weight)
 
     def embedding(self, scope: Scope, ids: ir.Value) -> ir.Value:
         """LN0 of the embedding rows of ids [T, 1]: [T, 1, C].

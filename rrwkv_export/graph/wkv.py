@@ -38,7 +38,7 @@ def plain_wkv(
     """
     # Clipped after the exponential, which is the same: a product that a Clip reads is left in float by onnxruntime when
     # its inputs are rounded.
-    ek = _clipped_exp(scope, scope.op("Exp", k, name="exp"))
+    ek = clipped_exp(scope, scope.op("Exp", k, name="exp"))
     x = scope.op("Concat", scope.op("Mul", ek, v, name="exp_k_v"), ek, name="summands", axis=1)  # [T, 2, C]
     last, before = over.decay(scope, state[0], x, d)
     now = scope.op("Mul", x, scope.const(np.exp(u.astype(np.float64)), np.float32, "exp_u"), name="now")
@@ -63,7 +63,7 @@ def stable_wkv(
     return _ratio(scope, scope.op("Add", held, now, name="sums")), [last, pp]
 
 
-def _clipped_exp(scope: Scope, e: ir.Value) -> ir.Value:
+def clipped_exp(scope: Scope, e: ir.Value) -> ir.Value:
     """e = exp(k) for k within ± KEY_LIMIT, else exp(± KEY_LIMIT)."""
     ends = (scope.common(np.exp(s * KEY_LIMIT), np.float32, f"exp_{n}_limit") for s, n in ((-1, "minus"), (1, "plus")))
     return scope.op("Clip", e, *ends, name="exp_k")
