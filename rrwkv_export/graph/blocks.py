@@ -15,7 +15,7 @@ from rrwkv_export.graph.blocked import Blocked
 from rrwkv_export.graph.medium import MediumClock, MediumState
 from rrwkv_export.graph.recurrence import Recurrence
 from rrwkv_export.graph.scope import Scope
-from rrwkv_export.graph.weights import GraphWeights
+from rrwkv_export.graph.weights import KEY_SCALE, GraphWeights
 from rrwkv_export.graph.wkv import wkv
 
 
@@ -62,12 +62,12 @@ def layer(w: GraphWeights, scope: Scope, index: int, x: ir.Value, clock: Clock, 
 def _mixes(
     w: GraphWeights, scope: Scope, block: str, roles: str, h: ir.Value, before: ir.Value, M: ir.Value | None
 ) -> list[ir.Value]:
-    """mix(p) = h ⊙ a + h' ⊙ b + M ⊙ c for every role p at once [T, roles, C], then one [T, 1, C] for each."""
+    """mix(p) = h ⊙ a + h' ⊙ b + M ⊙ c for every role p at once [T, roles, C], then one [T, 1, C] for each, lowered."""
     a, _, c = w.mix(block, roles)
     mixed = scope.op("Add", _scaled(scope, h, a, "now"), before, name="mix")
     if M is not None and c is not None:
         mixed = scope.op("Add", mixed, _scaled(scope, M, c, "recalled"), name="mix_with_medium")
-    names = [f"mix_{p}" for p in roles]
+    names, mixed = [f"mix_{p}" for p in roles], w.lowered(scope, mixed, "mix.half")
     return list(scope.ops("Split", mixed, names=names, axis=1, num_outputs=len(roles)))
 
 
@@ -99,9 +99,11 @@ def time_mix(
 ) -> tuple[ir.Value, list[ir.Value]]:
     """Woutput (r ⊙ wkv), and the new state of wkv. before: h' ⊙ b [T, 3, C]."""
     mix_k, mix_v, mix_r = _mixes(w, scope, f"{block}.att", "kvr", h, before, M)
-    k = w.matmul(scope, mix_k, f"{block}.att.key.weight", name="key")
-    v = w.matmul(scope, mix_v, f"{block}.att.value.weight", name="value")
-    r = scope.op("Sigmoid", w.matmul(scope, mix_r, f"{block}.att.receptance.weight", name="receptance"), name="r")
+    k, v, r = (
+        w.raised(scope, w.product(scope, mix, f"{block}.att.{name}.weight", name=name), f"{name}.float")
+        for mix, name in ((mix_k, "key"), (mix_v, "value"), (mix_r, "receptance"))
+    )
+    r = scope.op("Sigmoid", r, name="r")
     u, d = w.load(f"{block}.att.time_first"), np.exp(w.load(f"{block}.att.time_decay").astype(np.float64))
     found, state = wkv(scope / "wkv", k, v, u, d, state, over)
     return w.matmul(scope, scope.op("Mul", r, found, name="gated"), f"{block}.att.output.weight", name="output"), state
@@ -111,8 +113,15 @@ def channel_mix(
     w: GraphWeights, scope: Scope, block: str, h: ir.Value, before: ir.Value, M: ir.Value | None
 ) -> ir.Value:
     """σ(Wreceptance mix(r)) ⊙ (Wvalue relu(Wkey mix(k))²). before: h' ⊙ b [T, 2, C]."""
-    mix_k, mix_r = _mixes(w, scope, f"{block}.ffn", "kr", h, before, M)
-    k = scope.op("Relu", w.matmul(scope, mix_k, f"{block}.ffn.key.weight", name="key"), name="relu")
-    v = w.matmul(scope, scope.op("Mul", k, k, name="square"), f"{block}.ffn.value.weight", name="value")
-    r = scope.op("Sigmoid", w.matmul(scope, mix_r, f"{block}.ffn.receptance.weight", name="receptance"), name="r")
-    return scope.op("Mul", r, v, name="gated")
+    return channel_gated(w, scope, block, *_mixes(w, scope, f"{block}.ffn", "kr", h, before, M))
+
+
+def channel_gated(w: GraphWeights, scope: Scope, block: str, mix_k: ir.Value, mix_r: ir.Value) -> ir.Value:
+    """The same of mixes as they are multiplied; in float16 mix(k) is small, and what it comes to is made good."""
+    k = scope.op("Relu", w.product(scope, mix_k, f"{block}.ffn.key.weight", name="key"), name="relu")
+    v = w.product(scope, scope.op("Mul", k, k, name="square"), f"{block}.ffn.value.weight", name="value")
+    if w.half_matmuls:
+        v = scope.op("Mul", v, scope.common(1 / KEY_SCALE**2, np.float16, "key_scale"), name="value_scaled")
+    r = w.product(scope, mix_r, f"{block}.ffn.receptance.weight", name="receptance")
+    gated = scope.op("Mul", scope.op("Sigmoid", r, name="r"), v, name="gated")
+    return w.raised(scope, gated, "gated.float")

@@ -14,16 +14,16 @@ states  What needs no layer's result is done for all layers at once, before them
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir as ir
 
 from rrwkv_export.graph import names
+from rrwkv_export.graph.blocks import channel_gated
 from rrwkv_export.graph.names import WKVForm
 from rrwkv_export.graph.pieces import split
 from rrwkv_export.graph.scope import Scope
 from rrwkv_export.graph.states import Values
 from rrwkv_export.graph.step_medium import Mediums
-from rrwkv_export.graph.step_mixes import KEY_SCALE, Mixes
+from rrwkv_export.graph.step_mixes import Mixes
 from rrwkv_export.graph.step_wkv import Sums, sums_of
 from rrwkv_export.graph.weights import GraphWeights
 
@@ -61,16 +61,5 @@ def _layer(
     inner, mix = scope / "channel_mix", mixes.of(scope, index, 1, x)
     if M is not None:
         mix = mixes.with_medium(inner, index, 1, mix, M)
-    return scope.op("Add", x, _channel_mix(inner, w, f"{block}.ffn", mix, mixes.rows), name="after_channel_mix")
-
-
-def _channel_mix(scope: Scope, w: GraphWeights, block: str, mix: ir.Value, rows: int) -> ir.Value:
-    """σ(Wreceptance mix(r)) ⊙ (Wvalue relu(Wkey mix(k))²), of rows mix(k), mix(r), …"""
-    mix = w.lowered(scope, mix, "mix.half")
-    mix_k, mix_r, *_ = split(scope, mix, [f"mix.{i}" for i in range(rows)])
-    k = scope.op("Relu", w.product(scope, mix_k, f"{block}.key.weight", name="key"), name="relu")
-    v = w.product(scope, scope.op("Mul", k, k, name="square"), f"{block}.value.weight", name="value")
-    if w.half_matmuls:
-        v = scope.op("Mul", v, scope.common(1 / KEY_SCALE**2, np.float16, "key_scale"), name="value_scaled")
-    r = scope.op("Sigmoid", w.product(scope, mix_r, f"{block}.receptance.weight", name="receptance"), name="r")
-    return w.raised(scope, scope.op("Mul", r, v, name="gated"), "gated.float")
+    mix_k, mix_r, *_ = split(inner, w.lowered(inner, mix, "mix.half"), [f"mix.{i}" for i in range(mixes.rows)])
+    return scope.op("Add", x, channel_gated(w, inner, block, mix_k, mix_r), name="after_channel_mix")

@@ -10,8 +10,6 @@ from rrwkv_export.graph.scope import Array, Scope
 from rrwkv_export.graph.weights import GraphWeights
 
 NORMS = (("ln1", "att", "kvr"), ("ln2", "ffn", "kr"))  # by row of a layer's shift
-# In float16 the square of a key over 256 is too large: it is taken of a sixteenth, which is as exact.
-KEY_SCALE = 1 / 16
 
 
 class Mixes:
@@ -71,9 +69,8 @@ class Mixes:
         _, part, roles = NORMS[row]
         a, b, c = self._w.mix(f"blocks.{index}.{part}", roles)
         if row == 1:
-            scale = np.array([[KEY_SCALE if self._w.half_matmuls else 1.0], [1.0]], np.float32)
-            a, b = (np.resize(value * scale, (self.rows, value.shape[1])) for value in (a, b))
-            return a, b, None if c is None else np.resize(c * scale, a.shape)
+            a, b = (np.resize(value, (self.rows, value.shape[1])) for value in (a, b))
+            return a, b, None if c is None else np.resize(c, a.shape)
         if c is None:
             return a, b, None
         h = np.ones_like(a[:1])

@@ -16,6 +16,8 @@ from rrwkv_export.graph.scope import Array, LoadArray, Scope
 
 Matrices = Mapping[str, ir.TensorProtocol]
 
+# The square of a key over 256 is too large for float16: there it is taken of a sixteenth.
+KEY_SCALE = 1 / 16
 _ROWS_AT_ONCE = 4096
 _DTYPES = {"float32": ir.DataType.FLOAT, "float16": ir.DataType.FLOAT16}
 
@@ -126,8 +128,13 @@ class GraphWeights:
         return table
 
     def mix(self, block: str, roles: str) -> tuple[Array, Array, Array | None]:
-        """a, b, c [len(roles), C] with mix = h ⊙ a + h' ⊙ b + M ⊙ c; c is None without mediums."""
+        """a, b, c [len(roles), C] with mix = h ⊙ a + h' ⊙ b + M ⊙ c; c is None without mediums.
+
+        In float16 a mix for channel-mix's key is that times KEY_SCALE.
+        """
+        scaled = self.half_matmuls and block.endswith(".ffn")
+        scale = np.array([[KEY_SCALE if scaled and p == "k" else 1] for p in roles], np.float32)
         a = np.stack([self.load(f"{block}.time_mix_{p}") for p in roles])
         if self.config.medium is None:
-            return a, 1 - a, None
-        return a, 1 - a, np.stack([self.load(f"{block}.medium_mix_{p}") for p in roles])
+            return a * scale, (1 - a) * scale, None
+        return a * scale, (1 - a) * scale, np.stack([self.load(f"{block}.medium_mix_{p}") for p in roles]) * scale
