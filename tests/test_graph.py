@@ -7,6 +7,7 @@ import itertools
 
 import numpy as np
 import onnx
+import onnx.reference
 import onnxruntime
 import pytest
 import torch
@@ -22,6 +23,7 @@ from rrwkv_runtime.errors import InputError, RRWKVError
 from rrwkv_runtime.session import OPTIMIZATION_LEVELS, Model
 
 IDS = np.random.default_rng(5).integers(0, 40, 30).tolist()
+LAYERS_20 = dataclasses.replace(RWKV4, num_layers=20)
 EVERY_TOKEN = dataclasses.replace(RRWKV, medium=MediumConfig(interval=1, squeeze="mean", slots=3, key_size=8))
 # A LayerNorm over three channels can multiply a float32 rounding; what is usual is 2e-7.
 RTOL = 2e-5
@@ -317,6 +319,37 @@ def test_the_cuda_graphs_have_no_control_flow_and_the_step_no_dynamic_shape(make
     assert {value.name for value in step.input} == {"input_ids", *(s.name for s in state_layout(config, wkv))}
     shared = {e.value for t in step.initializer for e in t.external_data if e.key == "location"}
     assert shared <= {"model.onnx.data"}
+
+
+@pytest.mark.parametrize("config", [RWKV4, RRWKV, LAYERS_20], ids=["rwkv4", "rrwkv", "20 layers"])
+def test_the_cuda_step_takes_nothing_apart_unevenly(make_tiny, config):
+    """Or in more than 32 pieces: CUDA's kernels then copy their places from the host, every time."""
+    graph = onnx.shape_inference.infer_shapes(
+        onnx.load(make_tiny(config, 0, "stable", target="cuda").path / "step.onnx")
+    ).graph
+    shapes = {
+        v.name: v.type.tensor_type.shape.SerializeToString() for v in [*graph.value_info, *graph.input, *graph.output]
+    }
+    shapes |= {t.name: tuple(t.dims) for t in graph.initializer}
+    for node in graph.node:
+        if node.op_type in ("Split", "Concat"):
+            pieces = node.output if node.op_type == "Split" else node.input
+            assert len(pieces) <= 32, node.name
+            assert len({shapes[name] for name in pieces}) == 1, node.name
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "step.onnx"])
+def test_in_float16_a_large_key_of_channel_mix_is_no_infinity(make_tiny, file):
+    """By ONNX's own evaluator: onnxruntime multiplies in float32 on a CPU."""
+    weights = random_weights(RWKV4)
+    for i in range(RWKV4.num_layers):
+        weights[f"blocks.{i}.ffn.key.weight"] *= 400
+        weights[f"blocks.{i}.ffn.value.weight"] /= 1000
+    tiny = make_tiny(RWKV4, 0, "stable", "float16", weights=weights, target="cuda")
+    inputs = {"input_ids": np.array(IDS[:1])} | tiny.model.initial_state().values
+    inputs |= {"num_logits": np.array([1])} if file == "model.onnx" else {}
+    logits = onnx.reference.ReferenceEvaluator(str(tiny.path / file)).run(["logits"], inputs)[0]
+    assert relative(logits, recurrence(tiny, IDS[:1])[0]) < 1e-2
 
 
 def test_the_blocked_graph_refuses_more_blocks_than_it_is_made_for(make_tiny):

@@ -306,6 +306,12 @@ def test_the_nodes_within_functions_are_what_counts(small_bundle, with_functions
 
 
 @plugin("openvino")
+def test_what_is_for_cuda_is_said_to_be_where_it_does_not_run(make_tiny):
+    with pytest.raises(ProviderError, match=r"^step.onnx: .*; it is for CUDA; export another with --target cpu or"):
+        Model.load(make_tiny(RRWKV, 6, target="cuda").path, "openvino")
+
+
+@plugin("openvino")
 def test_openvino_takes_every_node_within_functions(with_functions):
     verify_against_cpu(with_functions, provider="openvino", strict=True, tokens=40).require()
 

@@ -262,8 +262,10 @@ def _make_session(bundle: Path, manifest: Manifest, name: str, engine: Engine, o
     except Exception as error:  # onnxruntime's own exception types share no base
         if provider.name == "cpu" or type(error).__name__ in _DAMAGE:
             raise DamagedBundle(f"{bundle}: onnxruntime cannot load {graph.name}: {reason(error)}") from None
+        for_cuda = manifest.graphs[name].over in ("step", "blocked") and provider.name != "cuda"
+        remedy = "it is for CUDA; export another with --target cpu or mobile" if for_cuda else provider.remedy
         raise ProviderError(
-            f"{graph.name}: provider {provider.name!r} cannot run it: {reason(error)}; {provider.remedy}"
+            f"{graph.name}: provider {provider.name!r} cannot run it: {reason(error)}; {remedy}"
         ) from None
     if static:
         check_static_interface(session, name, static, manifest.vocab_size)
