@@ -18,13 +18,14 @@ class GraphEntry:
     "main" runs any number of tokens; "step", where there is one, runs one token faster; "update", where there is one,
     runs none, but completes the states after some of step's.
 
-    over: how it runs over its tokens (loop, doubling, step, decode, medium, static). reads: states that a graph only
-    reads, through one input `name.i` for each of the first axis, and does not give back. updates: the only states that
-    a graph takes and gives, whole; then it takes no tokens. after_every: it is run after a step to a position that is a
-    multiple of so many tokens. not_every: of the tokens from position 0 on, every so-manieth is not step's but main's
-    (0: none is); so it was before there was an "update". variant: None for the graphs that run by default, else what
-    they are loaded by. static: of a graph in static shapes. External files are named from the bundle's folder, wherever
-    in it the graph is. weights: of a main graph that a kernel computes, constants that other graphs have too.
+    over: how it runs over its tokens (loop, blocked, step, decode, medium, static; once also doubling). reads: states
+    that a graph only reads, through one input `name.i` for each of the first axis, and does not give back. updates:
+    the only states that a graph takes and gives, whole; then it takes no tokens. after_every: it is run after a step
+    to a position that is a multiple of so many tokens. not_every: of the tokens from position 0 on, every so-manieth
+    is not step's but main's (0: none is); so it was before there was an "update". variant: None for the graphs that
+    run by default, else what they are loaded by. static: of a graph in static shapes. External files are named from
+    the bundle's folder, wherever in it the graph is. weights: of a main graph that a kernel computes, constants that
+    other graphs have too.
     """
 
     file: str
