@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from rrwkv_export.config import MediumConfig, ModelConfig
+from rrwkv_export.config import ModelConfig
 from rrwkv_export.graph import names
 from rrwkv_export.graph.blocks import channel_mix, time_mix
-from rrwkv_export.graph.medium import exact_softmax, query, significance, weight_of
+from rrwkv_export.graph.medium import exact_softmax, mask_of_one, query, significance, weight_of
 from rrwkv_export.graph.names import WKVForm, row_name
 from rrwkv_export.graph.recurrence import Postponed, Step
 from rrwkv_export.graph.scope import Scope
@@ -46,7 +46,7 @@ def decode(scope: Scope, w: GraphWeights, wkv: WKVForm, x: ir.Value, states: Val
     medium = w.config.medium
     before = [_before(scope / "before", w, row, states[names.SHIFT]) for row in range(len(_MIXES))]
     recurrent = _wkv_parts(scope / "states", w.config, wkv, states[names.WKV])
-    mask = _mask(scope / "clock", medium, states[names.POSITION]) if medium else None
+    mask = mask_of_one(scope / "clock", medium, states[names.POSITION]) if medium else None
     over, found = (Postponed() if wkv == "plain" else Step()), _Found()
     for i in range(w.config.num_layers):
         inner, block, M = scope / f"blocks.{i}", f"blocks.{i}", None
@@ -91,16 +91,6 @@ def _wkv_parts(scope: Scope, config: ModelConfig, form: WKVForm, wkv: ir.Value) 
     labels = [f"wkv.{i}" for i in range(len(parts) * L)]
     values = scope.ops("Split", rows, scope.const(parts * L, np.int64, "wkv.sizes"), names=labels, axis=1)
     return [list(values[i : i + len(parts)]) for i in range(0, len(values), len(parts))]
-
-
-def _mask(scope: Scope, medium: MediumConfig, position: ir.Value) -> ir.Value:
-    """[1, 1, 1 + K]: 0 at the empty slot and at the filled ones, which are the last; else -infinity."""
-    filled = scope.op("Div", position, scope.common(medium.interval, np.int64, "interval"), name="filled")
-    # Slot i of 0 .. K - 1 is filled from the (K - i)-th medium on, the empty one from the start.
-    K = medium.slots
-    needed = scope.const([[[0, *range(K, 0, -1)]]], np.int64, "needed")
-    shown, hidden = scope.const(0, np.float32, "shown"), scope.const(-np.inf, np.float32, "hidden")
-    return scope.op("Where", scope.op("GreaterOrEqual", filled, needed, name="visible"), shown, hidden, name="mask")
 
 
 def _recall(

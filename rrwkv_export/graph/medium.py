@@ -197,3 +197,13 @@ def _mask(scope: Scope, medium: MediumConfig, position: ir.Value, segment: ir.Va
     visible = scope.op("And", not_too_old, not_too_new, name="visible_medium")
     shown, hidden = scope.const(0, np.float32, "shown"), scope.const(-np.inf, np.float32, "hidden")
     return scope.op("Where", scope.op("Or", visible, empty_slot, name="visible"), shown, hidden, name="mask")
+
+
+def mask_of_one(scope: Scope, medium: MediumConfig, position: ir.Value) -> ir.Value:
+    """The same of one token, [1, 1, 1 + K]: 0 at the empty slot and at the filled ones, which are the last."""
+    filled = scope.op("Div", position, scope.common(medium.interval, np.int64, "interval"), name="filled")
+    # Slot i of 0 .. K - 1 is filled from the (K - i)-th medium on, the empty one from the start.
+    K = medium.slots
+    needed = scope.const([[[0, *range(K, 0, -1)]]], np.int64, "needed")
+    shown, hidden = scope.const(0, np.float32, "shown"), scope.const(-np.inf, np.float32, "hidden")
+    return scope.op("Where", scope.op("GreaterOrEqual", filled, needed, name="visible"), shown, hidden, name="mask")

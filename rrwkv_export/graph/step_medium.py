@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rrwkv_export.graph import names
-from rrwkv_export.graph.medium import query, weight_of
+from rrwkv_export.graph.medium import mask_of_one, query, weight_of
 from rrwkv_export.graph.pieces import join, split
 from rrwkv_export.graph.scope import Scope
 from rrwkv_export.graph.states import Values
@@ -19,11 +19,11 @@ class Mediums:
     def __init__(self, scope: Scope, w: GraphWeights, states: Values, position_after: ir.Value) -> None:
         assert w.config.medium
         self._w, self._states, self._medium = w, states, w.config.medium
-        interval = scope.const(self._medium.interval, np.int64, "interval")
+        interval = scope.common(self._medium.interval, np.int64, "interval")
         into = scope.op("Mod", position_after, interval, name="into_segment_after")
         none = scope.const([[[0]]], np.int64, "no_tokens")
         self._ended = scope.op("Equal", into, none, name="ended")  # [1, 1, 1]
-        self._mask = self._visible(scope, scope.op("Div", states[names.POSITION], interval, name="filled"))
+        self._mask = mask_of_one(scope, self._medium, states[names.POSITION])
         bank = self._behind_an_empty_one(scope, states[names.MEDIUM_BANK], "bank")
         key = self._behind_an_empty_one(scope, states[names.MEDIUM_KEY], "key")
         L = range(w.config.num_layers)
@@ -58,13 +58,6 @@ class Mediums:
             names.MEDIUM_BANK: self._pushed(scope, names.MEDIUM_BANK, m),
             names.MEDIUM_KEY: self._pushed(scope, names.MEDIUM_KEY, self._products(scope, m, "key")),
         }
-
-    def _visible(self, scope: Scope, filled: ir.Value) -> ir.Value:
-        """[1, 1, 1 + K]: 0 at the empty medium and at the filled ones, which are the last; else -infinity."""
-        # Slot i of 0 .. K - 1 is filled from the (K - i)-th medium on, the empty one from the start.
-        needed = scope.const([[[0, *range(self._medium.slots, 0, -1)]]], np.int64, "needed")
-        shown, hidden = scope.const(0, np.float32, "shown"), scope.const(-np.inf, np.float32, "hidden")
-        return scope.op("Where", scope.op("GreaterOrEqual", filled, needed, name="visible"), shown, hidden, name="mask")
 
     def _behind_an_empty_one(self, scope: Scope, held: ir.Value, name: str) -> ir.Value:
         pads = scope.common([0, 1, 0, 0, 0, 0], np.int64, "one_in_front")

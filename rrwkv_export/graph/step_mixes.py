@@ -36,7 +36,7 @@ class Mixes:
         norm, a = NORMS[row][0], self._weights(index, row)[0]
         gain = self._w.load(f"blocks.{index}.{norm}.weight") * a
         weight = scope.const(gain[:, None], np.float32, f"{norm}.gain")
-        return self._norm(scope, x, weight, self._biases[2 * index + row], norm)
+        return self._w.normalized(scope, x, weight, self._biases[2 * index + row], norm)
 
     def with_medium(self, scope: Scope, index: int, row: int, mix: ir.Value, M: ir.Value) -> ir.Value:
         """mix + M ⊙ c, of the rows that are roles."""
@@ -52,17 +52,13 @@ class Mixes:
         seen = scope.op("Reshape", seen, scope.const([2 * L, -1, C], np.int64, "seen_shape"), name="seen_rows")
         x = scope.slice(seen, 0, 1, 1, name="x")
         gain = scope.const(self._of_norms("weight"), np.float32, "norm.gain")
-        h = self._norm(scope, x, gain, scope.const(self._of_norms("bias"), np.float32, "norm.offset"), "h")
+        h = self._w.normalized(scope, x, gain, scope.const(self._of_norms("bias"), np.float32, "norm.offset"), "h")
         return scope.op("Reshape", h, scope.const([L, 2, C], np.int64, "shift_shape"), name="shift")
 
     def _of_norms(self, part: str) -> Array:
         """Their weights or biases: [2 L, 1, C]."""
         blocks = (f"blocks.{index}" for index in range(self._w.config.num_layers))
         return np.stack([self._w.load(f"{block}.{norm}.{part}") for block in blocks for norm, _, _ in NORMS])[:, None]
-
-    def _norm(self, scope: Scope, x: ir.Value, gain: ir.Value, bias: ir.Value, name: str) -> ir.Value:
-        epsilon = float(self._w.config.layer_norm_epsilon)
-        return scope.op("LayerNormalization", x, gain, bias, name=name, axis=-1, epsilon=epsilon)
 
     def _weights(self, index: int, row: int) -> tuple[Array, Array, Array | None]:
         """a, b [R, C] of all rows; c of those that are roles, or None without mediums."""

@@ -100,6 +100,10 @@ class GraphWeights:
     def norm(self, scope: Scope, x: ir.Value, weight: str, name: str) -> ir.Value:
         root = scope.root
         gain, bias = (root.const(self.load(f"{weight}.{p}"), np.float32, f"{weight}.{p}") for p in ("weight", "bias"))
+        return self.normalized(scope, x, gain, bias, name)
+
+    def normalized(self, scope: Scope, x: ir.Value, gain: ir.Value, bias: ir.Value, name: str) -> ir.Value:
+        """LayerNorm of x [..., C] with this gain and bias."""
         epsilon = float(self.config.layer_norm_epsilon)
         return scope.op("LayerNormalization", x, gain, bias, name=name, axis=-1, epsilon=epsilon)
 
