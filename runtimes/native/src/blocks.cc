@@ -133,6 +133,11 @@ void Blocks::rows(const Rounded& x, size_t first, const char* ahead, float* y) c
   for (size_t i = 0; i < kRows; ++i) y[first + i] = _mm512_reduce_add_ps(sums[i]);
 }
 
+Stretch Blockwise::start(size_t part, size_t parts) const {
+  const size_t begin = outputs * part / parts, end = outputs * (part + 1) / parts;
+  return {reinterpret_cast<const char*>(weight_ + begin * row_bytes_), (end - begin) * row_bytes_};
+}
+
 void Blocks::multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const {
   const size_t begin = outputs * part / parts, end = outputs * (part + 1) / parts;
   const auto several = [&](size_t i, const char* ahead) {

@@ -9,7 +9,7 @@ namespace rrwkv {
 class Blockwise : public Matrix {
  public:
   void finish(const Rounded&, size_t, float*) const override {}
-  const void* start(size_t part, size_t parts) const override { return weight_ + outputs * part / parts * row_bytes_; }
+  Stretch start(size_t part, size_t parts) const override;
 
  protected:
   Blockwise(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, size_t bits, const float* scale);

@@ -87,9 +87,10 @@ Columns::Block Columns::block(size_t part, size_t parts) const {
   return {0, inputs, column, end - column};
 }
 
-const void* Columns::start(size_t part, size_t parts) const {
+Stretch Columns::start(size_t part, size_t parts) const {
   const Block b = block(part, parts);
-  return weight_ + b.row * outputs + b.column;
+  const auto* begin = reinterpret_cast<const char*>(weight_ + b.row * outputs + b.column);
+  return {begin, b.columns == outputs ? b.rows * b.columns : b.columns};
 }
 
 void Columns::accumulate(const uint8_t* x, const Block& b, const void* after, int32_t* sums) const {

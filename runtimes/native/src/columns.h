@@ -22,7 +22,7 @@ class Columns : public Matrix {
   void round(const float* x, Rounded& rounded) const override;
   void multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const override;
   void finish(const Rounded& x, size_t parts, float* y) const override;
-  const void* start(size_t part, size_t parts) const override;
+  Stretch start(size_t part, size_t parts) const override;
 
   void round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const override;
   void multiply_rows(Rounded& x, size_t rows, bool amx, const Threads& threads, float* y) const override;

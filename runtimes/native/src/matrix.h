@@ -55,7 +55,7 @@ class Matrix {
   virtual void multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const = 0;
   virtual void finish(const Rounded& x, size_t parts, float* y) const = 0;
   // The memory that a part begins with.
-  virtual const void* start(size_t part, size_t parts) const = 0;
+  virtual Stretch start(size_t part, size_t parts) const = 0;
 
   // Many rows x [rows, inputs]; y [rows, outputs].
   virtual void round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const = 0;

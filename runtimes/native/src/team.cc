@@ -12,11 +12,26 @@ constexpr uint64_t kMostParts = 0xffff;
 uint64_t parts_of(uint64_t ticket) { return ticket >> 16 & kMostParts; }
 uint64_t taken_of(uint64_t ticket) { return ticket & kMostParts; }
 
+// What this thread reads when it has waited.
+thread_local Stretch expected;
+
+// Fetches a few lines of it to the second cache, if there are any left.
+bool fetch_expected() {
+  constexpr size_t kLine = 64, kLines = 4;
+  for (size_t i = 0; i < kLines && expected.bytes; ++i) {
+    _mm_prefetch(expected.begin, _MM_HINT_T1);
+    const size_t step = expected.bytes < kLine ? expected.bytes : kLine;
+    expected = {expected.begin + step, expected.bytes - step};
+  }
+  return expected.bytes != 0;
+}
+
 // Waiting for others, who have cores of their own; if it lasts, perhaps they have not.
 class Patience {
  public:
   void wait() {
     constexpr int kPauses = 1000;
+    if (fetch_expected()) return;
     if (++pauses_ < kPauses) return _mm_pause();
     std::this_thread::yield();
   }
@@ -26,6 +41,11 @@ class Patience {
 };
 
 }  // namespace
+
+void Team::expect(Stretch next) const {
+  constexpr size_t kMost = 256 << 10;  // bytes: of the second cache
+  expected = {next.begin, next.bytes < kMost ? next.bytes : kMost};
+}
 
 bool Team::take(size_t* part) const {
   uint64_t ticket = ticket_.load(std::memory_order_acquire);

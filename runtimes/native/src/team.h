@@ -13,6 +13,7 @@ namespace rrwkv {
 class Team : public Threads {
  public:
   explicit Team(size_t count) : Threads(count) {}
+  void expect(Stretch next) const override;
 
   // leader() on the thread that calls, while the pool's other threads help with what it shares: those that come, and
   // from when they do, for a pool promises nothing. Raises what the leader raises.
@@ -42,6 +43,7 @@ void Team::lead(const Threads& pool, const Leader& leader) {
   static thread_local const int* caller = nullptr;  // of the team that this thread leads
   caller = &here;
   pool.share(pool.count, [&](size_t) {
+    expect({});
     if (caller != &here) return help();
     if (led.test_and_set()) return;
     try {

@@ -5,6 +5,12 @@
 
 namespace rrwkv {
 
+// Memory that is read in one go.
+struct Stretch {
+  const char* begin = nullptr;
+  size_t bytes = 0;
+};
+
 // Threads that share work; in a session, onnxruntime's own.
 class Threads {
  public:
@@ -27,6 +33,9 @@ class Threads {
       if (begin < n) work(begin, end < n ? end : n);
     });
   }
+
+  // What the thread that says so reads next: to be fetched while it waits for others.
+  virtual void expect(Stretch) const {}
 
   const size_t count;
 
