@@ -119,7 +119,7 @@ void Layer::channel_mix(const float* h, const float* M, const Matrix* next, cons
   work.multiply(&value, 1, T, next);
 }
 
-void Head::run(const float* x, const Work& work, float* logits) const {
+void Head::run(const float* x, const Matrix* next, const Work& work, float* logits) const {
   Memory& m = memory();
   const size_t C = w_.matrix->inputs;
   float* h = m.h.of(work.tokens * C);
@@ -128,7 +128,7 @@ void Head::run(const float* x, const Work& work, float* logits) const {
   });
   work.round(*w_.matrix, h, work.tokens, m.rounded[0]);
   const Product product{w_.matrix.get(), &m.rounded[0], logits};
-  work.multiply(&product, 1, work.tokens, nullptr);
+  work.multiply(&product, 1, work.tokens, next);
 }
 
 }  // namespace rrwkv

@@ -58,7 +58,7 @@ struct HeadWeights {
 class Head {
  public:
   explicit Head(HeadWeights weights) : w_(std::move(weights)) {}
-  void run(const float* x, const Work& work, float* logits) const;
+  void run(const float* x, const Matrix* next, const Work& work, float* logits) const;
   const HeadWeights& weights() const { return w_; }
 
  private:
