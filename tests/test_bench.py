@@ -100,7 +100,7 @@ def test_what_makes_ready_is_not_timed(monkeypatch):
 
 
 def test_others_who_disturb_are_noticed(monkeypatch):
-    monkeypatch.setattr("rrwkv_export.bench.alternate.cores", lambda: 2)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     clock = Clock(monkeypatch)
     assert timed(lambda: lambda: clock.passes(0.01, busy=0.5)).others == 2
     assert Sample(1.0, 0.2).disturbed

@@ -7,12 +7,13 @@ and would take the cores from whatever is timed next.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter, process_time, sleep
 from typing import TypeVar
 
-from rrwkv_export.bench.machine import busy_seconds, cores
+from rrwkv_export.bench.machine import busy_seconds
 from rrwkv_export.progress import Progress
 
 Key = TypeVar("Key", bound=Hashable)
@@ -77,7 +78,9 @@ def timed(run: Run) -> Sample:
     if before is None or after is None:
         return Sample(seconds, None)
     share = (after - before - own) / seconds
-    return Sample(seconds, min(max(0.0, share), float(cores())))  # the counters' steps are coarse for a short run
+    return Sample(
+        seconds, min(max(0.0, share), float(os.cpu_count() or 1))
+    )  # the counters' steps are coarse for a short run
 
 
 def share_of_others(samples: Sequence[Sample]) -> float | None:

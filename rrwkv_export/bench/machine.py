@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rrwkv_export.bundle import versions
 from rrwkv_runtime import native as kernels
-from rrwkv_runtime.cores import limited
+from rrwkv_runtime.cores import usable
 from rrwkv_runtime.providers import import_onnxruntime
 
 
@@ -20,7 +20,7 @@ def load_average() -> float | None:
 
 def is_busy(load: float | None) -> bool:
     """Whether others use so much of the machine that speeds measured on it mean little."""
-    return load is not None and load > 0.5 * cores()
+    return load is not None and load > 0.5 * usable()
 
 
 def busy_seconds() -> float | None:
@@ -38,7 +38,7 @@ def machine(provider: str = "cpu", load: float | None = None, native: bool | Non
     """What -> which, for people: processor, cores, system, versions. native: see `Model.load`."""
     found = {
         "processor": _processor(),
-        "cores": str(cores()),
+        "cores": str(usable()),
         "provider": provider,
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -63,20 +63,6 @@ def _processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def cores() -> int:
-    """That this process may use."""
-    return limited() or os.cpu_count() or 1
-
-
-def physical_cores() -> int:
-    """Of those, hyperthreads counted with their core: as many threads as onnxruntime takes by itself."""
-    groups = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/thread_siblings_list")
-    try:
-        return min(len({path.read_text(encoding="ascii") for path in groups}) or cores(), cores())
-    except OSError:
-        return cores()
 
 
 def _gpu() -> str | None:

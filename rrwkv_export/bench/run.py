@@ -15,10 +15,11 @@ import numpy as np
 from rrwkv_export.bench.alternate import Run, Sample, alternate, share_of_others
 from rrwkv_export.bench.bandwidth import Probe, buffer_of
 from rrwkv_export.bench.fresh import Fresh, fresh
-from rrwkv_export.bench.machine import load_average, machine, physical_cores
+from rrwkv_export.bench.machine import load_average, machine
 from rrwkv_export.bench.plan import Options, Subject, Test, graph_bytes, subjects
 from rrwkv_export.bench.record import Record
 from rrwkv_export.progress import Progress
+from rrwkv_runtime.cores import usable
 from rrwkv_runtime.session import Model
 
 PROCESSES = 3
@@ -110,7 +111,7 @@ def _probes(chosen: Sequence[Subject], stack: ExitStack) -> Mapping[Subject, Pro
     probes = {}
     for subject in chosen:
         if subject.cost.read >= _LEAST_READ:
-            probes[subject] = Probe(buffer[: subject.cost.read], subject.threads or physical_cores())
+            probes[subject] = Probe(buffer[: subject.cost.read], subject.threads or usable())
             stack.callback(probes[subject].close)
     return probes
 

@@ -1,22 +1,42 @@
-"""How many threads to take: onnxruntime counts the machine's cores, and not those that a process may use."""
+"""How many threads to take: one for each core that a process may use. onnxruntime's own choice is all the machine's."""
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup/cpu.max")
+PROCESSORS = Path("/sys/devices/system/cpu")
+
+
+def usable() -> int:
+    """Cores that this process may use, by its affinity and by the quota of its container. Hyperthreads count with the
+    core that they share: they read no more from memory than it does.
+    """
+    cores = _cores_of(_allowed())
+    return max(1, min(cores, _quota() or cores))
 
 
 def limited() -> int | None:
-    """The cores that this process may use where they are fewer than the machine's, by its affinity or by the quota of
-    its container; None where nothing limits it.
-    """
-    machine = os.cpu_count() or 1
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine
-    usable = max(1, min(affinity, _quota() or machine))
-    return usable if usable < machine else None
+    """The same where something limits the process; None where nothing does, and onnxruntime's choice is right."""
+    free = len(_allowed()) >= (os.cpu_count() or 1)
+    return None if free and usable() == _cores_of(_allowed()) else usable()
+
+
+def _allowed() -> Collection[int]:
+    """Numbers of the logical processors."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+
+
+def _cores_of(processors: Collection[int]) -> int:
+    """Of logical processors; each counts for one where the system does not tell which share a core."""
+    places = [PROCESSORS / f"cpu{number}" / "topology" / "thread_siblings_list" for number in processors]
+    try:
+        return len({place.read_text(encoding="ascii") for place in places})
+    except (OSError, ValueError):
+        return len(processors)
 
 
 def _quota() -> int | None:

@@ -42,8 +42,7 @@ def version() -> str:
     return importlib.metadata.version(PACKAGE.replace("_", "-"))
 
 
-def register(options: Any, library: Path, threads: int | None) -> None:
-    """Let a session's graph use the kernels. threads: the session's own number; None: onnxruntime's choice."""
-    if threads is not None:
-        options.add_session_config_entry("rrwkv.threads", str(threads))
+def register(options: Any, library: Path, threads: int) -> None:
+    """Let a session's graph use the kernels. threads: how many the session has."""
+    options.add_session_config_entry("rrwkv.threads", str(threads))
     options.register_custom_ops_library(str(library))

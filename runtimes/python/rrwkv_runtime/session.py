@@ -15,7 +15,7 @@ import numpy as np
 
 from rrwkv_runtime import native as kernels
 from rrwkv_runtime.checks import check_whole
-from rrwkv_runtime.cores import limited
+from rrwkv_runtime.cores import limited, usable
 from rrwkv_runtime.decoder import Decoder, Progress
 from rrwkv_runtime.device import Device, device_for, device_graphs
 from rrwkv_runtime.engine import Engine, candidates, reason, start
@@ -110,7 +110,7 @@ class Model:
             # weights are found from the bundle's folder, also by graphs in a folder within
             one.add_session_config_entry("session.model_external_initializers_file_folder_path", str(bundle.resolve()))
             if library and not manifest.graphs[name].updates:  # which looks at what was set until here
-                kernels.register(one, library, threads)
+                kernels.register(one, library, threads or usable())
             if weights and name in _SHARING:
                 weights.lend(one)
         with _Verification(bundle, manifest, verify):
