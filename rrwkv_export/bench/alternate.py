@@ -77,10 +77,8 @@ def timed(run: Run) -> Sample:
     own, after = process_time() - own, busy_seconds()
     if before is None or after is None:
         return Sample(seconds, None)
-    share = (after - before - own) / seconds
-    return Sample(
-        seconds, min(max(0.0, share), float(os.cpu_count() or 1))
-    )  # the counters' steps are coarse for a short run
+    share, most = (after - before - own) / seconds, float(os.cpu_count() or 1)
+    return Sample(seconds, min(max(0.0, share), most))  # the counters' steps are coarse for a short run
 
 
 def share_of_others(samples: Sequence[Sample]) -> float | None:

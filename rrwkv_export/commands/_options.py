@@ -30,7 +30,7 @@ native_option: Decorator[Any] = click.option(
     "AVX-512 VNNI.",
 )
 threads_option: Decorator[Any] = click.option(
-    "-t", "--threads", type=click.IntRange(min=1), metavar="N", help="Threads; by default what onnxruntime takes."
+    "-t", "--threads", type=click.IntRange(min=1), metavar="N", help="Threads; by default one for each usable core."
 )
 provider_option: Decorator[Any] = click.option(
     "--provider",

@@ -176,7 +176,7 @@ def _add_model_options(parser: argparse.ArgumentParser, max_tokens: int) -> None
     parser.add_argument(
         "--max-tokens", type=int, default=max_tokens, metavar="N", help="default %(default)s; 0 or -1 for no limit"
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="default: what onnxruntime takes")
+    parser.add_argument("--threads", type=int, metavar="N", help="default: one for each core that may be used")
     parser.add_argument(
         "--no-spin", action="store_true", help="let threads sleep between runs: slower, saves a battery"
     )
