@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from conftest import SMALL, THREADS
+from test_cli import rrwkv
 
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.errors import RecipeError
@@ -39,6 +40,14 @@ def integers(floats, calibration):
     out = floats.with_name("qnn")
     quantize(floats, out, shipped_recipe("qnn"), calibration)
     return out
+
+
+@pytest.mark.parametrize(("scheme", "left_out"), [("float16", True), ("qnn", False)])
+def test_static_graphs_that_are_left_out_are_told_of(scheme, left_out, floats, tmp_path):
+    done = rrwkv("quantize", floats, "-o", "out", "--scheme", scheme, "--samples", 2, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert ("graphs in static shapes are left out" in done.stdout) == left_out
+    assert (tmp_path / "out/variants").exists() != left_out
 
 
 def graph_of(bundle, name):
