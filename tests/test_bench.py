@@ -21,6 +21,7 @@ import onnx
 import psutil
 import pytest
 from checkpoint_files import RRWKV, RWKV4
+from test_cli import start
 
 from rrwkv_export.bench import RENDERERS, Options, bench, read_earlier, subjects
 from rrwkv_export.bench.alternate import Sample, alternate, share_of_others, timed
@@ -336,7 +337,7 @@ def test_ctrl_c_leaves_nothing(demo_bundle, tmp_path):
         "--output",
         "run.md",
     ]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = start(command, tmp_path)
     for _ in range(600):
         if psutil.Process(process.pid).children():  # it measures a process of its own
             break

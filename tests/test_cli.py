@@ -23,6 +23,16 @@ def rrwkv(*arguments, cwd, **options):
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, **options)
 
 
+def start(command, cwd):
+    """A process that Ctrl-C stops, even where whoever runs the tests ignores it, as a shell's background jobs do."""
+
+    def heed() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=cwd, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed)
+
+
 @pytest.fixture
 def tiny(tmp_path):
     """A tiny RRWKV checkpoint directory."""
@@ -180,7 +190,7 @@ def test_wrong_usage_exits_2_and_shows_how(arguments, tmp_path):
 
 def test_ctrl_c_leaves_nothing_half_written(tmp_path):
     command = [sys.executable, str(REPOSITORY / "cli.py"), "export", str(ASSET), "-o", "out"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = start(command, tmp_path)
     while process.poll() is None and not list(tmp_path.glob(".out.*.part/model.onnx")):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
