@@ -152,6 +152,22 @@ def test_a_prompt_in_blocks_is_as_close_as_onnxruntimes_orders_of_summing(scheme
 
 
 @needs_vnni
+@pytest.mark.parametrize("wkv", ["plain", "stable"])
+@pytest.mark.parametrize("config", [ATTENTION, WIDE, RWKV_4], ids=["attention", "wide", "rwkv-4"])
+def test_weights_in_float16_give_the_same_in_runs_in_steps_and_by_more_threads(config, wkv, quantized):
+    path = quantized(config, "float16", wkv=wkv)
+    assert (calls(path), calls(path, "model.onnx")) == (["DecodeStep"], ["Prefill"])
+    ours = Model.load(path, threads=1, native=True)
+    at_once = ours.forward(IDS, num_logits=len(IDS))[0]
+    theirs = Model.load(path, threads=1, native=False).forward(IDS, num_logits=len(IDS))[0]
+    assert np.abs(at_once - theirs).max() < 1e-5 * np.abs(theirs).max()
+    np.testing.assert_array_equal(ours.forward(IDS, num_logits=len(IDS), chunk=17)[0], at_once)
+    decoder = ours.decoder()
+    np.testing.assert_array_equal([decoder.step(token).copy() for token in IDS], at_once)
+    assert_same(decoded(path, native=True, threads=3), decoded(path, native=True))
+
+
+@needs_vnni
 @pytest.mark.parametrize("threads", [2, 7])
 def test_the_number_of_threads_does_not_change_a_bit(threads, quantized):
     path = quantized(WIDE, "int8-static")
@@ -202,18 +218,27 @@ def test_layers_of_one_kind_share_a_function_and_others_have_their_own(file, who
     assert {function.name for function in apart.values()} == {whole, layer, f"{layer}2"}
 
 
-def test_what_the_kernel_does_not_know_stays_as_it_is(quantized):
-    path = quantized(ATTENTION, "float16")
+def test_what_the_kernel_does_not_know_stays_as_it_is(make_tiny, tmp_path):
+    path, recipe = tmp_path / "head-in-float32", replace(shipped_recipe("float16"), roles={"head": {"weights": 32}})
+    quantize(make_tiny(ATTENTION).path, path, recipe, Calibration((), None, 0))
     assert calls(path) == []
     assert set(calls(path, "model.onnx")) == {"GatedWKV"}
 
 
 @needs_vnni
 @pytest.mark.parametrize("file", ["step.onnx", "model.onnx"])
-@pytest.mark.parametrize("name", ["blocks.0.att.key.weight_quantized", "blocks.1.ln2.weight", "head.weight_scale"])
-def test_a_weight_of_another_shape_is_an_error(file, name, quantized, tmp_path):
+@pytest.mark.parametrize(
+    ("scheme", "name"),
+    [
+        ("int8-static", "blocks.0.att.key.weight_quantized"),
+        ("int8-static", "blocks.1.ln2.weight"),
+        ("int8-static", "head.weight_scale"),
+        ("float16", "blocks.0.att.value.weight.half"),
+    ],
+)
+def test_a_weight_of_another_shape_is_an_error(file, scheme, name, quantized, tmp_path):
     bundle = tmp_path / "bundle"
-    shutil.copytree(quantized(ATTENTION, "int8-static"), bundle)
+    shutil.copytree(quantized(ATTENTION, scheme), bundle)
     model = onnx.load(str(bundle / file))
     weight = next(t for t in model.graph.initializer if t.name == name)
     weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight)[..., :-1], name))

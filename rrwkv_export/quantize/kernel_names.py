@@ -91,7 +91,7 @@ def _names(
     for site, result in products:
         if site.role == EMB:
             continue  # only looked up
-        found = _columns(made[result]) or _dynamic_columns(made[result]) or _blocks(made[result])
+        found = next(filter(None, (form(made[result]) for form in _FORMS)), None)
         if found is None:
             return None
         named += [(f"{site.name}.{part}", value) for part, value in found.items()]
@@ -153,6 +153,16 @@ def _blocks(result: ir.Value) -> dict[str, ir.Value] | None:
     if form == "float4":
         return None
     return _named((form, product.inputs[1]), ("scale", product.inputs[2]))
+
+
+def _halves(result: ir.Value) -> dict[str, ir.Value] | None:
+    """A product in float32 of a weight in float16: MatMul(x, Cast(weight))."""
+    product = _made_by(result, "MatMul")
+    cast = _made_by(product.inputs[1], "Cast") if product else None
+    return _named(("half", cast.inputs[0])) if cast and _is(cast.inputs[0], "FLOAT16") else None
+
+
+_FORMS = (_columns, _dynamic_columns, _blocks, _halves)
 
 
 def _made_by(value: ir.Value | None, op_type: str) -> ir.Node | None:

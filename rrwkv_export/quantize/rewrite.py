@@ -100,12 +100,19 @@ class Rewriter:
             self.model.graph.node.insert(at + offset, one)
 
     def half(self, site: Site) -> None:
-        """The matrix stored in float16, computed with in float32."""
+        """The matrix stored in float16, computed with in float32; of the embedding only the rows that are looked up."""
         node, name = self._nodes[site.node], site.weight
-        value = self.array(name).astype(np.float16)
-        self._replace_weight(name, {f"{name}.half": value})
-        cast = helper.make_node("Cast", [f"{name}.half"], [name], name=f"{name}.float32", to=TensorProto.FLOAT)
-        self.model.graph.node.insert(list(self.model.graph.node).index(node), cast)
+        value, half = self.array(name).astype(np.float16), f"{name}.half"
+        self._replace_weight(name, {half: value})
+        at = list(self.model.graph.node).index(node)
+        if node.op_type == "Gather":
+            out = node.output[0]
+            rows = helper.make_node("Gather", [half, node.input[1]], [f"{out}.half"], name=f"{out}.half")
+            node.CopyFrom(helper.make_node("Cast", [f"{out}.half"], [out], name=node.name, to=TensorProto.FLOAT))
+            self.model.graph.node.insert(at, rows)
+        else:
+            cast = helper.make_node("Cast", [half], [name], name=f"{name}.float32", to=TensorProto.FLOAT)
+            self.model.graph.node.insert(at, cast)
 
     def static(self, sites: Sequence[Site], ranges: Ranges, types: Types, insert: Insert | None = None) -> None:
         """Pairs around the inputs of the sites' products (ranges by the value's name) and on their weights."""

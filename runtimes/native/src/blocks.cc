@@ -138,7 +138,7 @@ Stretch Blockwise::start(size_t part, size_t parts) const {
   return {reinterpret_cast<const char*>(weight_ + begin * row_bytes_), (end - begin) * row_bytes_};
 }
 
-void Blocks::multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const {
+void Blocks::multiply(Rounded& x, size_t part, size_t parts, const Stretch& after, float* y) const {
   const size_t begin = outputs * part / parts, end = outputs * (part + 1) / parts;
   const auto several = [&](size_t i, const char* ahead) {
     bits_ == 8 ? rows<8, kRowsAtOnce>(x, i, ahead, y) : rows<4, kRowsAtOnce>(x, i, ahead, y);
@@ -146,7 +146,7 @@ void Blocks::multiply(Rounded& x, size_t part, size_t parts, const void* after, 
   const auto one = [&](size_t i, const char* ahead) {
     bits_ == 8 ? rows<8, 1>(x, i, ahead, y) : rows<4, 1>(x, i, ahead, y);
   };
-  for_rows(begin, end, weight_, row_bytes_, after, several, one);
+  for_rows(begin, end, weight_, row_bytes_, after.begin, several, one);
 }
 
 }  // namespace rrwkv

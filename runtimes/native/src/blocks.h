@@ -27,7 +27,7 @@ class Blocks : public Blockwise {
  public:
   Blocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, size_t bits, const float* scale);
   void round(const float* x, Rounded& rounded) const override;
-  void multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const override;
+  void multiply(Rounded& x, size_t part, size_t parts, const Stretch& after, float* y) const override;
   void round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const override;
   void multiply_rows(Rounded& x, size_t rows, bool amx, const Threads& threads, float* y) const override;
 
@@ -50,7 +50,7 @@ class FloatBlocks : public Blockwise {
  public:
   FloatBlocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, const float* scale);
   void round(const float* x, Rounded& rounded) const override;
-  void multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const override;
+  void multiply(Rounded& x, size_t part, size_t parts, const Stretch& after, float* y) const override;
   void round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const override;
   void multiply_rows(Rounded& x, size_t rows, bool amx, const Threads& threads, float* y) const override;
 

@@ -27,6 +27,8 @@ inline void add_four_rows(const int8_t* w, size_t stride, __m512i x, __m512i sum
   for (size_t i = 0; i < 4; ++i) sums[i] = _mm512_dpbusd_epi32(sums[i], x, four[i]);
 }
 
+const char* begin_of(const int8_t* weights) { return reinterpret_cast<const char*>(weights); }
+
 struct Ends {
   float low = 0, high = 0;
 };
@@ -87,26 +89,27 @@ Columns::Block Columns::block(size_t part, size_t parts) const {
   return {0, inputs, column, end - column};
 }
 
+// Of one stretch of memory, or of the columns that come first.
 Stretch Columns::start(size_t part, size_t parts) const {
   const Block b = block(part, parts);
-  const auto* begin = reinterpret_cast<const char*>(weight_ + b.row * outputs + b.column);
-  return {begin, b.columns == outputs ? b.rows * b.columns : b.columns};
+  const char* begin = begin_of(weight_ + b.row * outputs + b.column);
+  if (b.columns == outputs) return {begin, b.rows * outputs};
+  return {begin, std::min(b.columns, kSegment), b.rows, outputs};
 }
 
-void Columns::accumulate(const uint8_t* x, const Block& b, const void* after, int32_t* sums) const {
+void Columns::accumulate(const uint8_t* x, const Block& b, const char* after, int32_t* sums) const {
   const int8_t* weight = weight_ + b.row * outputs + b.column;
   const size_t wide_end = b.columns / kWide * kWide, deep_end = b.rows / 4 * 4;
   std::memset(sums, 0, b.columns * sizeof *sums);
   for (size_t k = 0; k < deep_end; k += kDeep) {
     const size_t stop = std::min(k + kDeep, deep_end);
     // At the end, not the rows behind it, which are another's, but what comes next; rows follow each other in memory.
-    const void* ahead = after && k + kDeep >= deep_end ? after : weight + (k + kDeep) * outputs;
+    const char* ahead = after && k + kDeep >= deep_end ? after : begin_of(weight + (k + kDeep) * outputs);
     for (size_t n = 0; n < wide_end; n += kWide) {
       __m512i s[4];
       for (size_t i = 0; i < 4; ++i) s[i] = _mm512_loadu_si512(sums + n + 16 * i);
       for (size_t r = k; r < stop; r += 4) {
-        for (size_t i = r; i < r + 4; ++i)
-          _mm_prefetch(static_cast<const char*>(ahead) + (i - k) * outputs + n, _MM_HINT_T0);
+        for (size_t i = r; i < r + 4; ++i) _mm_prefetch(ahead + (i - k) * outputs + n, _MM_HINT_T0);
         add_four_rows(weight + r * outputs + n, outputs, four_bytes(x + r), s);
       }
       for (size_t i = 0; i < 4; ++i) _mm512_storeu_si512(sums + n + 16 * i, s[i]);
@@ -138,14 +141,14 @@ void Columns::scale(const Rounded& x, const int32_t* sums, size_t others, size_t
   }
 }
 
-void Columns::multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const {
+void Columns::multiply(Rounded& x, size_t part, size_t parts, const Stretch& after, float* y) const {
   const Block all = block(part, parts);
-  if (outputs <= kNarrow) return accumulate(x.bytes.data() + all.row, all, after, x.sums.data() + part * outputs);
+  if (outputs <= kNarrow) return accumulate(x.bytes.data() + all.row, all, after.begin, x.sums.data() + part * outputs);
   alignas(64) int32_t sums[kSegment];
   for (size_t column = all.column, end = all.column + all.columns; column < end; column += kSegment) {
     const Block segment{0, inputs, column, std::min(kSegment, end - column)};
     const bool last = column + kSegment >= end;
-    accumulate(x.bytes.data(), segment, last ? after : weight_ + column + kSegment, sums);
+    accumulate(x.bytes.data(), segment, last ? after.begin : begin_of(weight_ + column + kSegment), sums);
     scale(x, sums, 0, column, column + segment.columns, y);
   }
 }

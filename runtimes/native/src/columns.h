@@ -20,7 +20,7 @@ class Columns : public Matrix {
 
   Columns(const int8_t* weight, size_t inputs, size_t outputs, const float* scale, const Range* range);
   void round(const float* x, Rounded& rounded) const override;
-  void multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const override;
+  void multiply(Rounded& x, size_t part, size_t parts, const Stretch& after, float* y) const override;
   void finish(const Rounded& x, size_t parts, float* y) const override;
   Stretch start(size_t part, size_t parts) const override;
 
@@ -34,7 +34,7 @@ class Columns : public Matrix {
 
   const int32_t* column_sums() const;
   Block block(size_t part, size_t parts) const;
-  void accumulate(const uint8_t* x, const Block& block, const void* after, int32_t* sums) const;
+  void accumulate(const uint8_t* x, const Block& block, const char* after, int32_t* sums) const;
   void scale(const Rounded& x, const int32_t* sums, size_t others, size_t begin, size_t end, float* y) const;
   void scale_rows(const Rounded& x, const int32_t* sums, const int32_t* column_sums, size_t rows, size_t begin,
                   size_t end, float* y) const;

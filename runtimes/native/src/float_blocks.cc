@@ -1,10 +1,9 @@
 #include <algorithm>
-#include <atomic>
 #include <cstring>
-#include <type_traits>
 
 #include "block_rows.h"
 #include "blocks.h"
+#include "float_rows.h"
 #include "transpose.h"
 #include "vectors.h"
 
@@ -53,11 +52,11 @@ void FloatBlocks::rows(const Rounded& x, size_t first, const char* ahead, float*
   }
 }
 
-void FloatBlocks::multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const {
+void FloatBlocks::multiply(Rounded& x, size_t part, size_t parts, const Stretch& after, float* y) const {
   const size_t begin = outputs * part / parts, end = outputs * (part + 1) / parts;
   const auto several = [&](size_t i, const char* ahead) { rows<kRowsAtOnce>(x, i, ahead, y); };
   const auto one = [&](size_t i, const char* ahead) { rows<1>(x, i, ahead, y); };
-  for_rows(begin, end, weight_, row_bytes_, after, several, one);
+  for_rows(begin, end, weight_, row_bytes_, after.begin, several, one);
 }
 
 // Weights of 16 outputs as floats [K, 16]; at the end fewer: the others are the last again, and not used.
@@ -80,39 +79,15 @@ void FloatBlocks::unpack(size_t output, float* weights) const {
 }
 
 void FloatBlocks::round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const {
-  float* values = rounded.values.of(rows * inputs);
-  threads.share_spans(threads.count, rows * inputs, 1,
-                      [&](size_t begin, size_t end) { std::copy(x + begin, x + end, values + begin); });
+  pack_float_rows(x, rows, inputs, rounded, threads);
 }
 
 void FloatBlocks::multiply_rows(Rounded& x, size_t rows, bool, const Threads& threads, float* y) const {
-  constexpr size_t kTokens = 14, kOutputs = 16;  // as many sums as stay in registers
-  const auto multiply = [&](const float* values, const float* weights, auto tokens, __mmask16 mask, float* to) {
-    constexpr size_t kCount = decltype(tokens)::value;
-    __m512 sums[kCount];
-    for (__m512& sum : sums) sum = _mm512_setzero_ps();
-    for (size_t k = 0; k < inputs; ++k) {
-      const __m512 column = _mm512_loadu_ps(weights + kOutputs * k);
-      for (size_t t = 0; t < kCount; ++t)
-        sums[t] = _mm512_fmadd_ps(_mm512_set1_ps(values[t * inputs + k]), column, sums[t]);
-    }
-    for (size_t t = 0; t < kCount; ++t) _mm512_mask_storeu_ps(to + t * outputs, mask, sums[t]);
+  const auto panel = [this](size_t n, float* left, float* right) {
+    unpack(n, left);
+    if (n + kLanes < outputs) unpack(n + kLanes, right);
   };
-  std::atomic<size_t> taken{0};
-  threads.share(threads.count, [&](size_t) {
-    static thread_local Scratch<float> of_thread;
-    float* weights = of_thread.of(row_bytes_ * kOutputs);
-    for (size_t n = taken.fetch_add(kOutputs); n < outputs; n = taken.fetch_add(kOutputs)) {
-      unpack(n, weights);
-      const __mmask16 mask = lanes(outputs - n);
-      size_t t = 0;
-      for (; t + kTokens <= rows; t += kTokens)
-        multiply(x.values.data() + t * inputs, weights, std::integral_constant<size_t, kTokens>(), mask,
-                 y + t * outputs + n);
-      for (; t < rows; ++t)
-        multiply(x.values.data() + t * inputs, weights, std::integral_constant<size_t, 1>(), mask, y + t * outputs + n);
-    }
-  });
+  multiply_float_rows(x, rows, *this, row_bytes_, threads, panel, y);
 }
 
 }  // namespace rrwkv

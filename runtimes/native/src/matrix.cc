@@ -19,7 +19,7 @@ void multiply(const Product* products, size_t count, const Matrix* next, const T
     const Stretch last = next ? next->start(i % others, others) : Stretch{};
     for (size_t p = 0; p < count; ++p) {
       const Stretch after = p + 1 < count ? products[p + 1].matrix->start(i, parts) : last;
-      products[p].matrix->multiply(*products[p].x, i, parts, after.begin, products[p].y);
+      products[p].matrix->multiply(*products[p].x, i, parts, after, products[p].y);
     }
     threads.expect(last);
   });

@@ -52,7 +52,7 @@ class Matrix {
   virtual void round(const float* x, Rounded& rounded) const = 0;
   // One thread's part of the work on y, of `parts`. Sums of several parts are put together by `finish`. `after`: what
   // this thread reads next, to be fetched when the end comes near.
-  virtual void multiply(Rounded& x, size_t part, size_t parts, const void* after, float* y) const = 0;
+  virtual void multiply(Rounded& x, size_t part, size_t parts, const Stretch& after, float* y) const = 0;
   virtual void finish(const Rounded& x, size_t parts, float* y) const = 0;
   // The memory that a part begins with.
   virtual Stretch start(size_t part, size_t parts) const = 0;

@@ -101,7 +101,7 @@ void Medium::run(const float* h, const MediumRun& run, const Matrix* next, const
   const Product product{w_.query.get(), &m.rounded, q};
   if (work.alone) {  // too little to be shared
     m.rounded.sums.of(R);
-    w_.query->multiply(m.rounded, 0, 1, next ? next->start(0, work.threads.count).begin : nullptr, q);
+    w_.query->multiply(m.rounded, 0, 1, next ? next->start(0, work.threads.count) : Stretch{}, q);
     w_.query->finish(m.rounded, 1, q);
     return recall_alone(q, run, work.threads, M);
   }

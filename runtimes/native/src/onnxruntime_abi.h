@@ -22,7 +22,7 @@ struct OrtApiBase {
   const char* (*GetVersionString)();
 };
 
-enum OrtElement : int { kUndefined = 0, kFloat = 1, kUint8 = 2, kInt8 = 3, kInt64 = 7 };
+enum OrtElement : int { kUndefined = 0, kFloat = 1, kUint8 = 2, kInt8 = 3, kInt64 = 7, kFloat16 = 10 };
 enum OrtArity : int { kRequired = 0, kOptional = 1, kVariadic = 2 };
 
 struct OrtCustomOp {

@@ -13,17 +13,14 @@ uint64_t parts_of(uint64_t ticket) { return ticket >> 16 & kMostParts; }
 uint64_t taken_of(uint64_t ticket) { return ticket & kMostParts; }
 
 // What this thread reads when it has waited.
-thread_local Stretch expected;
+thread_local Fetch expected;
 
-// Fetches a few lines of it to the second cache, if there are any left.
+// Fetches a few lines of it, if there are any left.
 bool fetch_expected() {
-  constexpr size_t kLine = 64, kLines = 4;
-  for (size_t i = 0; i < kLines && expected.bytes; ++i) {
-    _mm_prefetch(expected.begin, _MM_HINT_T1);
-    const size_t step = expected.bytes < kLine ? expected.bytes : kLine;
-    expected = {expected.begin + step, expected.bytes - step};
-  }
-  return expected.bytes != 0;
+  constexpr int kLines = 4;
+  for (int i = 0; i < kLines; ++i)
+    if (!expected.line<_MM_HINT_T1>()) return false;
+  return true;
 }
 
 // Waiting for others, who have cores of their own; if it lasts, perhaps they have not.
@@ -42,9 +39,9 @@ class Patience {
 
 }  // namespace
 
-void Team::expect(Stretch next) const {
+void Team::expect(const Stretch& next) const {
   constexpr size_t kMost = 256 << 10;  // bytes: of the second cache
-  expected = {next.begin, next.bytes < kMost ? next.bytes : kMost};
+  expected = {next, kMost};
 }
 
 bool Team::take(size_t* part) const {

@@ -13,7 +13,7 @@ namespace rrwkv {
 class Team : public Threads {
  public:
   explicit Team(size_t count) : Threads(count) {}
-  void expect(Stretch next) const override;
+  void expect(const Stretch& next) const override;
 
   // leader() on the thread that calls, while the pool's other threads help with what it shares: those that come, and
   // from when they do, for a pool promises nothing. Raises what the leader raises.

@@ -3,13 +3,9 @@
 
 #include <cstddef>
 
-namespace rrwkv {
+#include "fetch.h"
 
-// Memory that is read in one go.
-struct Stretch {
-  const char* begin = nullptr;
-  size_t bytes = 0;
-};
+namespace rrwkv {
 
 // Threads that share work; in a session, onnxruntime's own.
 class Threads {
@@ -35,7 +31,7 @@ class Threads {
   }
 
   // What the thread that says so reads next: to be fetched while it waits for others.
-  virtual void expect(Stretch) const {}
+  virtual void expect(const Stretch&) const {}
 
   const size_t count;
 

@@ -4,6 +4,7 @@
 
 #include "blocks.h"
 #include "columns.h"
+#include "halves.h"
 
 namespace rrwkv {
 namespace {
@@ -38,12 +39,20 @@ std::unique_ptr<Matrix> blocks(const Inputs& from, const std::string& role, size
   return std::make_unique<Blocks>(values, inputs, outputs, block, bits, scale);
 }
 
+std::unique_ptr<Matrix> halves(const Inputs& from, const std::string& role, size_t inputs) {
+  const Value& weight = from.constant(role + ".half");
+  if (weight.type != kFloat16 || weight.shape.size() != 2 || weight.shape[0] != static_cast<int64_t>(inputs))
+    throw std::runtime_error("the weight of " + role + " has another shape");
+  const auto* values = static_cast<const uint16_t*>(weight.data);
+  return std::make_unique<Halves>(values, inputs, static_cast<size_t>(weight.shape[1]));
+}
+
 // The weights of a product in whatever form the graph holds them; 0 outputs: any number.
 std::unique_ptr<Matrix> matrix(const Inputs& from, const std::string& role, size_t inputs, size_t outputs) {
   std::unique_ptr<Matrix> found;
   for (const char* form : {".weight4", ".weight8", ".float8"})
     if (from.has(role + form)) found = blocks(from, role, inputs, form);
-  if (!found) found = columns(from, role, inputs);
+  if (!found) found = from.has(role + ".half") ? halves(from, role, inputs) : columns(from, role, inputs);
   if (found->outputs == 0 || (outputs && found->outputs != outputs))
     throw std::runtime_error("the weight of " + role + " has another shape");
   return found;

@@ -1,0 +1,43 @@
+// Reading memory before it is needed.
+#pragma once
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstddef>
+
+namespace rrwkv {
+
+// Memory that is read: rows of so many bytes, a stride apart.
+struct Stretch {
+  const char* begin = nullptr;
+  size_t bytes = 0, rows = 1, stride = 0;
+};
+
+// Fetches a stretch, line by line, to the first cache or the second (hint _MM_HINT_T0, T1).
+class Fetch {
+ public:
+  Fetch() = default;
+  Fetch(const Stretch& stretch, size_t most) : left_(stretch), most_(stretch.bytes ? most : 0) {}
+
+  // The next line; false when there is none.
+  template <_mm_hint kHint>
+  bool line() {
+    if (most_ == 0) return false;
+    _mm_prefetch(left_.begin + at_, kHint);
+    at_ += kLine;
+    most_ -= std::min(most_, kLine);
+    if (at_ < left_.bytes) return true;
+    at_ = 0;
+    left_.begin += left_.stride;
+    if (--left_.rows == 0) most_ = 0;
+    return true;
+  }
+
+ private:
+  static constexpr size_t kLine = 64;
+  Stretch left_;
+  size_t most_ = 0, at_ = 0;
+};
+
+}  // namespace rrwkv
