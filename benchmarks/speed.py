@@ -20,7 +20,7 @@ from rrwkv_runtime import native as kernels
 
 DEFAULT = [
     *(f"demo:{scheme}" for scheme in ("int8", "int8-static", "int8-dynamic", "int4")),
-    *(f"169m:{scheme}" for scheme in ("int8", "int8-static", "int8-dynamic", "int4")),
+    *(f"169m:{scheme}" for scheme in ("int8", "int8-static", "int8-dynamic", "int4", "float16")),
     "169m-medium:int8-static",
     "169m-recall:int8-static",
 ]
