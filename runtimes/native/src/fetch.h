@@ -14,17 +14,22 @@ struct Stretch {
   size_t bytes = 0, rows = 1, stride = 0;
 };
 
-// Fetches a stretch, line by line, to the first cache or the second (hint _MM_HINT_T0, T1).
+enum class Cache { kFirst, kSecond };
+
+// Fetches a stretch, line by line.
 class Fetch {
  public:
   Fetch() = default;
   Fetch(const Stretch& stretch, size_t most) : left_(stretch), most_(stretch.bytes ? most : 0) {}
 
   // The next line; false when there is none.
-  template <_mm_hint kHint>
+  template <Cache kTo>
   bool line() {
     if (most_ == 0) return false;
-    _mm_prefetch(left_.begin + at_, kHint);
+    if constexpr (kTo == Cache::kFirst)
+      _mm_prefetch(left_.begin + at_, _MM_HINT_T0);
+    else
+      _mm_prefetch(left_.begin + at_, _MM_HINT_T1);
     at_ += kLine;
     most_ -= std::min(most_, kLine);
     if (at_ < left_.bytes) return true;

@@ -72,7 +72,7 @@ inline void Halves::add_wide(const float* x, size_t row, size_t end, size_t colu
     const uint16_t* weights = weight_ + row * outputs + column;
     const auto* ahead = reinterpret_cast<const char*>(weights + kDeep * outputs);
     for (size_t line = 0; line < kWide / kLine; ++line)
-      next ? void(next->line<_MM_HINT_T0>()) : _mm_prefetch(ahead + 64 * line, _MM_HINT_T0);
+      next ? void(next->line<Cache::kFirst>()) : _mm_prefetch(ahead + 64 * line, _MM_HINT_T0);
     const __m512 value = _mm512_set1_ps(x[row]);
     for (size_t i = 0; i < kVectors; ++i) sums[i] = _mm512_fmadd_ps(value, floats(weights + kLanes * i), sums[i]);
   }

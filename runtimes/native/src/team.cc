@@ -19,7 +19,7 @@ thread_local Fetch expected;
 bool fetch_expected() {
   constexpr int kLines = 4;
   for (int i = 0; i < kLines; ++i)
-    if (!expected.line<_MM_HINT_T1>()) return false;
+    if (!expected.line<Cache::kSecond>()) return false;
   return true;
 }
 
