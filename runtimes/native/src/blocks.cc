@@ -134,12 +134,12 @@ void Blocks::rows(const Rounded& x, size_t first, const char* ahead, float* y) c
 }
 
 Stretch Blockwise::start(size_t part, size_t parts) const {
-  const size_t begin = outputs * part / parts, end = outputs * (part + 1) / parts;
+  const auto [begin, end] = part_of(part, parts, outputs, 1);
   return {reinterpret_cast<const char*>(weight_ + begin * row_bytes_), (end - begin) * row_bytes_};
 }
 
 void Blocks::multiply(Rounded& x, size_t part, size_t parts, const Stretch& after, float* y) const {
-  const size_t begin = outputs * part / parts, end = outputs * (part + 1) / parts;
+  const auto [begin, end] = part_of(part, parts, outputs, 1);
   const auto several = [&](size_t i, const char* ahead) {
     bits_ == 8 ? rows<8, kRowsAtOnce>(x, i, ahead, y) : rows<4, kRowsAtOnce>(x, i, ahead, y);
   };

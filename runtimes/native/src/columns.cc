@@ -79,14 +79,11 @@ void Columns::round(const float* x, Rounded& rounded) const {
 
 Columns::Block Columns::block(size_t part, size_t parts) const {
   if (outputs <= kNarrow) {
-    const size_t deep = (inputs + kDeep - 1) / kDeep;
-    const size_t row = std::min(inputs, deep * part / parts * kDeep),
-                 end = std::min(inputs, deep * (part + 1) / parts * kDeep);
-    return {row, end - row, 0, outputs};
+    const Span rows = part_of(part, parts, inputs, kDeep);
+    return {rows.begin, rows.end - rows.begin, 0, outputs};
   }
-  const size_t wide = (outputs + kWide - 1) / kWide;
-  const size_t column = wide * part / parts * kWide, end = std::min(outputs, wide * (part + 1) / parts * kWide);
-  return {0, inputs, column, end - column};
+  const Span columns = part_of(part, parts, outputs, kWide);
+  return {0, inputs, columns.begin, columns.end - columns.begin};
 }
 
 // Of one stretch of memory, or of the columns that come first.
@@ -163,7 +160,7 @@ void Columns::round_rows(const float* x, size_t rows, Rounded& rounded, const Th
   if (!has_range_) {
     std::vector<Ends> ends(parts);
     threads.share(parts, [&](size_t i) {
-      const size_t begin = rows * i / parts, end = rows * (i + 1) / parts;
+      const auto [begin, end] = part_of(i, parts, rows, 1);
       ends[i] = ends_of(x + begin * inputs, (end - begin) * inputs);
     });
     for (const Ends& e : ends) ends[0] = {std::min(ends[0].low, e.low), std::max(ends[0].high, e.high)};
@@ -190,10 +187,9 @@ void Columns::multiply_rows(Rounded& x, size_t rows, bool amx, const Threads& th
   int8_t* packed = x.packed.of(width * depth);
   int32_t* column_sums = x.sums.of(parts * width);
   for (size_t begin = 0; begin < outputs; begin += width) {
-    const size_t end = std::min(begin + width, outputs), quads = depth / 4;
+    const size_t end = std::min(begin + width, outputs);
     threads.share(parts, [&](size_t i) {
-      const Span some{quads * i / parts * 4, quads * (i + 1) / parts * 4};
-      pack(weight_ + begin, outputs, inputs, some, end - begin, packed, column_sums + i * width);
+      pack(weight_ + begin, outputs, inputs, part_of(i, parts, depth, 4), end - begin, packed, column_sums + i * width);
     });
     for (size_t i = 1; i < parts; ++i)
       for (size_t n = 0; n < end - begin; ++n) column_sums[n] += column_sums[i * width + n];

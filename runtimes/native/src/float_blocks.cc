@@ -53,7 +53,7 @@ void FloatBlocks::rows(const Rounded& x, size_t first, const char* ahead, float*
 }
 
 void FloatBlocks::multiply(Rounded& x, size_t part, size_t parts, const Stretch& after, float* y) const {
-  const size_t begin = outputs * part / parts, end = outputs * (part + 1) / parts;
+  const auto [begin, end] = part_of(part, parts, outputs, 1);
   const auto several = [&](size_t i, const char* ahead) { rows<kRowsAtOnce>(x, i, ahead, y); };
   const auto one = [&](size_t i, const char* ahead) { rows<1>(x, i, ahead, y); };
   for_rows(begin, end, weight_, row_bytes_, after.begin, several, one);

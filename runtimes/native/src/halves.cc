@@ -28,10 +28,7 @@ Halves::Halves(const uint16_t* weight, size_t inputs, size_t outputs) : weight_(
   this->outputs = outputs;
 }
 
-Span Halves::columns(size_t part, size_t parts) const {
-  const size_t lines = (outputs + kLine - 1) / kLine;
-  return {std::min(outputs, lines * part / parts * kLine), std::min(outputs, lines * (part + 1) / parts * kLine)};
-}
+Span Halves::columns(size_t part, size_t parts) const { return part_of(part, parts, outputs, kLine); }
 
 Stretch Halves::start(size_t part, size_t parts) const {
   const auto [begin, end] = columns(part, parts);

@@ -177,7 +177,7 @@ void Medium::recall_alone(const float* q, const MediumRun& run, const Threads& t
   attend(scores, filled);
   const size_t parts = filled * C_ < kWorthIt ? 1 : threads.count;
   threads.share(parts, [&](size_t i) {
-    const auto [begin, end] = part_of(i, parts, C_);
+    const auto [begin, end] = part_of(i, parts, C_, kLanes);
     sum_rows(scores, bank + begin, filled, C_, end - begin, M + begin);
   });
 }

@@ -7,6 +7,16 @@
 
 namespace rrwkv {
 
+struct Span {
+  size_t begin, end;
+};
+
+// The i-th of `parts` parts of 0 .. n, each but the last a multiple of `unit`; those that are too many are empty.
+inline Span part_of(size_t i, size_t parts, size_t n, size_t unit) {
+  const size_t units = (n + unit - 1) / unit, begin = units * i / parts * unit, end = units * (i + 1) / parts * unit;
+  return {begin < n ? begin : n, end < n ? end : n};
+}
+
 // Threads that share work; in a session, onnxruntime's own.
 class Threads {
  public:
@@ -23,10 +33,9 @@ class Threads {
   // work(begin, end) over 0 .. n in so many parts, each but the last a multiple of `unit`.
   template <typename Work>
   void share_spans(size_t parts, size_t n, size_t unit, const Work& work) const {
-    const size_t units = (n + unit - 1) / unit;
     share(parts, [&](size_t i) {
-      const size_t begin = units * i / parts * unit, end = units * (i + 1) / parts * unit;
-      if (begin < n) work(begin, end < n ? end : n);
+      const auto [begin, end] = part_of(i, parts, n, unit);
+      if (begin < n) work(begin, end);
     });
   }
 
@@ -38,15 +47,5 @@ class Threads {
  protected:
   virtual void run(size_t parts, void (*work)(void*, size_t), void* data) const = 0;
 };
-
-// The i-th of `parts` parts of 0 .. n, in whole cache lines of floats.
-struct Span {
-  size_t begin, end;
-};
-
-inline Span part_of(size_t i, size_t parts, size_t n) {
-  const size_t lines = (n + 15) / 16, begin = lines * i / parts * 16, end = lines * (i + 1) / parts * 16;
-  return {begin < n ? begin : n, end < n ? end : n};
-}
 
 }  // namespace rrwkv

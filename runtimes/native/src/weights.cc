@@ -9,10 +9,16 @@
 namespace rrwkv {
 namespace {
 
-std::unique_ptr<Matrix> columns(const Inputs& from, const std::string& role, size_t inputs) {
-  const Value& weight = from.constant(role + ".weight");
-  if (weight.type != kInt8 || weight.shape.size() != 2 || weight.shape[0] != static_cast<int64_t>(inputs))
+// A weight [K, N] of this type.
+const Value& rows_of_inputs(const Inputs& from, const std::string& role, const char* form, OrtElement type, size_t K) {
+  const Value& weight = from.constant(role + form);
+  if (weight.type != type || weight.shape.size() != 2 || weight.shape[0] != static_cast<int64_t>(K))
     throw std::runtime_error("the weight of " + role + " has another shape");
+  return weight;
+}
+
+std::unique_ptr<Matrix> columns(const Inputs& from, const std::string& role, size_t inputs) {
+  const Value& weight = rows_of_inputs(from, role, ".weight", kInt8, inputs);
   const size_t outputs = static_cast<size_t>(weight.shape[1]);
   const float* scale = from.values<float>(role + ".scale", outputs);
   const auto* values = static_cast<const int8_t*>(weight.data);
@@ -40,9 +46,7 @@ std::unique_ptr<Matrix> blocks(const Inputs& from, const std::string& role, size
 }
 
 std::unique_ptr<Matrix> halves(const Inputs& from, const std::string& role, size_t inputs) {
-  const Value& weight = from.constant(role + ".half");
-  if (weight.type != kFloat16 || weight.shape.size() != 2 || weight.shape[0] != static_cast<int64_t>(inputs))
-    throw std::runtime_error("the weight of " + role + " has another shape");
+  const Value& weight = rows_of_inputs(from, role, ".half", kFloat16, inputs);
   const auto* values = static_cast<const uint16_t*>(weight.data);
   return std::make_unique<Halves>(values, inputs, static_cast<size_t>(weight.shape[1]));
 }
