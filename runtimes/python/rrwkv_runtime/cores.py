@@ -15,14 +15,20 @@ def usable() -> int:
     """Cores that this process may use, by its affinity and by the quota of its container. Hyperthreads count with the
     core that they share: they read no more from memory than it does.
     """
-    cores = _cores_of(_allowed())
-    return max(1, min(cores, _quota() or cores))
+    return _usable(_cores_of(_allowed()))
 
 
 def limited() -> int | None:
     """The same where something limits the process; None where nothing does, and onnxruntime's choice is right."""
-    free = len(_allowed()) >= (os.cpu_count() or 1)
-    return None if free and usable() == _cores_of(_allowed()) else usable()
+    allowed = _allowed()
+    cores = _cores_of(allowed)
+    chosen = _usable(cores)
+    return None if chosen == cores and len(allowed) >= (os.cpu_count() or 1) else chosen
+
+
+def _usable(cores: int) -> int:
+    """Of so many cores, those that the quota lets a process use."""
+    return max(1, min(cores, _quota() or cores))
 
 
 def _allowed() -> Collection[int]:

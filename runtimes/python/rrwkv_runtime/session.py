@@ -97,6 +97,7 @@ class Model:
         names = device_graphs(provider, manifest, _graphs(bundle, manifest, variant, engine.provider.static))
         options = {name: _session_options(threads, optimization, engine.provider.name) for name in names}
         library = kernels.find(engine.provider.name, native)
+        kernel_threads = threads or usable() if library else 0
         weights = _shared_weights(bundle, manifest) if library else None
         for name, one in options.items():
             if manifest.graphs[name].updates:  # so little work that threads and an arena of its own cost more than that
@@ -110,7 +111,7 @@ class Model:
             # weights are found from the bundle's folder, also by graphs in a folder within
             one.add_session_config_entry("session.model_external_initializers_file_folder_path", str(bundle.resolve()))
             if library and not manifest.graphs[name].updates:  # which looks at what was set until here
-                kernels.register(one, library, threads or usable())
+                kernels.register(one, library, kernel_threads)
             if weights and name in _SHARING:
                 weights.lend(one)
         with _Verification(bundle, manifest, verify):
