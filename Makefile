@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PACKAGES := rrwkv_export runtimes/python/rrwkv_runtime runtimes/native/rrwkv_native tests benchmarks cli.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-all check pytest runtime-alone openvino openvino-mobile qnn arm64 bench clean
+.PHONY: demo test test-all check pytest runtime-alone openvino openvino-demo openvino-mobile qnn arm64 bench clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/rrwkv demo --output build/demo
@@ -40,6 +40,9 @@ runtime-alone: $(VENV)/.installed-dev
 # A float32 and an int8 bundle on OpenVINO's CPU device: where every node goes, parity, and the plugin's tests.
 CHECKPOINT := rrwkv_export/assets/rrwkv-chat
 openvino: build/plugin-openvino/.installed
+	@if build/plugin-openvino/bin/python -m benchmarks.plugins openvino; then $(MAKE) --no-print-directory openvino-demo; fi
+
+openvino-demo:
 	build/plugin-openvino/bin/python cli.py export $(CHECKPOINT) -o build/float --force --tokens 48 > /dev/null
 	build/plugin-openvino/bin/python cli.py quantize build/float -o build/int8-static --scheme int8-static --samples 16 --force
 	build/plugin-openvino/bin/python cli.py verify build/float --against $(CHECKPOINT) --provider openvino --strict
