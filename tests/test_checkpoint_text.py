@@ -119,3 +119,8 @@ def test_hugging_faces_end_token_is_kept(tmp_path):
     fields = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**fields, "eos_token_id": 7}))
     assert open_checkpoint(folder).chat.eos_token_id == 7
+
+
+def test_several_tokens_can_end_a_text(folder):
+    (folder / "chat.json").write_text(json.dumps({"eos_token_id": [3, 1]}))
+    assert open_checkpoint(folder).chat.eos_token_ids == {1, 3}

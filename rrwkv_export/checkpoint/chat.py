@@ -30,8 +30,7 @@ def _from_json(fields: dict[str, Any], owner: str, vocab_size: int) -> ChatForma
     for name, value in fields.items():
         if rule := _broken_rule(name, value, vocab_size):
             raise ConfigError(f"{owner}: {name} must be {rule}, not {value!r}")
-    given = ChatFormat(**fields)
-    return dataclasses.replace(given, stop=tuple(given.stop))
+    return ChatFormat.from_json(fields)
 
 
 def _broken_rule(name: str, value: object, vocab_size: int) -> str | None:
@@ -43,8 +42,14 @@ def _broken_rule(name: str, value: object, vocab_size: int) -> str | None:
         return None if fine else "a list of strings that are not empty"
     if name == "sampling":
         return _broken_sampling_rule(value)
-    fine = value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < vocab_size)
-    return None if fine else f"null or a token id below {vocab_size}"
+    if name == "eos_token_id" and isinstance(value, list):
+        fine = all(_is_token(one, vocab_size) for one in value)
+        return None if fine else f"token ids below {vocab_size}"
+    return None if value is None or _is_token(value, vocab_size) else f"null or a token id below {vocab_size}"
+
+
+def _is_token(value: object, vocab_size: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < vocab_size
 
 
 def _broken_sampling_rule(value: object) -> str | None:

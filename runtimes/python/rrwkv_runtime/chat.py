@@ -196,7 +196,7 @@ class Chat:
         started = perf_counter()
         logits = decoder.prefill(ids, progress)
         timing = Timing(len(ids), perf_counter() - started)
-        sampler, eos = Sampler(self.sampling, self._random), self._format.eos_token_id
+        sampler, eos = Sampler(self.sampling, self._random), self._format.eos_token_ids
         stream = self._tokenizer.stream(after=ids)
         reply = Reply(decoder, logits, sampler, stream, self.max_tokens, self._stops, (), eos)
         draft = _Draft(user, before, base, decoder, decoder.state(), reply, timing)

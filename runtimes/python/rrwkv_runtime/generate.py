@@ -101,7 +101,7 @@ def generate(
     stops = check_stops(stop, model.tokenizer)
     max_tokens = check_max_tokens(max_tokens)
     ending = set(check_ids(stop_ids, model.manifest.vocab_size, "stop_ids").tolist())
-    eos = None if ignore_eos else model.manifest.chat.eos_token_id
+    eos = frozenset() if ignore_eos else model.manifest.chat.eos_token_ids
     sampler = Sampler(Sampling(**sampling), seed)
 
     def run() -> Iterator[Token]:
@@ -191,9 +191,9 @@ class Reply:
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
         stop_ids: Collection[int] = (),
-        eos: int | None = None,
+        eos: Collection[int] = (),
     ) -> None:
-        """logits: [V] float32, what `decoder.prefill` gave. stream: None without a tokenizer. eos: the end id."""
+        """logits: [V] float32, what `decoder.prefill` gave. stream: None without a tokenizer. eos: what ends a text."""
         self._decoder, self._logits, self._sampler = decoder, logits, sampler
         self._stream, self._stops = stream, StopStrings(stop)
         self._max_tokens, self._stop_ids, self._eos = max_tokens, stop_ids, eos
@@ -224,9 +224,9 @@ class Reply:
 
     def _text(self, token_id: int, index: int) -> tuple[str, str | None]:
         """What may be shown with this token, and why it is the last one, if it is."""
-        if token_id == self._eos or token_id in self._stop_ids:
+        if token_id in self._eos or token_id in self._stop_ids:
             self.pending = None
-            return self._rest(), "eos" if token_id == self._eos else "stop"
+            return self._rest(), "eos" if token_id in self._eos else "stop"
         text = self._stops.push(self._stream.push(token_id)) if self._stream else ""
         if self._stops.matched is not None:
             return text, "stop"

@@ -116,8 +116,8 @@ class TokenizerEntry:
 class ChatFormat:
     """How a dialogue is written as text: `{user}{text}{turn_end}{assistant} {reply}{turn_end}`.
 
-    stop: strings that end a reply. bos_token_id: token put before a dialogue, if any. sampling: the model's preferred
-    sampling options by name.
+    stop: strings that end a reply. bos_token_id: token put before a dialogue, if any. eos_token_id: the token that ends
+    a text, or several of them. sampling: the model's preferred sampling options by name.
     """
 
     user: str = "User: "
@@ -125,8 +125,20 @@ class ChatFormat:
     turn_end: str = "\n\n"
     stop: tuple[str, ...] = ("\n\n",)
     bos_token_id: int | None = None
-    eos_token_id: int | None = None
+    eos_token_id: int | tuple[int, ...] | None = None
     sampling: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> ChatFormat:
+        """From JSON whose types are checked; lists become tuples."""
+        made: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in fields.items()}
+        return cls(**made)
+
+    @property
+    def eos_token_ids(self) -> frozenset[int]:
+        """Every token that ends a text."""
+        ids = self.eos_token_id
+        return frozenset() if ids is None else frozenset({ids} if isinstance(ids, int) else ids)
 
 
 @dataclass(frozen=True)
@@ -178,7 +190,7 @@ class Manifest:
             graphs=graphs,
             states=states,
             tokenizer=None if tokenizer is None else TokenizerEntry(**tokenizer),
-            chat=ChatFormat(**{**chat, "stop": tuple(chat["stop"])}),
+            chat=ChatFormat.from_json(chat),
             quantization=fields["quantization"],
             provenance=fields["provenance"],
             parity=fields["parity"],
