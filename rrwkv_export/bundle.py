@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
@@ -22,6 +21,7 @@ from rrwkv_export.graph.mobile_parts import static_graphs, static_shape
 from rrwkv_export.graph.names import MADE_AT_END, READ_ONLY
 from rrwkv_export.graph.scope import LoadArray
 from rrwkv_export.progress import Progress
+from rrwkv_runtime.atomic import new_file
 from rrwkv_runtime.graph_entry import GraphEntry
 from rrwkv_runtime.manifest import (
     FORMAT_VERSION,
@@ -248,12 +248,8 @@ def save_manifest(folder: Path, fields: Mapping[str, Any]) -> Manifest:
     plain = json.loads(json.dumps(fields))
     plain["bundle_id"] = compute_bundle_id(plain)
     manifest = Manifest.from_json(plain)
-    temporary = folder / f".{MANIFEST_NAME}.{os.getpid()}.part"
-    try:
-        temporary.write_text(json.dumps(plain, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(folder / MANIFEST_NAME)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with new_file(folder / MANIFEST_NAME) as path:
+        path.write_text(json.dumps(plain, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return manifest
 
 

@@ -1,17 +1,51 @@
-"""Writing a folder or a file whole or not at all: a temporary one beside it takes its name at the end."""
+"""Writing a folder or a file whole or not at all, and never over what must stay. How: see `rrwkv_runtime.atomic`."""
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import itertools
 import os
 import shutil
-import tempfile
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rrwkv_export.errors import OutputError
+from rrwkv_runtime import atomic
 from rrwkv_runtime.manifest import MANIFEST_NAME
+
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)  # what a rename says where there is something already
+_AT_FDCWD, _EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h; macOS has its RENAME_SWAP = 2
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What of the target may be replaced: see `new_directory`."""
+
+    target: Path
+    replaceable: frozenset[str] | None
+    marker: str
+    what: str
+
+    def check(self, found: Path) -> None:
+        """found: what stands at the target, or stood there. Raises OutputError if that must stay."""
+        target = self.target
+        if not os.path.lexists(found):
+            return
+        if self.replaceable is None:
+            raise OutputError(f"{target} exists already; choose another name or pass --force to replace it")
+        if not (found / self.marker).is_file():
+            raise OutputError(
+                f"{target} exists and is not {self.what}, so it will not be replaced; choose another name"
+            )
+        if others := sorted(path.name for path in found.iterdir() if path.name not in self.replaceable):
+            raise OutputError(
+                f"{target} also holds {others[0]!r}, which would be lost; move it, or choose another name"
+            )
 
 
 @contextmanager
@@ -21,43 +55,41 @@ def new_directory(
     """A temporary folder beside `target` that takes its name when all went well, and is removed when not.
 
     replaceable: None refuses a target that exists; else one is replaced if it is `what` with no files but these.
-    marker: the file by which to know that it is. Raises OutputError for that, for a place that cannot be written to,
-    and for a full disk.
+    marker: the file by which to know that it is. What has come to stand at the target meanwhile is held to the same
+    rule; if it must stay, what was made takes the next free name, `target-2`, and an error says so. A link stays one.
+    Raises OutputError for that, for a place that cannot be written to, and for a full disk.
     """
-    _check_target(target, replaceable, marker, what)
-    temporary = _temporary_folder(target)
+    _check_name(target)
+    rule = _Rule(target, replaceable, marker, what)
+    place = target.resolve()
     try:
-        temporary.chmod(0o755)
-        yield temporary
-        _replace(temporary, target.resolve())  # a link stays one, to what is new
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with atomic.temporary_folder(place) as folder:
+            rule.check(place)
+            made = folder / "new"
+            made.mkdir(mode=0o755)
+            yield made
+            for path in (*made.rglob("*"), made):
+                atomic.to_disk(path)
+            _put(made, place, rule)
+            atomic.to_disk(place.parent)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, None):  # numpy tells of a write cut short without a number
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, None):  # numpy tells of a write cut short without a number
             raise OutputError(f"{target}: the disk is full; free some space or write elsewhere") from None
-        raise OutputError(f"{target}: cannot write ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        raise OutputError(f"{target}: cannot write there ({error.strerror or error})") from None
 
 
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """A temporary file beside `target` that takes its name when all went well, and is removed when not.
-
-    Raises OutputError, at once for a place that cannot be written to.
-    """
+    """As `rrwkv_runtime.atomic.new_file`, with the folders above it. Raises OutputError."""
     if target.is_dir():
         raise OutputError(f"{target} is a folder; give the name of a file")
-    place = target.resolve()
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
-        yield temporary
-        temporary.replace(place)  # a link stays one
-    except OSError as error:
-        raise OutputError(f"{target}: cannot write ({error.strerror or error})") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        target.resolve().parent.mkdir(parents=True, exist_ok=True)
+        with atomic.new_file(target) as temporary:
+            yield temporary
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{target}: cannot write ({getattr(error, 'strerror', None) or error})") from None
 
 
 def require_space(target: Path, needed: int) -> None:
@@ -70,51 +102,79 @@ def require_space(target: Path, needed: int) -> None:
         raise OutputError(f"{target}: {needed / 1e6:.0f} MB are needed and the disk has {free / 1e6:.0f} MB left")
 
 
-def _check_target(target: Path, replaceable: frozenset[str] | None, marker: str, what: str) -> None:
+def _check_name(target: Path) -> None:
     try:
         str(target).encode()
     except UnicodeEncodeError:
         raise OutputError(
             f"{str(target)!r} is not UTF-8, which ONNX's file names must be; choose another name"
         ) from None
-    if not target.exists():
-        return
-    if replaceable is None:
-        raise OutputError(f"{target} exists already; choose another name or pass --force to replace it")
-    if not (target / marker).is_file():
-        raise OutputError(f"{target} exists and is not {what}, so it will not be replaced; choose another name")
-    if others := sorted(path.name for path in target.iterdir() if path.name not in replaceable):
-        raise OutputError(f"{target} also holds {others[0]!r}, which would be lost; move it, or choose another name")
+    if "\0" in str(target):
+        raise OutputError("a folder's name cannot hold the character NUL; choose another name")
 
 
-def _temporary_folder(target: Path) -> Path:
-    place = target.resolve()
+def _put(made: Path, place: Path, rule: _Rule) -> None:
+    """Give the folder its name, or the next that is free. Raises OutputError if what stands at its own must stay."""
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(place)
-        prefix = f".{place.name}.{os.getpid()}."
-        return Path(tempfile.mkdtemp(prefix=prefix, suffix=".part", dir=place.parent))
-    except OSError as error:
-        raise OutputError(f"{target}: cannot write there ({error.strerror})") from None
+        rule.check(place)
+        if os.path.lexists(place):
+            _replace(made, place, rule)
+        else:
+            _rename(made, place, rule)
+    except OutputError as error:
+        kept = _rename_beside(made, place)
+        raise OutputError(f"{error} (it came while this ran: what was made is in {kept})") from None
 
 
-def _remove_leftovers(target: Path) -> None:
-    """Temporary folders of runs that were killed: of this target, and of no process that is alive."""
-    for folder in target.parent.glob(f".{target.name}.*.part"):
-        process = folder.name.removeprefix(f".{target.name}.").partition(".")[0]
-        if process.isdecimal() and not Path(f"/proc/{process}").exists() and Path("/proc/self").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _replace(temporary: Path, target: Path) -> None:
-    if not target.exists():
-        temporary.rename(target)
+def _replace(made: Path, place: Path, rule: _Rule) -> None:
+    """Both ways check once more what stood there, when nobody can put anything into it by its name any more."""
+    if _exchange(made, place):
+        try:
+            rule.check(made)
+        except OutputError:
+            _exchange(made, place)
+            raise
         return
-    old = temporary.with_suffix(".old")
-    target.rename(old)
+    old = made.with_name(atomic.OLD)
+    place.rename(old)  # killed from here on, the next run puts it back
     try:
-        temporary.rename(target)
-    except OSError:
-        old.rename(target)
+        rule.check(old)
+        made.rename(place)
+    except BaseException:
+        old.rename(place)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+
+
+def _rename(made: Path, place: Path, rule: _Rule) -> None:
+    """Take a name that was free a moment ago. A rename replaces no folder that holds anything, and no file."""
+    try:
+        made.rename(place)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
+        raise OutputError(f"{rule.target} exists already and is left as it is") from None
+
+
+def _rename_beside(made: Path, place: Path) -> Path:
+    for number in itertools.count(2):
+        other = place.with_name(f"{place.name}-{number}")
+        if not os.path.lexists(other):
+            try:
+                return made.rename(other)
+            except OSError as error:
+                if error.errno not in _TAKEN:
+                    raise
+    raise AssertionError("numbers end")
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap the names of two folders in one step; False where the system or the file system has no such step."""
+    library: Any = ctypes.CDLL(None) if sys.platform != "win32" else None
+    names = os.fsencode(one), os.fsencode(other)
+    if hasattr(library, "renameat2"):
+        failed = library.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _EXCHANGE)
+    elif hasattr(library, "renamex_np"):
+        failed = library.renamex_np(*names, _EXCHANGE)
+    else:
+        return False
+    return not failed

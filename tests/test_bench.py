@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -30,8 +29,7 @@ from rrwkv_export.bench.fresh import fresh
 from rrwkv_export.bench.record import Earlier, Record
 from rrwkv_export.bench.weights import token_cost
 from rrwkv_export.commands import _run as run_command
-from rrwkv_export.errors import BenchError, OutputError
-from rrwkv_export.output import new_file
+from rrwkv_export.errors import BenchError
 from rrwkv_runtime.errors import BundleError, DamagedBundle, InputError
 from rrwkv_runtime.manifest import Manifest
 
@@ -298,21 +296,6 @@ def test_a_process_of_its_own_says_why_it_failed(tmp_path, monkeypatch):
         fresh(tmp_path)
     monkeypatch.setattr("rrwkv_export.bench.fresh._PROGRAM", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     assert fresh(tmp_path) is None
-
-
-def test_a_file_is_whole_or_not_there(tmp_path):
-    target = tmp_path / "new" / "run.json"
-    with suppress(KeyboardInterrupt), new_file(target) as path:
-        path.write_text("half")
-        raise KeyboardInterrupt
-    assert list(target.parent.iterdir()) == []
-    with new_file(target) as path:
-        path.write_text("whole")
-    assert [(p.name, p.read_text()) for p in target.parent.iterdir()] == [("run.json", "whole")]
-    with pytest.raises(OutputError, match="is a folder"), new_file(tmp_path):
-        pass
-    with pytest.raises(OutputError, match="cannot write"), new_file(target / "inside"):
-        pass
 
 
 def test_the_command_and_its_comparison(small_bundle, tmp_path, capsys, monkeypatch):

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
-import os
 import shutil
-import subprocess
 
 import numpy as np
 import onnx
@@ -16,11 +13,10 @@ import torch
 from checkpoint_files import ASSET, RRWKV, RWKV4, random_weights, write_blinkdl, write_huggingface, write_rrwkv
 
 from rrwkv_export import bundle as bundles
-from rrwkv_export.bundle import FILES, GraphOptions, compute_model_id, write_graph
+from rrwkv_export.bundle import GraphOptions, compute_model_id, write_graph
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.errors import ExportError, OutputError, TensorError
 from rrwkv_export.export import export
-from rrwkv_export.output import new_directory
 from rrwkv_runtime.manifest import Manifest
 
 QUICK = {"tokens": 12}
@@ -32,120 +28,6 @@ def names(folder):
 
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def finished(target, text="new", overwrite=False):
-    with new_directory(target, FILES if overwrite else None) as folder:
-        (folder / "manifest.json").write_text(text)
-
-
-def test_a_new_directory_takes_its_name_at_the_end(tmp_path):
-    with new_directory(tmp_path / "deep" / "out") as folder:
-        (folder / "manifest.json").touch()
-        assert not (tmp_path / "deep" / "out").exists()
-        assert folder.parent == tmp_path / "deep"
-    assert names(tmp_path / "deep") == ["out"]
-    assert (tmp_path / "deep" / "out").stat().st_mode & 0o777 == 0o755
-
-
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, ExportError])
-@pytest.mark.parametrize("existing", [False, True])
-def test_a_failure_leaves_what_was_there(tmp_path, error, existing):
-    target = tmp_path / "out"
-    if existing:
-        finished(target, "old")
-    with pytest.raises(error), new_directory(target, FILES) as folder:
-        raise error((folder / "manifest.json").write_text("half"))
-    assert names(tmp_path) == (["out"] if existing else [])
-    assert not existing or contents(target) == {"manifest.json": b"old"}
-
-
-def test_an_existing_bundle_is_replaced_only_when_told_to(tmp_path):
-    target = tmp_path / "out"
-    finished(target, "old")
-    with pytest.raises(OutputError, match=r"out exists already; choose another name or pass --force"):
-        finished(target)
-    assert contents(target) == {"manifest.json": b"old"}
-    finished(target, "new", overwrite=True)
-    assert contents(target) == {"manifest.json": b"new"}
-    assert names(tmp_path) == ["out"]
-
-
-def test_a_bundle_that_holds_other_files_is_not_replaced(tmp_path):
-    target = tmp_path / "out"
-    finished(target, "old")
-    (target / "talk.state").touch()
-    with pytest.raises(OutputError, match=r"also holds 'talk\.state'"):
-        finished(target, "new", overwrite=True)
-    assert names(target) == ["manifest.json", "talk.state"]
-
-
-def test_a_link_to_a_bundle_stays_a_link(tmp_path):
-    finished(tmp_path / "out", "old")
-    (tmp_path / "link").symlink_to("out")
-    finished(tmp_path / "link", "new", overwrite=True)
-    assert contents(tmp_path / "out") == {"manifest.json": b"new"}
-    assert (tmp_path / "link").is_symlink()
-    assert names(tmp_path) == ["link", "out"]
-
-
-def test_what_a_killed_run_left_is_removed(tmp_path):
-    ended = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
-    (tmp_path / f".out.{ended}.x.part").mkdir()
-    (tmp_path / f".out.{os.getpid()}.x.part").mkdir()
-    finished(tmp_path / "out")
-    assert names(tmp_path) == [f".out.{os.getpid()}.x.part", "out"]
-
-
-@pytest.mark.parametrize("kind", ["folder of someone's", "empty folder", "file"])
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_what_is_not_a_bundle_is_never_replaced(tmp_path, kind, overwrite):
-    target = tmp_path / "out"
-    target.write_text("thesis") if kind == "file" else target.mkdir()
-    if kind == "folder of someone's":
-        (target / "thesis.tex").touch()
-    with pytest.raises(OutputError, match="exists"):
-        finished(target, overwrite=overwrite)
-    assert names(tmp_path) == ["out"]
-    assert target.is_file() or names(target) == (["thesis.tex"] if "someone" in kind else [])
-
-
-@pytest.mark.parametrize(
-    ("number", "message"), [(errno.ENOSPC, "the disk is full; free some space"), (errno.EIO, "cannot write")]
-)
-def test_a_disk_that_fails_is_one_line(tmp_path, number, message):
-    with pytest.raises(OutputError, match=message) as caught, new_directory(tmp_path / "out"):
-        raise OSError(number, "some\nreason")
-    assert str(caught.value).startswith(str(tmp_path / "out"))
-    assert names(tmp_path) == []
-
-
-def test_a_write_cut_short_by_a_full_disk_is_told_as_that(tmp_path):
-    with pytest.raises(OutputError, match="the disk is full"), new_directory(tmp_path / "out"):
-        raise OSError("409600 requested and 284672 written")
-
-
-def test_a_place_that_cannot_be_written_to_is_one_line(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot write there"):
-        finished(tmp_path / "file" / "out")
-
-
-def test_a_rename_that_fails_puts_the_old_bundle_back(tmp_path, monkeypatch):
-    target = tmp_path / "out"
-    finished(target, "old")
-    real = type(target).rename
-
-    def rename(self, to):
-        if self.suffix == ".part":
-            raise OSError(errno.EACCES, "Permission denied")
-        return real(self, to)
-
-    monkeypatch.setattr(type(target), "rename", rename)
-    with pytest.raises(OutputError, match="Permission denied"):
-        finished(target, "new", overwrite=True)
-    assert contents(target) == {"manifest.json": b"old"}
-    assert names(tmp_path) == ["out"]
 
 
 def test_the_same_export_twice_is_the_same_byte_for_byte(small_checkpoint, small_bundle, tmp_path):

@@ -10,7 +10,6 @@ File format, little-endian, the same on every runtime:
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from rrwkv_runtime.atomic import new_file
 from rrwkv_runtime.errors import StateError
 from rrwkv_runtime.manifest import Manifest, StateSpec
 
@@ -67,16 +67,11 @@ class State:
         target = Path(path)
         if not target.name:
             raise StateError(f"{target}: cannot save the state (not the name of a file)")
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            with temporary.open("wb") as stream:
+            with new_file(target) as temporary, temporary.open("wb") as stream:
                 stream.writelines([_MAGIC, struct.pack("<I", len(header)), header, *payload])
-            temporary.replace(target)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             raise StateError(f"{target}: cannot save the state ({_reason(error)})") from None
-        finally:
-            with contextlib.suppress(OSError, ValueError):  # there is none where none could be made
-                temporary.unlink()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], manifest: Manifest, allow_other_quantization: bool = False) -> State:
