@@ -1,4 +1,4 @@
-"""Every command that writes, killed (SIGKILL) at many moments: what was there before or what is new, and nothing else."""
+"""Every command that writes, killed (SIGKILL) at many moments: what was there or what is new is whole."""
 
 from __future__ import annotations
 
