@@ -56,7 +56,10 @@ class MediumConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """vocab_size: V. hidden_size: C. num_layers: L. ffn_size: F. medium: None is RWKV-4."""
+    """vocab_size: V. hidden_size: C. num_layers: L. ffn_size: F. medium: None is RWKV-4.
+
+    attention_size: D, the channels of time-mix's key, value and receptance; None where it is C, as in most models.
+    """
 
     vocab_size: int
     hidden_size: int
@@ -64,10 +67,15 @@ class ModelConfig:
     ffn_size: int
     layer_norm_epsilon: float = 1e-5
     medium: MediumConfig | None = None
+    attention_size: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "hidden_size", "num_layers", "ffn_size"):
             _integer("config", name, getattr(self, name))
+        if self.attention_size is not None:
+            _integer("config", "attention_size", self.attention_size)
+            if self.attention_size == self.hidden_size:  # one model, one config
+                object.__setattr__(self, "attention_size", None)
         epsilon = self.layer_norm_epsilon
         if not isinstance(epsilon, int | float) or isinstance(epsilon, bool) or not 0 < epsilon < 1:
             raise ConfigError(f"config: layer_norm_epsilon must be a number between 0 and 1, not {epsilon!r}")
@@ -76,16 +84,22 @@ class ModelConfig:
     def architecture(self) -> str:
         return "rwkv4" if self.medium is None else "rrwkv"
 
+    @property
+    def attention_width(self) -> int:
+        """D, whether it is C or not."""
+        return self.hidden_size if self.attention_size is None else self.attention_size
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every weight's canonical name and shape, in the order of the computation."""
-        V, C, F = self.vocab_size, self.hidden_size, self.ffn_size
+        V, C, D, F = self.vocab_size, self.hidden_size, self.attention_width, self.ffn_size
         shapes: dict[str, tuple[int, ...]] = {"emb.weight": (V, C)}
         shapes |= {f"blocks.0.ln0.{p}": (C,) for p in ("weight", "bias")}
         for i in range(self.num_layers):
             layer: dict[str, tuple[int, ...]] = {f"ln1.{p}": (C,) for p in ("weight", "bias")}
-            layer |= {f"att.{name}": (C,) for name in ("time_decay", "time_first")}
+            layer |= {f"att.{name}": (D,) for name in ("time_decay", "time_first")}
             layer |= {f"att.time_mix_{p}": (C,) for p in "kvr"}
-            layer |= {f"att.{name}.weight": (C, C) for name in ("key", "value", "receptance", "output")}
+            layer |= {f"att.{name}.weight": (D, C) for name in ("key", "value", "receptance")}
+            layer |= {"att.output.weight": (C, D)}
             layer |= {f"ln2.{p}": (C,) for p in ("weight", "bias")}
             layer |= {f"ffn.time_mix_{p}": (C,) for p in "kr"}
             layer |= {"ffn.key.weight": (F, C), "ffn.receptance.weight": (C, C), "ffn.value.weight": (C, F)}
@@ -113,7 +127,10 @@ class ModelConfig:
         return total
 
     def to_json(self) -> dict[str, Any]:
-        return {"architecture": self.architecture, **dataclasses.asdict(self)}
+        fields = {"architecture": self.architecture, **dataclasses.asdict(self)}
+        if self.attention_size is None:
+            del fields["attention_size"]
+        return fields
 
     @classmethod
     def from_json(cls, fields: object, owner: str = "config.json") -> ModelConfig:

@@ -3,7 +3,7 @@
 This is what every exported graph is held against, so it is written to be read beside the definition, not to be fast.
 All arithmetic is float64, whatever the weights are stored in.
 
-    V vocabulary   C channels   L layers   F channel-mix width   T tokens of this call
+    V vocabulary   C channels   D attention width, mostly C   L layers   F channel-mix width   T tokens of this call
     s interval, tokens per medium     E excitation bottleneck    K slots, mediums a token can read   R key width
     h  a block's LayerNorm output, h' the previous token's       M  what the token recalls from the held mediums
     A, B  numerator and denominator of wkv, d decay, u bonus     S, G  open segment's weighted sum and its weight
@@ -32,7 +32,7 @@ Observer = Callable[[str, Tensor], None]
 class State:
     """What is carried from call to call, float64, laid out as the exported graph's states are.
 
-    position: tokens seen. shift [L, 2, C]: last LN1 and LN2 outputs. wkv [L, 2, C]: A, B. medium_sum [L, 1, C] and
+    position: tokens seen. shift [L, 2, C]: last LN1 and LN2 outputs. wkv [L, 2, D]: A, B. medium_sum [L, 1, C] and
     medium_weight [L, 1, 1]: S, G. medium_bank [L, K, C], medium_key [L, K, R]: held mediums and their keys, newest
     last, unfilled rows in front.
     """
@@ -48,7 +48,7 @@ class State:
     @classmethod
     def initial(cls, config: ModelConfig) -> State:
         L, C, medium = config.num_layers, config.hidden_size, config.medium
-        zeros = [(L, 2, C), (L, 2, C)]
+        zeros = [(L, 2, C), (L, 2, config.attention_width)]
         if medium:
             zeros += [(L, 1, C), (L, 1, 1), (L, medium.slots, C), (L, medium.slots, medium.key_size)]
         return cls(0, *(torch.zeros(shape, dtype=torch.float64) for shape in zeros))

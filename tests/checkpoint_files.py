@@ -89,7 +89,7 @@ def huggingface_config(config: ModelConfig, **changes: object) -> dict[str, obje
         "model_type": "rwkv",
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden_size,
-        "attention_hidden_size": config.hidden_size,
+        "attention_hidden_size": config.attention_width,
         "num_hidden_layers": config.num_layers,
         "intermediate_size": config.ffn_size,
         "layer_norm_epsilon": config.layer_norm_epsilon,

@@ -237,7 +237,7 @@ def test_config_that_is_no_json(tmp_path, text):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"attention_hidden_size": 32}, "attention_hidden_size 32"),
+        ({"attention_hidden_size": "16"}, "attention_size must be an integer"),
         ({"hidden_size": "16"}, "hidden_size must be an integer"),
         ({"num_hidden_layers": None}, "num_hidden_layers must be an integer"),
     ],

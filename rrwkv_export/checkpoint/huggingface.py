@@ -69,8 +69,6 @@ def _config(path: Path, fields: dict[str, Any]) -> ModelConfig:
         if not isinstance(value, int) or isinstance(value, bool):
             raise ConfigError(f"{path}: {name} must be an integer, not {value!r}")
     hidden = fields["hidden_size"]
-    if (width := fields.get("attention_hidden_size")) not in (None, hidden):
-        raise ConfigError(f"{path}: attention_hidden_size {width!r} is not hidden_size {hidden}, which RWKV-4 needs")
     ffn_size, epsilon = fields.get("intermediate_size"), fields.get("layer_norm_epsilon")
     return ModelConfig(
         vocab_size=fields["vocab_size"],
@@ -78,4 +76,5 @@ def _config(path: Path, fields: dict[str, Any]) -> ModelConfig:
         num_layers=fields["num_hidden_layers"],
         ffn_size=4 * hidden if ffn_size is None else ffn_size,
         layer_norm_epsilon=1e-5 if epsilon is None else epsilon,
+        attention_size=fields.get("attention_hidden_size"),
     )

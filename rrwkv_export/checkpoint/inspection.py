@@ -60,8 +60,9 @@ def infer_config(path: Path, entries: Mapping[str, Entry]) -> ModelConfig:
         )
     vocab_size, hidden_size = _matrix(path, entries, "emb.weight")
     ffn_size, _ = _matrix(path, entries, "blocks.0.ffn.key.weight")
+    attention_size, _ = _matrix(path, entries, "blocks.0.att.key.weight")
     try:
-        return ModelConfig(vocab_size, hidden_size, len(layers(entries)), ffn_size)
+        return ModelConfig(vocab_size, hidden_size, len(layers(entries)), ffn_size, attention_size=attention_size)
     except ConfigError as error:
         raise CheckpointError(
             f"{path}: its tensors have sizes that no model has ({error}); download it again"

@@ -31,7 +31,7 @@ _NEVER = 1e300  # steps after which nothing is left
 class Blocked:
     """A run of T tokens, which needs N blocks; what all layers share is computed once.
 
-    T int64 [1]; C channels. Over TOKENS tokens are an error when run.
+    T int64 [1]; C channels, those of attention. Over TOKENS tokens are an error when run.
     """
 
     states_are_rows = True

@@ -35,7 +35,7 @@ class Clock:
 class LayerState:
     """One layer's share of the states, replaced by the new values as the layer is built.
 
-    shift: two of [1, 1, C]. wkv: [2, C] A, B; in the stable form [2, C] aa, bb and [1, C] pp; with a leading 1 where
+    shift: two of [1, 1, C]. wkv: [2, D] A, B; in the stable form [2, D] aa, bb and [1, D] pp; with a leading 1 where
     the recurrence wants rows. In blocks: A, B in either form, float64.
     """
 

@@ -141,7 +141,7 @@ def _clock(
     count = scope.op("Squeeze", T, name="count")
     shift_sizes = scope.op("Concat", T, one, name="shift_sizes", axis=0)
     medium = medium_clock(scope / "medium", config.medium, position, T, count) if config.medium else None
-    recurrence = Loop() if over == "loop" else Blocked(scope / "wkv", T, wkv, config.hidden_size)
+    recurrence = Loop() if over == "loop" else Blocked(scope / "wkv", T, wkv, config.attention_width)
     return Clock(recurrence, shift_sizes, medium), scope.op("Add", position, count, name="position_after")
 
 

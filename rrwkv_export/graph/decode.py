@@ -85,9 +85,11 @@ def _before(scope: Scope, w: GraphWeights, row: int, shift: ir.Value) -> list[ir
 
 
 def _wkv_parts(scope: Scope, config: ModelConfig, form: WKVForm, wkv: ir.Value) -> list[list[ir.Value]]:
-    """What each layer keeps in `wkv`: [1, 2, C], and [1, 1, C] in the stable form."""
+    """What each layer keeps in `wkv`: [1, 2, D], and [1, 1, D] in the stable form."""
     parts, L = WKV_PARTS[form], config.num_layers
-    rows = scope.op("Reshape", wkv, scope.const([1, -1, config.hidden_size], np.int64, "wkv.shape"), name="wkv.rows")
+    rows = scope.op(
+        "Reshape", wkv, scope.const([1, -1, config.attention_width], np.int64, "wkv.shape"), name="wkv.rows"
+    )
     labels = [f"wkv.{i}" for i in range(len(parts) * L)]
     values = scope.ops("Split", rows, scope.const(parts * L, np.int64, "wkv.sizes"), names=labels, axis=1)
     return [list(values[i : i + len(parts)]) for i in range(0, len(values), len(parts))]
@@ -112,11 +114,11 @@ def _recall(
 
 def _joined(scope: Scope, config: ModelConfig, states: Values, found: _Found, over: Step) -> Values:
     """The new values of shift, wkv, medium_sum and medium_weight."""
-    L, C = config.num_layers, config.hidden_size
+    L, C, D = config.num_layers, config.hidden_size, config.attention_width
     shift = scope.op("Concat", *found.shifts, name="shift.joined", axis=1)
     shift = scope.op("Reshape", shift, scope.const([L, 2, C], np.int64, "shift.out_shape"), name="shift.out")
     wkv = scope.op("Concat", *found.wkvs, name="wkv.joined", axis=1)
-    wkv = scope.op("Reshape", wkv, scope.const([L, -1, C], np.int64, "wkv.out_shape"), name="wkv.out")
+    wkv = scope.op("Reshape", wkv, scope.const([L, -1, D], np.int64, "wkv.out_shape"), name="wkv.out")
     if isinstance(over, Postponed):
         wkv = over.finish(scope, states[names.WKV], wkv)
     joined = {names.SHIFT: shift, names.WKV: wkv}

@@ -135,7 +135,7 @@ class _Static:
         u, d = w.load(f"{block}.time_first"), np.exp(w.load(f"{block}.time_decay").astype(np.float64))
 
         inner, sums, maximum = scope / "wkv", f"{names.WKV}.{index}.sums", f"{names.WKV}.{index}.maximum"
-        ones = inner.common(np.ones((1, self.T, self.config.hidden_size)), np.float32, "ones")
+        ones = inner.common(np.ones((1, self.T, self.config.attention_width)), np.float32, "ones")
         v_and_one = inner.op("Concat", v, ones, name="v_and_one", axis=0)
         S, p = self.before[sums], inner.op("Max", self.before[maximum], self._floor(inner), name="maximum_before")
         if self.T > 1:

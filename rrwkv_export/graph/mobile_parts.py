@@ -31,11 +31,11 @@ def state_parts(config: ModelConfig, tokens: int) -> tuple[StatePart, ...]:
 
     A segment begins and ends with nothing summed, so its graph leaves those states as they are: zero.
     """
-    C, medium, found = config.hidden_size, config.medium, []
+    C, D, medium, found = config.hidden_size, config.attention_width, config.medium, []
     for i in range(config.num_layers):
         found += [_part(f"{names.SHIFT}.{i}.{block}", names.SHIFT, (2 * i + block) * C, (1, 1, C)) for block in (0, 1)]
-        found.append(_part(f"{names.WKV}.{i}.sums", names.WKV, 3 * i * C, (2, 1, C)))
-        found.append(_part(f"{names.WKV}.{i}.maximum", names.WKV, (3 * i + 2) * C, (1, 1, C)))
+        found.append(_part(f"{names.WKV}.{i}.sums", names.WKV, 3 * i * D, (2, 1, D)))
+        found.append(_part(f"{names.WKV}.{i}.maximum", names.WKV, (3 * i + 2) * D, (1, 1, D)))
         if medium:
             shapes = {names.MEDIUM_BANK: (1, medium.slots, C), names.MEDIUM_KEY: (1, medium.slots, medium.key_size)}
             if tokens == 1:

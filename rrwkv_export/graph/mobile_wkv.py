@@ -1,6 +1,6 @@
 """The stable wkv in static shapes: what `rrwkv_export.graph.wkv` defines, for tokens that are all there at once.
 
-    A = aa exp(p), B = bb exp(p)      S = [aa; bb], [2, rows, C]      p running maximum, [1, rows, C]
+    A = aa exp(p), B = bb exp(p)      S = [aa; bb], [2, rows, D]      p running maximum, [1, rows, D]
 
 No exponent is over 0, so no exponential is over 1. Every step of log2(T) joins spans twice as long (Hillis and Steele,
 Data parallel algorithms, 1986). The maxima come first: with them, the weight of what was summed up to `span` tokens ago
@@ -21,9 +21,9 @@ LOWEST_EXPONENT = -60.0
 def before_every_token(
     scope: Scope, S: ir.Value, p: ir.Value, k: ir.Value, v_and_one: ir.Value, d: Array, T: int
 ) -> tuple[ir.Value, ir.Value]:
-    """S [2, T, C] and p [1, T, C] before each of T tokens, from those before the first.
+    """S [2, T, D] and p [1, T, D] before each of T tokens, from those before the first.
 
-    k [1, T, C]; v_and_one [2, T, C]; d [C]. Row 0 is the state given, row t what token t - 1 adds.
+    k [1, T, D]; v_and_one [2, T, D]; d [D]. Row 0 is the state given, row t what token t - 1 adds.
     """
     exponents = scope.op("Concat", p, scope.slice(k, 0, T - 1, 1, name="earlier_k"), name="exponents", axis=1)
     summands = scope.op("Concat", S, scope.slice(v_and_one, 0, T - 1, 1, name="earlier_v"), name="summands", axis=1)
@@ -63,7 +63,7 @@ def _delayed(scope: Scope, S: ir.Value, span: int, T: int, C: int) -> ir.Value:
 
 
 def wkv_of(scope: Scope, S: ir.Value, p: ir.Value, k: ir.Value, v_and_one: ir.Value, u: Array) -> ir.Value:
-    """wkv = (A + exp(u + k) ⊙ v) / (B + exp(u + k)): [1, T, C], from what is before each token. u [C]."""
+    """wkv = (A + exp(u + k) ⊙ v) / (B + exp(u + k)): [1, T, D], from what is before each token. u [D]."""
     uk = scope.op("Add", k, scope.const(u, np.float32, "u"), name="key_with_bonus")
     q = scope.op("Max", p, uk, name="exponent")
     held = scope.op("Mul", S, _exp_of_difference(scope, p, q, "held.scale"), name="held")
@@ -76,7 +76,7 @@ def wkv_of(scope: Scope, S: ir.Value, p: ir.Value, k: ir.Value, v_and_one: ir.Va
 def updated(
     scope: Scope, S: ir.Value, p: ir.Value, k: ir.Value, v_and_one: ir.Value, d: Array
 ) -> tuple[ir.Value, ir.Value]:
-    """S [2, 1, C] and p [1, 1, C] after one more token."""
+    """S [2, 1, D] and p [1, 1, D] after one more token."""
     decay = scope.const(d, np.float32, "d")
     p_next = scope.op("Max", scope.op("Sub", p, decay, name="decayed"), k, name="maximum")
     # In this order the rounding of p_next, exact in p - p_next, is made good; otherwise it adds up over the tokens.

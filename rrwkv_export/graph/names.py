@@ -45,11 +45,11 @@ def row_name(state: str, layer: int) -> str:
 
 def state_layout(config: ModelConfig, wkv: WKVForm) -> tuple[StateLayout, ...]:
     """The states in the order of the graph's inputs."""
-    L, C, medium = config.num_layers, config.hidden_size, config.medium
+    L, C, D, medium = config.num_layers, config.hidden_size, config.attention_width, config.medium
     states = [
         StateLayout(POSITION, (), "int64"),
         StateLayout(SHIFT, (L, 2, C)),
-        StateLayout(WKV, (L, 2, C)) if wkv == "plain" else StateLayout(WKV, (L, 3, C), init=[[0], [0], [EMPTY]]),
+        StateLayout(WKV, (L, 2, D)) if wkv == "plain" else StateLayout(WKV, (L, 3, D), init=[[0], [0], [EMPTY]]),
     ]
     if medium:
         K, R = medium.slots, medium.key_size

@@ -16,18 +16,18 @@ from rrwkv_export.graph.scope import Array, Scope
 
 
 class Recurrence(Protocol):
-    """S [2, C] and p [1, C] have a leading 1 where `states_are_rows` (they are rows of a [T, ..., C] sequence)."""
+    """S [2, D] and p [1, D] have a leading 1 where `states_are_rows` (they are rows of a [T, ..., D] sequence)."""
 
     states_are_rows: bool
 
     def decay(self, scope: Scope, S: ir.Value, x: ir.Value, d: Array) -> Sequence[ir.Value]:
-        """S <- exp(-d) ⊙ S + x_t: the last S, and S before every step [T, 2, C]. x [T, 2, C], d [C]."""
+        """S <- exp(-d) ⊙ S + x_t: the last S, and S before every step [T, 2, D]. x [T, 2, D], d [D]."""
 
     def keep(self, scope: Scope, S: ir.Value, x: ir.Value, w: ir.Value) -> Sequence[ir.Value]:
-        """S <- w_t ⊙ S + x_t, as above, with w [T, 1, C]."""
+        """S <- w_t ⊙ S + x_t, as above, with w [T, 1, D]."""
 
     def maximum(self, scope: Scope, p: ir.Value, k: ir.Value, d: Array) -> Sequence[ir.Value]:
-        """p <- max(p - d, k_t): the last p; p before and p after every step [T, 1, C]. k [T, 1, C]."""
+        """p <- max(p - d, k_t): the last p; p before and p after every step [T, 1, D]. k [T, 1, D]."""
 
 
 class Loop:
@@ -91,6 +91,6 @@ class Postponed(Step):
         return x, S
 
     def finish(self, scope: Scope, S: ir.Value, x: ir.Value) -> ir.Value:
-        """S <- exp(-d) ⊙ S + x of all layers: [L, 2, C]."""
+        """S <- exp(-d) ⊙ S + x of all layers: [L, 2, D]."""
         decays = scope.const(np.stack(self._decays)[:, None], np.float32, "exp_minus_d")
         return scope.op("Add", scope.op("Mul", S, decays, name="decayed"), x, name="last")

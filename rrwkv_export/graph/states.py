@@ -20,9 +20,10 @@ WKV_PARTS = {"plain": [2], "stable": [2, 1]}  # rows of each value that a layer 
 
 def split_states(scope: Scope, config: ModelConfig, states: Values, wkv: WKVForm, wkv_rows: bool) -> list[LayerState]:
     """One LayerState a layer. wkv_rows: whether those values keep a leading 1."""
-    L, C, medium, parts = config.num_layers, config.hidden_size, config.medium, WKV_PARTS[wkv]
+    L, C, D = config.num_layers, config.hidden_size, config.attention_width
+    medium, parts = config.medium, WKV_PARTS[wkv]
     shift = _split(scope, "shift", states[names.SHIFT], [2 * L, 1, C], [1] * (2 * L))
-    wkv_shape, wkv_axis = ([1, -1, C], 1) if wkv_rows else ([-1, C], 0)
+    wkv_shape, wkv_axis = ([1, -1, D], 1) if wkv_rows else ([-1, D], 0)
     recurrent = _split(scope, "wkv", states[names.WKV], wkv_shape, parts * L, wkv_axis)
     n = len(parts)
     layers = [LayerState(shift[2 * i : 2 * i + 2], recurrent[n * i : n * (i + 1)]) for i in range(L)]

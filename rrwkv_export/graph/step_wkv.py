@@ -27,7 +27,7 @@ class Sums(ABC):
     def __init__(self, scope: Scope, w: GraphWeights) -> None:
         L = range(w.config.num_layers)
         u, decay = (np.stack([w.load(f"blocks.{i}.att.{name}") for i in L]) for name in ("time_first", "time_decay"))
-        self._d: Array = np.exp(decay.astype(np.float64))[:, None]  # [L, 1, C]
+        self._d: Array = np.exp(decay.astype(np.float64))[:, None]  # [L, 1, D]
         mean, level = self._mean_and_level(scope)
         bonus = scope.op("Sub", scope.const(u[:, None], np.float32, "u"), level, name="u_minus_l")
         self._means = split(scope, mean, [f"a.{i}" for i in L])
@@ -36,7 +36,7 @@ class Sums(ABC):
         self._values: list[ir.Value] = []
 
     def wkv(self, scope: Scope, index: int, k: ir.Value, v: ir.Value) -> ir.Value:
-        """wkv [1, 1, C] of a layer's k, v [1, 1, C]."""
+        """wkv [1, 1, D] of a layer's k, v [1, 1, D]."""
         self._keys.append(k)
         self._values.append(v)
         mean = self._means[index]
@@ -50,11 +50,11 @@ class Sums(ABC):
 
     @abstractmethod
     def _mean_and_level(self, scope: Scope) -> tuple[ir.Value, ir.Value]:
-        """a, l [L, 1, C]. Before the first token B is 0: there l only has to be low, and wkv is v for any a."""
+        """a, l [L, 1, D]. Before the first token B is 0: there l only has to be low, and wkv is v for any a."""
 
     @abstractmethod
     def _updated(self, scope: Scope, k: ir.Value, v: ir.Value) -> ir.Value:
-        """The state after k, v [L, 1, C]."""
+        """The state after k, v [L, 1, D]."""
 
 
 class Plain(Sums):
@@ -104,7 +104,7 @@ class Stable(Sums):
 
 
 def sums_of(form: WKVForm, scope: Scope, w: GraphWeights, wkv: ir.Value) -> Sums:
-    """Of the state `wkv`: [L, 2, C], or [L, 3, C] in the stable form."""
+    """Of the state `wkv`: [L, 2, D], or [L, 3, D] in the stable form."""
     return (Plain if form == "plain" else Stable)(scope, w, wkv)
 
 

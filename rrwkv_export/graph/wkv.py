@@ -1,4 +1,5 @@
-"""The recurrence of RWKV-4 in two forms; everything but the recurrence itself is computed for all T tokens at once.
+"""The recurrence of RWKV-4 in two forms; everything but the recurrence itself is computed for all T tokens at once,
+of D channels each, the width of attention.
 
 plain   A, B as they stand, keys clipped to ± 60. Right where keys stay well inside that range.
 stable  aa, bb, pp with A = aa exp(pp), B = bb exp(pp): RWKV-4's own inference form. Right for every key. Its running
@@ -22,7 +23,7 @@ KEY_LIMIT = 60.0
 def wkv(
     scope: Scope, k: ir.Value, v: ir.Value, u: Array, d: Array, state: Sequence[ir.Value], over: Recurrence | Blocked
 ) -> tuple[ir.Value, list[ir.Value]]:
-    """wkv [T, 1, C] and the new state, in the form of the state given."""
+    """wkv [T, 1, D] and the new state, in the form of the state given."""
     if isinstance(over, Blocked):
         found, new = over.wkv(scope, k, v, u, d, *state)
         return found, [new]
@@ -34,12 +35,12 @@ def plain_wkv(
 ) -> tuple[ir.Value, list[ir.Value]]:
     """wkv = (A + exp(u + k) ⊙ v) / (B + exp(u + k)).
 
-    k, v [T, 1, C]; u, d [C]; state: A, B [2, C]. Gives wkv [T, 1, C] and the new state.
+    k, v [T, 1, D]; u, d [D]; state: A, B [2, D]. Gives wkv [T, 1, D] and the new state.
     """
     # Clipped after the exponential, which is the same: a product that a Clip reads is left in float by onnxruntime when
     # its inputs are rounded.
     ek = clipped_exp(scope, scope.op("Exp", k, name="exp"))
-    x = scope.op("Concat", scope.op("Mul", ek, v, name="exp_k_v"), ek, name="summands", axis=1)  # [T, 2, C]
+    x = scope.op("Concat", scope.op("Mul", ek, v, name="exp_k_v"), ek, name="summands", axis=1)  # [T, 2, D]
     last, before = over.decay(scope, state[0], x, d)
     now = scope.op("Mul", x, scope.const(np.exp(u.astype(np.float64)), np.float32, "exp_u"), name="now")
     return _ratio(scope, scope.op("Add", before, now, name="sums")), [last]
@@ -48,7 +49,7 @@ def plain_wkv(
 def stable_wkv(
     scope: Scope, k: ir.Value, v: ir.Value, u: Array, d: Array, state: Sequence[ir.Value], over: Recurrence
 ) -> tuple[ir.Value, list[ir.Value]]:
-    """The same from aa, bb [2, C] and pp [1, C], with the larger exponent taken out at every step."""
+    """The same from aa, bb [2, D] and pp [1, D], with the larger exponent taken out at every step."""
     decay = scope.const(d, np.float32, "d")
     pp, p, p_next = over.maximum(scope, state[1], k, d)
     # In this order the rounding of p_next, exact in p - p_next, is made good; otherwise it adds up over the tokens.
@@ -74,7 +75,7 @@ def _exp_of_difference(scope: Scope, a: ir.Value, b: ir.Value, name: str) -> ir.
 
 
 def _value_and_one(scope: Scope, scale: ir.Value, v: ir.Value, name: str) -> ir.Value:
-    """[scale ⊙ v; scale]: [T, 2, C]."""
+    """[scale ⊙ v; scale]: [T, 2, D]."""
     return scope.op("Concat", scope.op("Mul", scale, v, name=f"{name}.value"), scale, name=name, axis=1)
 
 

@@ -57,7 +57,7 @@ def fuse_wkv(model: ir.Model, config: ModelConfig, form: WKVForm) -> None:
 
 def fuse_step(model: ir.Model, config: ModelConfig, form: WKVForm, sites: Iterable[Site]) -> bool:
     """Change a decode graph in place; False, and nothing is changed, where no kernel can compute what it says."""
-    names = step_names(model.graph, config, form, sites)
+    names = step_names(model.graph, config, form, sites) if _is_known(config) else None
     if names is not None:
         _fuse(model, config, STEP, names, _MADE_IN_STEP[form])
     return names is not None
@@ -65,11 +65,16 @@ def fuse_step(model: ir.Model, config: ModelConfig, form: WKVForm, sites: Iterab
 
 def fuse_main(model: ir.Model, config: ModelConfig, form: WKVForm, sites: Iterable[Site]) -> bool:
     """The same of a main graph."""
-    names = main_names(model.graph, config, form, sites)
+    names = main_names(model.graph, config, form, sites) if _is_known(config) else None
     if names is not None:
         _count_apart(model.graph)
         _fuse(model, config, MAIN, names, _MADE_IN_MAIN)
     return names is not None
+
+
+def _is_known(config: ModelConfig) -> bool:
+    """Whether the kernels know layers of this config: in theirs, attention is as wide as the rest."""
+    return config.attention_width == config.hidden_size
 
 
 def _fuse(model: ir.Model, config: ModelConfig, kind: str, names: Names, made_in_layer: Sequence[str]) -> None:
