@@ -148,7 +148,7 @@ def _rank(rng: random.Random, node: Node) -> None:
         shapes = [(-1,), (1, *values[name].shape), values[name].shape[::-1], (*values[name].shape, 1)]
         values[name] = np.ascontiguousarray(values[name]).reshape(rng.choice(shapes))
         if rng.random() < 0.2 and values[name].size:
-            values[name] = values[name].reshape(-1)[0].reshape(())
+            values[name] = values[name].reshape(-1)[:1].reshape(())
 
 
 def _dtype(rng: random.Random, node: Node) -> None:
