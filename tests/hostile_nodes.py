@@ -1,10 +1,10 @@
-"""Hostile nodes for the kernels of rrwkv-native: nodes of real bundles, changed as whoever makes a bundle may change them.
+"""Hostile nodes for the kernels of rrwkv-native: nodes of real bundles, changed as whoever makes a bundle may.
 
     python tests/hostile_nodes.py LIBRARY FIRST COUNT GRAPH…
 
 tries COUNT of them, the first of number FIRST; each is that number's always. They run in children of this process, for
-a node that is not refused may end one. It ends with 1 if one did. Where the processor lacks what the kernels are made of,
-a child that ends for want of it counts as one that was let through.
+a node that is not refused may end one. It ends with 1 if one did. Where the processor lacks what the kernels are made
+of, a child that ends for want of it counts as one that was let through.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _size(rng: random.Random, size: int) -> int:
     return rng.choice([0, 1, size - 1, size + 1, size + 16, 2 * size, size // 2, size + 64, 1000]) % 4096
 
 
-def _resized(value: np.ndarray, axis: int, size: int) -> np.ndarray:
+def resized(value: np.ndarray, axis: int, size: int) -> np.ndarray:
     shape = (*value.shape[:axis], max(size, 0), *value.shape[axis + 1 :])
     return np.resize(value, shape) if value.size else np.zeros(shape, value.dtype)
 
@@ -120,7 +120,7 @@ def _one_size(rng: random.Random, node: Node) -> None:
     values = rng.choice([node.constants, node.constants, node.given])
     if (name := _some(rng, values)) and values[name].ndim:
         axis = rng.randrange(values[name].ndim)
-        values[name] = _resized(values[name], axis, _size(rng, values[name].shape[axis]))
+        values[name] = resized(values[name], axis, _size(rng, values[name].shape[axis]))
 
 
 def _sizes_of_a_layer(rng: random.Random, node: Node) -> None:
@@ -138,7 +138,7 @@ def _sizes_of_a_layer(rng: random.Random, node: Node) -> None:
     for name, value in mine.items():
         for axis, size in enumerate(value.shape):
             if size == old:
-                value = _resized(value, axis, new)
+                value = resized(value, axis, new)
         node.constants[name] = value
 
 
@@ -233,14 +233,14 @@ def _tokens(rng: random.Random, node: Node) -> None:
     count = rng.choice([0, 1, 2, 15, 33, 100])
     for name in ("x", "k", "v", "r") if rng.random() < 0.8 else rng.choices(["x", "k", "v", "r"], k=1):
         if (value := node.value(name)) in node.given and node.given[value].ndim:
-            node.given[value] = _resized(node.given[value], 0, count)
+            node.given[value] = resized(node.given[value], 0, count)
 
 
 def _slots(rng: random.Random, node: Node) -> None:
     count = rng.choice([0, 1, 2, 3, 40])
     for name, value in node.given.items():
         if name.startswith(("medium_bank", "medium_key")) and value.ndim > 1 and rng.random() < 0.9:
-            node.given[name] = _resized(value, value.ndim - 2, count)
+            node.given[name] = resized(value, value.ndim - 2, count)
 
 
 def _outputs(rng: random.Random, node: Node) -> None:
@@ -278,15 +278,15 @@ def hostile(node: Node, number: int) -> Node:
 # --- trying them -----------------------------------------------------------------------------------------------------
 
 
-def outcome(node: Node, library: str, threads: int = 1) -> str:
-    """ "ran", or what onnxruntime said; it ends the process, or not."""
+def outcome(node: Node, library: str, threads: int = 1, path: Path | None = None) -> str:
+    """ "ran", or what onnxruntime said; it ends the process, or not. path: of the node's model, if it is in a file."""
     options = ort.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, threads
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # every value in memory of its own
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("rrwkv.threads", str(threads))
     options.register_custom_ops_library(library)
-    model = node.model()
+    model = str(path) if path else node.model()
     try:
         session = ort.InferenceSession(model, options)
         session.run(None, {value.name: node.given[value.name] for value in session.get_inputs()})

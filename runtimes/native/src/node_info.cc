@@ -79,6 +79,12 @@ const Value& NodeInfo::constant(const std::string& name) const {
   throw std::runtime_error("input " + name + (has(name) ? " must be a constant" : " is missing"));
 }
 
+size_t NodeInfo::size_of(const std::string& name) const {
+  const Value& value = constant(name);
+  expect_exactly({value.data, value.type, {static_cast<int64_t>(value.count)}, value.count}, name, kFloat, {kAny});
+  return value.count;
+}
+
 void NodeInfo::expect_outputs(size_t count) const {
   size_t found = 0;
   check(api_, api_.output_count(info_, &found), "the number of outputs");

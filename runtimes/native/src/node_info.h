@@ -35,6 +35,9 @@ class NodeInfo {
     return static_cast<const T*>(value.data);
   }
 
+  // How many values the constant is of, from 1 on.
+  size_t size_of(const std::string& name) const;
+
   // That the node has so many outputs.
   void expect_outputs(size_t count) const;
 

@@ -14,8 +14,8 @@ namespace rrwkv {
 
 using Shape = std::vector<int64_t>;
 
-// Of a shape that a value must have: any size from 1 on.
-constexpr int64_t kAny = -1;
+// Of a shape that a value must have: any size from 1 on, to a largest one of which 16 may be counted in 32 bits.
+constexpr int64_t kAny = -1, kLargest = 1 << 24;
 
 struct Value {
   const void* data;

@@ -123,12 +123,10 @@ LayerWeights layer_weights(const NodeInfo& from, const std::string& prefix, cons
 }
 
 Sizes sizes_of(const NodeInfo& from) {
-  const size_t channels = from.constant("ln_out.weight").count;
   const float epsilon = from.number("epsilon");
-  if (channels == 0) throw std::runtime_error("ln_out.weight must have a value");
   if (!(std::isfinite(epsilon) && epsilon >= 0))
     throw std::runtime_error("attribute epsilon must be a number from 0 on, not " + std::to_string(epsilon));
-  return {static_cast<size_t>(from.whole_number("layers", 1, kMostLayers)), channels,
+  return {static_cast<size_t>(from.whole_number("layers", 1, kMostLayers)), from.size_of("ln_out.weight"),
           static_cast<size_t>(from.whole_number("interval", 0, kLongestInterval)), 0, epsilon};
 }
 

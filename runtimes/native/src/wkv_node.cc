@@ -17,9 +17,7 @@ WkvNode::WkvNode(const Api& api, const NodeInfo& info, const Settings& settings)
       r_(info.given("r")),
       sums_(info.given("sums")),
       exponent_{} {
-  const size_t C = info.constant("bonus").count;
-  if (C == 0) throw std::runtime_error("bonus must have a value");
-  wkv_ = wkv_weights(info, "", C, info.has("exponent"));
+  wkv_ = wkv_weights(info, "", info.size_of("bonus"), info.has("exponent"));
   if (wkv_.stable) exponent_ = info.given("exponent");
   info.expect_outputs(wkv_.stable ? 3 : 2);
 }
