@@ -1,6 +1,6 @@
-// The AVX-512 instructions that the kernels are made of, in C++ for any x86-64 with AVX2: slow, of the same bits, and with
-// every lane's access to memory in plain sight of the address sanitizer. For tests. Within namespace rrwkv these names are
-// found before the compiler's own.
+// The AVX-512 instructions that the kernels are made of, in C++ for any x86-64 with AVX2: slow, of the same bits, and
+// with every lane's access to memory in plain sight of the address sanitizer. For tests. Within namespace rrwkv these
+// names are found before the compiler's own.
 #pragma once
 
 #include_next <immintrin.h>
@@ -258,7 +258,9 @@ inline __m512i _mm512_shuffle_i32x4(__m512i a, __m512i b, int which) {
 inline __m512i _mm512_permutex2var_epi64(__m512i a, __m512i places, __m512i b) {
   const auto x = emulated::as<emulated::Eights>(a), at = emulated::as<emulated::Eights>(places);
   const auto y = emulated::as<emulated::Eights>(b);
-  const auto lane = [&](size_t i) { return at[i] & 8 ? y[static_cast<size_t>(at[i] & 7)] : x[static_cast<size_t>(at[i] & 7)]; };
+  const auto lane = [&](size_t i) {
+    return at[i] & 8 ? y[static_cast<size_t>(at[i] & 7)] : x[static_cast<size_t>(at[i] & 7)];
+  };
   return emulated::as<__m512i>(emulated::made<emulated::Eights>(lane));
 }
 inline __m512 _mm512_permutexvar_ps(__m512i places, __m512 v) {
