@@ -15,6 +15,7 @@ import resource
 import signal
 import sys
 import tempfile
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
@@ -314,8 +315,10 @@ def tried(numbers: Sequence[int], nodes: Sequence[Node], library: str) -> Iterat
                 os.dup2(errors.fileno(), 2)
                 try:
                     _child(left[:200], nodes, library, write)
-                finally:
                     os._exit(0)
+                except BaseException:
+                    traceback.print_exc()
+                    os._exit(1)
             os.close(write)
             with os.fdopen(read, encoding="utf-8", errors="replace") as lines:
                 told = [line.rstrip("\n").split("\t", 2) for line in lines]
@@ -336,7 +339,7 @@ def tried(numbers: Sequence[int], nodes: Sequence[Node], library: str) -> Iterat
 def _summary(printed: str) -> str:
     """What a sanitizer says in short, and where in the kernels it was."""
     lines = printed.splitlines()
-    summary = [line for line in lines if line.startswith(("SUMMARY", "terminate", "  what"))]
+    summary = [line for line in lines if line.startswith(("SUMMARY", "terminate", "  what"))] or lines[-1:]
     where = [line.split(" in ")[-1] for line in lines if "/src/" in line and line.lstrip().startswith("#")]
     return " ".join([*summary, *where[:3]])
 
