@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PACKAGES := rrwkv_export runtimes/python/rrwkv_runtime runtimes/native/rrwkv_native tests benchmarks cli.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-all check pytest runtime-alone openvino openvino-demo openvino-mobile qnn arm64 bench clean
+.PHONY: demo test test-all check pytest runtime-alone openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/rrwkv demo --output build/demo
@@ -23,7 +23,7 @@ test-all: check runtime-alone $(ENGINES)
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check $(PACKAGES)
 	$(BIN)/ruff format --check $(PACKAGES)
-	$(BIN)/clang-format --dry-run -Werror runtimes/native/src/*
+	$(BIN)/clang-format --dry-run -Werror runtimes/native/src/* runtimes/native/emulated/*
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -91,6 +91,20 @@ $(VENV)/.installed-dev: $(VENV)/bin/python requirements-dev.txt constraints.txt 
 	@echo "installing into $(VENV) (a minute or two the first time)"
 	@$(BIN)/pip install --quiet --requirement requirements-dev.txt
 	@touch $@ $(VENV)/.installed
+
+# The kernels under the sanitizers of addresses and undefined behaviour, their instructions emulated, so on any x86-64:
+# their tests, and many more hostile nodes. It needs CMake and GCC, and takes a while.
+SANITIZED := build/native-sanitized
+HOSTILE ?= 20000
+SANITIZERS := $(foreach name,libasan libubsan libstdc++,$$(g++ -print-file-name=$(name).so))
+native-sanitized: $(VENV)/.installed-dev
+	@CXX=g++ cmake -S runtimes/native -B $(SANITIZED) -DRRWKV_NATIVE_EMULATED=ON -DRRWKV_NATIVE_SANITIZED=ON > /dev/null
+	@cmake --build $(SANITIZED) --parallel > /dev/null
+	@cmake --install $(SANITIZED) --prefix $(SANITIZED)/package > /dev/null
+	@cp runtimes/native/rrwkv_native/*.py $(SANITIZED)/package/rrwkv_native
+	PYTHONPATH=$(SANITIZED)/package HOSTILE=$(HOSTILE) PYTHONMALLOC=malloc LD_PRELOAD="$(SANITIZERS)" \
+		ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
+		$(BIN)/pytest tests/test_native_hostile.py tests/test_native.py
 
 clean:
 	rm -rf build $(VENV)

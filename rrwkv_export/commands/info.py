@@ -111,6 +111,7 @@ def _model(bundle: Path, manifest: Manifest) -> Table:
         *((f"medium {name}", value) for name, value in (config.get("medium") or {}).items()),
         ("weights", _weights(manifest)),
         ("wkv", graph.wkv),
+        ("kernels", _kernels(manifest)),
         ("graph", f"{graph.file}, opset {graph.opset}, chunks of {graph.chunk} tokens"),
         ("tokenizer", manifest.tokenizer.type if manifest.tokenizer else "none: it works on token ids"),
         ("chat", repr(f"{manifest.chat.user}…{manifest.chat.turn_end}{manifest.chat.assistant}")),
@@ -129,6 +130,13 @@ def _weights(manifest: Manifest) -> str:
         return manifest.graphs["main"].dtype
     text = said.get("calibration") or {}
     return f"quantized: {said['scheme']}" + (f", calibrated on {text['tokens']:,} tokens" if text else "")
+
+
+def _kernels(manifest: Manifest) -> str:
+    """What it runs on where it is loaded on the CPU, and nothing else is asked for."""
+    from rrwkv_runtime.native import said
+
+    return said() if manifest.quantization else "none: they are for quantized bundles"
 
 
 def _parity(parity: dict[str, Any] | None) -> str:

@@ -6,13 +6,18 @@ import ctypes
 from functools import cache
 from pathlib import Path
 
-__all__ = ["library"]
+__all__ = ["library", "path"]
+
+
+def path() -> Path:
+    """The library, whether it runs here or not; any x86-64 can load it. Raises ImportError."""
+    found = next(Path(__file__).parent.glob("librrwkv_native.*"), None)
+    if found is None:
+        raise ImportError("its library is not there")
+    return found
 
 
 @cache
 def library() -> Path | None:
     """None where the processor lacks what the kernels are made of (AVX-512 with VNNI). Raises ImportError, OSError."""
-    path = next(Path(__file__).parent.glob("librrwkv_native.*"), None)
-    if path is None:
-        raise ImportError("its library is not there")
-    return path if ctypes.CDLL(str(path)).rrwkv_native_runs_here() else None
+    return path() if ctypes.CDLL(str(path())).rrwkv_native_runs_here() else None

@@ -39,23 +39,9 @@ class Parted {
 
 }  // namespace
 
-Blockwise::Blockwise(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, size_t bits,
-                     const float* scale)
-    : weight_(weight),
-      scale_(scale),
-      block_(block),
-      blocks_((inputs + block - 1) / block),
-      row_bytes_(blocks_ * block * bits / 8) {
-  this->inputs = inputs;
-  this->outputs = outputs;
-}
-
 void Blockwise::scales_of(size_t output, size_t block, float* scales) const {
   for (size_t i = 0; i < 16; ++i) scales[i] = scale_[std::min(output + i, outputs - 1) * blocks_ + block];
 }
-
-Blocks::Blocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, size_t bits, const float* scale)
-    : Blockwise(weight, inputs, outputs, block, bits, scale), bits_(bits), vectors_((row_bytes_ + 63) / 64) {}
 
 void Blocks::round_row(const float* x, size_t run, uint8_t* bytes, float* scales, float* zeros) const {
   std::memset(bytes, 0, row_size());

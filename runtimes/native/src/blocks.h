@@ -12,7 +12,13 @@ class Blockwise : public Matrix {
   Stretch start(size_t part, size_t parts) const override;
 
  protected:
-  Blockwise(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, size_t bits, const float* scale);
+  Blockwise(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, size_t bits, const float* scale)
+      : Matrix(inputs, outputs),
+        weight_(weight),
+        scale_(scale),
+        block_(block),
+        blocks_((inputs + block - 1) / block),
+        row_bytes_(blocks_ * block * bits / 8) {}
 
   // A block's of 16 outputs from this one on; where there are fewer, the last one's again.
   void scales_of(size_t output, size_t block, float* scales) const;
@@ -25,7 +31,8 @@ class Blockwise : public Matrix {
 // Activations are int8, of a scale for each block.
 class Blocks : public Blockwise {
  public:
-  Blocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, size_t bits, const float* scale);
+  Blocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, size_t bits, const float* scale)
+      : Blockwise(weight, inputs, outputs, block, bits, scale), bits_(bits), vectors_((row_bytes_ + 63) / 64) {}
   void round(const float* x, Rounded& rounded) const override;
   void multiply(Rounded& x, size_t part, size_t parts, const Stretch& after, float* y) const override;
   void round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const override;
@@ -48,7 +55,8 @@ class Blocks : public Blockwise {
 // Of 8 bits, times activations as they are.
 class FloatBlocks : public Blockwise {
  public:
-  FloatBlocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, const float* scale);
+  FloatBlocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, const float* scale)
+      : Blockwise(weight, inputs, outputs, block, 8, scale) {}
   void round(const float* x, Rounded& rounded) const override;
   void multiply(Rounded& x, size_t part, size_t parts, const Stretch& after, float* y) const override;
   void round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const override;

@@ -44,21 +44,15 @@ Ends ends_of(const float* x, size_t n) {
   return {_mm512_reduce_min_ps(lowest), _mm512_reduce_max_ps(highest)};
 }
 
-// DynamicQuantizeLinear's scale and zero point.
+// DynamicQuantizeLinear's scale and zero point; of values that are no numbers any zero point will do.
 Columns::Range range_of(Ends ends) {
   const auto [low, high] = ends;
   const float scale = high == low ? 1.0f : (high - low) / 255.0f;
-  return {scale, static_cast<int>(std::nearbyint(std::clamp(-low / scale, 0.0f, 255.0f)))};
+  const float zero = std::nearbyint(std::clamp(-low / scale, 0.0f, 255.0f));
+  return {scale, zero > 0 ? static_cast<int>(zero) : 0};
 }
 
 }  // namespace
-
-Columns::Columns(const int8_t* weight, size_t inputs, size_t outputs, const float* scale, const Range* range)
-    : weight_(weight), scale_(scale), has_range_(range != nullptr) {
-  this->inputs = inputs;
-  this->outputs = outputs;
-  if (range) range_ = *range;
-}
 
 // Only one row needs them: with many, they are summed when the weights are packed.
 const int32_t* Columns::column_sums() const {

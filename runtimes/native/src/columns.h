@@ -18,7 +18,13 @@ class Columns : public Matrix {
     int zero;
   };
 
-  Columns(const int8_t* weight, size_t inputs, size_t outputs, const float* scale, const Range* range);
+  // range: null where there is none.
+  Columns(const int8_t* weight, size_t inputs, size_t outputs, const float* scale, const Range* range)
+      : Matrix(inputs, outputs),
+        weight_(weight),
+        scale_(scale),
+        has_range_(range != nullptr),
+        range_(range ? *range : Range{}) {}
   void round(const float* x, Rounded& rounded) const override;
   void multiply(Rounded& x, size_t part, size_t parts, const Stretch& after, float* y) const override;
   void finish(const Rounded& x, size_t parts, float* y) const override;
@@ -42,7 +48,7 @@ class Columns : public Matrix {
   const int8_t* weight_;
   const float* scale_;
   bool has_range_;
-  Range range_{};
+  Range range_;
   mutable std::once_flag summed_;
   mutable std::vector<int32_t> column_sums_;
 };

@@ -9,9 +9,6 @@
 
 namespace rrwkv {
 
-FloatBlocks::FloatBlocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, const float* scale)
-    : Blockwise(weight, inputs, outputs, block, 8, scale) {}
-
 void FloatBlocks::round(const float* x, Rounded& rounded) const {
   float* values = rounded.values.of(row_bytes_);
   float* zeros = rounded.zeros.of(blocks_);

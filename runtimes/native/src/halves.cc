@@ -23,11 +23,6 @@ __m512 floats(const uint16_t* halves, __mmask16 mask) {
 
 }  // namespace
 
-Halves::Halves(const uint16_t* weight, size_t inputs, size_t outputs) : weight_(weight) {
-  this->inputs = inputs;
-  this->outputs = outputs;
-}
-
 Span Halves::columns(size_t part, size_t parts) const { return part_of(part, parts, outputs, kLine); }
 
 Stretch Halves::start(size_t part, size_t parts) const {

@@ -9,7 +9,7 @@ namespace rrwkv {
 // of many alike.
 class Halves : public Matrix {
  public:
-  Halves(const uint16_t* weight, size_t inputs, size_t outputs);
+  Halves(const uint16_t* weight, size_t inputs, size_t outputs) : Matrix(inputs, outputs), weight_(weight) {}
   void round(const float* x, Rounded& rounded) const override;
   void multiply(Rounded& x, size_t part, size_t parts, const Stretch& after, float* y) const override;
   void finish(const Rounded&, size_t, float*) const override {}

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <exception>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <thread>
 
@@ -34,6 +35,8 @@ OrtStatus* guarded(const Api& api, Action action) {
     return nullptr;
   } catch (const std::exception& error) {
     return api.create_status(kFail, error.what());
+  } catch (...) {
+    return api.create_status(kFail, "an error of no known kind");
   }
 }
 
@@ -45,7 +48,14 @@ struct Kernel {
 template <typename Kind>
 OrtStatus* create(const OrtCustomOp* op, const void*, const OrtKernelInfo* info, void** kernel) {
   const Op& of = self(op);
-  return guarded(of.api, [&] { *kernel = new Kernel{of.api, std::make_unique<Kind>(of.api, info, of.settings)}; });
+  *kernel = nullptr;
+  return guarded(of.api, [&] {
+    try {
+      *kernel = new Kernel{of.api, std::make_unique<Kind>(of.api, info, of.settings)};
+    } catch (const std::runtime_error& error) {  // onnxruntime itself says which node only of one that runs
+      throw std::runtime_error(title_of(of.api, of.name, info) + ": " + error.what());
+    }
+  });
 }
 
 OrtStatus* compute(void* kernel, OrtKernelContext* context) {
@@ -96,6 +106,19 @@ Settings settings_of(const Api& api, const OrtSessionOptions* options) {
   return {std::clamp<size_t>(threads, 1, kMostThreads), spin, amx};
 }
 
+// A session keeps pointers to operators and domain, so they stay as long as the process does.
+OrtStatus* add_ops(const Api& api, OrtSessionOptions* options) {
+  const Settings settings = settings_of(api, options);
+  const Op* ops[] = {new Op(op_of<StepNode>(api, "DecodeStep", settings)),
+                     new Op(op_of<PrefillNode>(api, "Prefill", settings)),
+                     new Op(op_of<WkvNode>(api, "GatedWKV", settings))};
+  OrtCustomOpDomain* domain = nullptr;
+  OrtStatus* status = api.create_domain("rrwkv", &domain);
+  for (const Op* op : ops)
+    if (!status) status = api.add_op(domain, op);
+  return status ? status : api.add_domain(options, domain);
+}
+
 }  // namespace
 }  // namespace rrwkv
 
@@ -107,23 +130,19 @@ Settings settings_of(const Api& api, const OrtSessionOptions* options) {
 
 // Whether this processor has what the kernels are made of.
 RRWKV_EXPORT int rrwkv_native_runs_here() {
+#if defined(RRWKV_NATIVE_EMULATED)
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("fma");
+#endif
 }
 
 RRWKV_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
-  using namespace rrwkv;
-  const Api api(base);
+  const rrwkv::Api api(base);
   if (!api) return nullptr;  // an onnxruntime older than this interface: the graph runs as it is
-  // A session keeps pointers to operators and domain, so they stay as long as the process does.
-  const Settings settings = settings_of(api, options);
-  const Op* ops[] = {new Op(op_of<StepNode>(api, "DecodeStep", settings)),
-                     new Op(op_of<PrefillNode>(api, "Prefill", settings)),
-                     new Op(op_of<WkvNode>(api, "GatedWKV", settings))};
-  OrtCustomOpDomain* domain = nullptr;
-  OrtStatus* status = api.create_domain("rrwkv", &domain);
-  for (const Op* op : ops)
-    if (!status) status = api.add_op(domain, op);
-  return status ? status : api.add_domain(options, domain);
+  OrtStatus* status = nullptr;
+  OrtStatus* raised = rrwkv::guarded(api, [&] { status = rrwkv::add_ops(api, options); });
+  return raised ? raised : status;
 }

@@ -46,6 +46,7 @@ struct Rounded {
 
 class Matrix {
  public:
+  Matrix(size_t inputs, size_t outputs) : inputs(inputs), outputs(outputs) {}
   virtual ~Matrix() = default;
 
   // One row x [inputs]; y [outputs].
@@ -62,7 +63,7 @@ class Matrix {
   // amx: by the processor's matrix unit, where that can be.
   virtual void multiply_rows(Rounded& x, size_t rows, bool amx, const Threads& threads, float* y) const = 0;
 
-  size_t inputs = 0, outputs = 0;
+  const size_t inputs, outputs;
 };
 
 // y = W x, from x rounded for W.

@@ -9,11 +9,12 @@ namespace rrwkv {
 
 class ModelNode : public Node {
  protected:
-  ModelNode(const Api& api, const Inputs& inputs, const Settings& settings);
+  ModelNode(const Api& api, const NodeInfo& info, const Settings& settings);
 
   size_t layers() const { return model_.weights().layers.size(); }
   size_t channels() const { return model_.weights().layer().channels; }
   size_t key_size() const { return model_.weights().layer().medium->weights().key_size(); }
+  bool has_mediums() const { return model_.weights().has_mediums(); }
   // Outputs: logits [N, V], shift, wkv, and with mediums S and G. The mediums themselves are the caller's.
   ModelRun run_of(OrtKernelContext* context, size_t slots) const;
   float* logits(OrtKernelContext* context, size_t scored) const;
@@ -26,11 +27,8 @@ class ModelNode : public Node {
     team.lead(pool, [&] { action(team); });
   }
 
-  struct Places {
-    size_t x, shift, wkv, position, sum, weight;
-  };
   Model model_;
-  Places places_;
+  Given x_, shift_, wkv_, position_, sum_, weight_;  // the last three of a model with mediums
 };
 
 // One token. Of the mediums, which it only reads, every layer's own inputs.
@@ -40,9 +38,9 @@ class StepNode : public ModelNode {
   void run(OrtKernelContext* context) const override;
 
  private:
-  StepNode(const Api& api, const Inputs& inputs, const Settings& settings);
+  StepNode(const Api& api, const NodeInfo& info, const Settings& settings);
 
-  std::vector<size_t> banks_, keys_;
+  std::vector<Given> banks_, keys_;
 };
 
 // Any number of tokens. Outputs also the mediums.
@@ -52,9 +50,10 @@ class PrefillNode : public ModelNode {
   void run(OrtKernelContext* context) const override;
 
  private:
-  PrefillNode(const Api& api, const Inputs& inputs, const Settings& settings);
+  void give_mediums(OrtKernelContext* context, ModelRun& run, size_t K) const;
+  PrefillNode(const Api& api, const NodeInfo& info, const Settings& settings);
 
-  size_t num_logits_, bank_ = 0, key_ = 0;
+  Given num_logits_, bank_, key_;
 };
 
 }  // namespace rrwkv

@@ -1,8 +1,11 @@
 // A node of a graph: its inputs and outputs while it runs, and its session's threads.
 #pragma once
 
+#include <algorithm>
+#include <initializer_list>
+
+#include "node_info.h"
 #include "threads.h"
-#include "values.h"
 
 namespace rrwkv {
 
@@ -21,31 +24,42 @@ class Node {
   virtual void run(OrtKernelContext* context) const = 0;
 
  protected:
-  Value value(OrtKernelContext* context, size_t place) const {
-    const OrtValue* given = nullptr;
-    check(api_, api_.input(context, place, &given), "an input");
-    return value_of(api_, given);
+  Value value(OrtKernelContext* context, const Given& given) const {
+    const OrtValue* found = nullptr;
+    check(api_, api_.input(context, given.place, &found), "an input");
+    return value_of(api_, found, given.name);
   }
 
-  // The values of an input, of this many.
-  const float* input(OrtKernelContext* context, size_t place, size_t count) const {
-    const Value found = value(context, place);
-    if (found.type != kFloat || found.count() != count) throw std::runtime_error("an input has another shape");
+  // An input's values, of this shape, ones apart.
+  const float* input(OrtKernelContext* context, const Given& given, std::initializer_list<size_t> shape) const {
+    const Value found = value(context, given);
+    expect(found, given.name, kFloat, Shape(shape.begin(), shape.end()));
     return static_cast<const float*>(found.data);
   }
 
-  int64_t whole_number(OrtKernelContext* context, size_t place) const {
-    const Value found = value(context, place);
-    if (found.type != kInt64 || found.count() != 1) throw std::runtime_error("an input has another shape");
-    return *static_cast<const int64_t*>(found.data);
+  // From `least` to `most`.
+  size_t whole_number(OrtKernelContext* context, const Given& given, size_t least, size_t most) const {
+    const Value found = value(context, given);
+    expect(found, given.name, kInt64, {});
+    const int64_t number = *static_cast<const int64_t*>(found.data);
+    if (number < 0 || static_cast<size_t>(number) < least || static_cast<size_t>(number) > most)
+      throw std::runtime_error(given.name + " must be from " + std::to_string(least) + " to " + std::to_string(most) +
+                               ", not " + std::to_string(number));
+    return static_cast<size_t>(number);
   }
 
   float* output(OrtKernelContext* context, size_t place, const Shape& shape) const {
     OrtValue* made = nullptr;
     check(api_, api_.output(context, place, shape.data(), shape.size(), &made), "an output");
     void* data = nullptr;
-    check(api_, api_.data(made, &data), "an output");
+    if (made) check(api_, api_.data(made, &data), "an output");
+    if (!data && std::count(shape.begin(), shape.end(), 0) == 0)
+      throw std::runtime_error("onnxruntime gives no memory for output " + std::to_string(place));
     return static_cast<float*>(data);
+  }
+
+  float* output(OrtKernelContext* context, size_t place, std::initializer_list<size_t> shape) const {
+    return output(context, place, Shape(shape.begin(), shape.end()));
   }
 
   Api api_;

@@ -98,8 +98,16 @@ class Api {
   }
   void release(OrtStatus* status) const { at<93, void>(status); }
   void release(OrtShapeInfo* info) const { at<99, void>(info); }
+  OrtStatus* input_count(const OrtKernelInfo* info, size_t* count) const { return at<230, OrtStatus*>(info, count); }
+  OrtStatus* output_count(const OrtKernelInfo* info, size_t* count) const { return at<231, OrtStatus*>(info, count); }
+  OrtStatus* input_name(const OrtKernelInfo* info, size_t i, char* name, size_t* size) const {
+    return at<232, OrtStatus*>(info, i, name, size);
+  }
   OrtStatus* setting(const OrtSessionOptions* options, const char* key, char* value, size_t* size) const {
     return at<238, OrtStatus*>(options, key, value, size);
+  }
+  OrtStatus* node_name(const OrtKernelInfo* info, char* name, size_t* size) const {
+    return at<244, OrtStatus*>(info, name, size);
   }
   OrtStatus* constant(const OrtKernelInfo* info, size_t i, int* is_constant, const OrtValue** value) const {
     return at<249, OrtStatus*>(info, i, is_constant, value);

@@ -1,7 +1,9 @@
 // Sharing work between threads.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
+#include <exception>
 
 #include "fetch.h"
 
@@ -19,15 +21,33 @@ inline Span part_of(size_t i, size_t parts, size_t n, size_t unit) {
 
 // Threads that share work; in a session, onnxruntime's own.
 class Threads {
+  template <typename Work>
+  struct Shared {
+    explicit Shared(const Work& work) : work(work) {}
+    void part(size_t i) noexcept {
+      try {
+        work(i);
+      } catch (...) {
+        if (!failed.test_and_set()) error = std::current_exception();
+      }
+    }
+
+    const Work& work;
+    std::atomic_flag failed = ATOMIC_FLAG_INIT;
+    std::exception_ptr error;
+  };
+
  public:
   explicit Threads(size_t count) : count(count) {}
   virtual ~Threads() = default;
 
-  // work(i) for every i < parts; back when all are done.
+  // work(i) for every i < parts; back when all are done. Raises what one of them raised.
   template <typename Work>
   void share(size_t parts, const Work& work) const {
     if (parts == 1) return work(0);
-    run(parts, [](void* of, size_t i) { (*static_cast<const Work*>(of))(i); }, const_cast<Work*>(&work));
+    Shared<Work> shared(work);
+    run(parts, [](void* of, size_t i) { static_cast<Shared<Work>*>(of)->part(i); }, &shared);
+    if (shared.error) std::rethrow_exception(shared.error);
   }
 
   // work(begin, end) over 0 .. n in so many parts, each but the last a multiple of `unit`.
@@ -45,6 +65,7 @@ class Threads {
   const size_t count;
 
  protected:
+  // work(data, i), which raises nothing.
   virtual void run(size_t parts, void (*work)(void*, size_t), void* data) const = 0;
 };
 

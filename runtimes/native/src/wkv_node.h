@@ -12,10 +12,10 @@ class WkvNode : public Node {
   void run(OrtKernelContext* context) const override;
 
  private:
-  WkvNode(const Api& api, const Inputs& inputs, const Settings& settings);
+  WkvNode(const Api& api, const NodeInfo& info, const Settings& settings);
 
   Wkv wkv_;
-  size_t k_, v_, r_, sums_, exponent_ = 0;
+  Given k_, v_, r_, sums_, exponent_;
 };
 
 }  // namespace rrwkv

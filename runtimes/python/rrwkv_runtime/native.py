@@ -37,6 +37,17 @@ def find(provider: str, wanted: bool | None) -> Path | None:
     return library
 
 
+def said() -> str:
+    """Which kernels a quantized bundle runs on here by default, or why none, in a few words."""
+    try:
+        if find("cpu", None):
+            return f"rrwkv-native {version()} (AVX-512 VNNI)"
+    except ProviderError as error:
+        return f"none: {error}"
+    installed = importlib.util.find_spec(PACKAGE) is not None
+    return f"none: {'the processor has no AVX-512 VNNI' if installed else 'rrwkv-native is not installed'}"
+
+
 def version() -> str:
     """Of the package that is installed."""
     return importlib.metadata.version(PACKAGE.replace("_", "-"))

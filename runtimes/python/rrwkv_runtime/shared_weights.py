@@ -16,6 +16,8 @@ import numpy as np
 from rrwkv_runtime.errors import DamagedBundle
 from rrwkv_runtime.providers import import_onnxruntime
 
+_MOST_AXES = 8
+
 
 @dataclass(frozen=True)
 class Weight:
@@ -34,7 +36,7 @@ class Weight:
         """The weight itself, without a copy. Raises DamagedBundle if the data end before it does."""
         dtype = np.dtype(self.dtype)
         end = self.offset + prod(self.shape) * dtype.itemsize
-        if end > len(data) or self.offset % dtype.itemsize:
+        if end > len(data) or self.offset % dtype.itemsize or len(self.shape) > _MOST_AXES:
             raise DamagedBundle(f"manifest.json: weight {self.name!r} does not lie in the weights' file")
         return data[self.offset : end].view(dtype).reshape(self.shape)
 
@@ -44,7 +46,8 @@ class SharedWeights:
 
     def __init__(self, path: Path, weights: tuple[Weight, ...]) -> None:
         """Raises DamagedBundle."""
-        data, values = np.memmap(path, np.uint8, "r"), import_onnxruntime().OrtValue
+        values = import_onnxruntime().OrtValue
+        data = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
         self._values = {w.name: values.ortvalue_from_numpy(w.within(data)) for w in weights}
 
     def lend(self, options: Any) -> None:

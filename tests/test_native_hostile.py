@@ -1,0 +1,224 @@
+"""Bad nodes for the kernels of rrwkv-native: each refused in one line before a kernel sees it, on any x86-64."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from copy import deepcopy
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import hostile_nodes
+import numpy as np
+import onnx
+import pytest
+from hostile_nodes import Node, node_of, outcome
+
+from rrwkv_export.bundle import file_entries, save_manifest
+from rrwkv_export.config import MediumConfig, ModelConfig
+from rrwkv_export.quantize.quantizer import Calibration, quantize
+from rrwkv_export.quantize.shipped import shipped_recipe
+from rrwkv_export.texts import Text
+from rrwkv_runtime.errors import DamagedBundle
+from rrwkv_runtime.manifest import Manifest
+from rrwkv_runtime.session import Model
+
+rrwkv_native = pytest.importorskip("rrwkv_native", reason="rrwkv-native is not installed")
+
+V, C, F, R, K = 40, 24, 50, 16, 2
+MEDIUMS = ModelConfig(V, C, 2, F, medium=MediumConfig(interval=3, slots=K, key_size=R))
+WITHOUT = ModelConfig(V, C, 2, F)
+# By the scheme: a model, its form of wkv, and what differs from the scheme's own recipe.
+BUNDLES = {
+    "int8-static": (MEDIUMS, "plain", {}),
+    "int8-dynamic": (WITHOUT, "stable", {}),
+    "int4": (MEDIUMS, "stable", {"block": 16}),
+    "float16": (replace(MEDIUMS, medium=replace(MEDIUMS.medium, squeeze="mean")), "plain", {}),
+    "head in float32": (WITHOUT, "stable", {}),
+}
+
+
+@pytest.fixture(scope="module")
+def bundles(make_tiny, tmp_path_factory) -> dict[str, Path]:
+    """Read only."""
+    text, made = Text("random", "0" * 64, (np.random.default_rng(0).integers(0, V, 300),)), {}
+    for name, (config, wkv, default) in BUNDLES.items():
+        recipe = shipped_recipe("float16" if name == "head in float32" else name)
+        recipe = replace(recipe, default=replace(recipe.default, **default))
+        if name == "head in float32":
+            recipe = replace(recipe, roles={"head": {"weights": 32}})
+        made[name] = tmp_path_factory.mktemp("hostile") / name
+        quantize(make_tiny(config, wkv=wkv).path, made[name], recipe, Calibration((text,), None, 0))
+    return made
+
+
+@pytest.fixture(scope="module")
+def apart() -> Iterator[Callable[[Node], str]]:
+    """A function: what becomes of a node, in a process that it may end."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        yield lambda node: pool.submit(outcome, node, str(rrwkv_native.path())).result(timeout=120)
+
+
+def resized(name: str, axis: int, size: int) -> Callable[[Node], None]:
+    """A change of what the node calls so."""
+
+    def change(node: Node) -> None:
+        value = node.value(name)
+        values = node.constants if value in node.constants else node.given
+        values[value] = hostile_nodes.resized(values[value], axis, size)
+
+    return change
+
+
+def typed(name: str, dtype: type) -> Callable[[Node], None]:
+    def change(node: Node) -> None:
+        value = node.value(name)
+        values = node.constants if value in node.constants else node.given
+        values[value] = values[value].astype(dtype)
+
+    return change
+
+
+def given(name: str, number: int) -> Callable[[Node], None]:
+    def change(node: Node) -> None:
+        value = node.value(name)
+        node.given[value] = np.full(node.given[value].shape, number, np.int64)
+
+    return change
+
+
+def attribute(name: str, value: float) -> Callable[[Node], None]:
+    return lambda node: node.attributes.update({name: value})
+
+
+def names(change: Callable[[list[str]], object]) -> Callable[[Node], None]:
+    return lambda node: change(node.names) and None
+
+
+def both(*changes: Callable[[Node], None]) -> Callable[[Node], None]:
+    def change(node: Node) -> None:
+        for one in changes:
+            one(node)
+
+    return change
+
+
+def absent(name: str) -> Callable[[Node], None]:
+    """An input that is called so and is none."""
+
+    def change(node: Node) -> None:
+        node.inputs[node.names.index(name)] = ""
+
+    return change
+
+
+KEYS = ("blocks.1.medium.query.weight", "blocks.1.medium.key.weight")
+MAIN, STEP = "model.onnx", "step.onnx"
+OF_WEIGHTS = [
+    ("int8-static", MAIN, both(*(resized(name, 1, 24) for name in KEYS)), f"{KEYS[0]} must be int8 [24, 16], not int8"),
+    ("int8-static", STEP, resized(KEYS[0], 1, 4096), f"{KEYS[0]} must be int8 [24, 16], not int8 [24, 4096]"),
+    ("int8-static", MAIN, resized(KEYS[1], 1, 15), f"{KEYS[1]} must be int8 [24, 16], not int8 [24, 15]"),
+    ("int8-static", MAIN, resized("blocks.1.ffn.key.scale", 0, 49), "blocks.1.ffn.key.scale must be float32 [50]"),
+    ("int8-static", MAIN, resized("blocks.1.ffn.value.weight", 0, 49), "ffn.value.weight must be int8 [50, 24]"),
+    ("int8-static", STEP, resized("head.weight", 1, 0), "head.weight must be int8 [24, *], not int8 [24, 0]"),
+    ("int8-static", STEP, resized("decays", 0, 1), "decays must be float32 [2, 24], not float32 [1"),
+    ("int8-static", MAIN, resized("blocks.0.time_mix.recalled", 0, 2), "recalled must be float32 [3, 24]"),
+    ("int8-static", MAIN, typed("blocks.0.att.key.input_zero_point", np.int8), "zero_point must be uint8 [], not int8"),
+    ("int8-static", MAIN, typed("ln_out.bias", np.float64), "ln_out.bias must be float32 [24], not float64 [24]"),
+    ("int8-dynamic", STEP, resized("blocks.0.att.output.weight", 0, 25), "output.weight must be int8 [24, 24]"),
+    ("int4", MAIN, resized("blocks.1.medium.query.weight4", 0, 40), "must be uint8 [16, *, *], not uint8 [40, 2, 8]"),
+    ("int4", MAIN, resized("blocks.1.att.key.weight4", 1, 1), "must be uint8 [24, 2, 8], not uint8 [24, 1, 8]"),
+    (
+        "int4",
+        STEP,
+        resized("blocks.1.att.key.weight4", 2, 7),
+        "blocks of 16 to 1024, a power of two, not 14",
+    ),
+    (
+        "int4",
+        STEP,
+        resized("blocks.0.ffn.value.scale", 0, 95),
+        "ffn.value.scale must be float32 [96], not",
+    ),
+    ("float16", MAIN, resized("blocks.1.medium.up.half", 1, 8), "medium.up.half must be float16"),
+    ("float16", STEP, typed("blocks.1.att.key.half", np.float32), "key.half must be float16 [24, 24], not float32"),
+    ("head in float32", MAIN, resized("decay", 0, 23), "decay must be float32 [24], not float32 [23"),
+]
+OF_NODES = [
+    ("int8-static", MAIN, names(lambda n: n.append("x")), "attribute inputs names"),
+    ("int8-static", STEP, names(lambda n: n.pop()), "attribute inputs names"),
+    ("int4", STEP, names(lambda n: n.__setitem__(n.index("x"), "wkv")), "attribute inputs names wkv twice"),
+    ("int4", MAIN, absent("x"), "absent"),
+    ("float16", MAIN, absent("ln_out.bias"), "absent"),
+    ("head in float32", MAIN, names(lambda n: n.__setitem__(n.index("v"), "")), "input v is missing"),
+    ("int8-dynamic", STEP, attribute("layers", 3), "input blocks.2.bonus is missing"),
+    ("int8-dynamic", MAIN, attribute("layers", -1), "layers must be from 1 to 10000, not -1"),
+    ("int4", MAIN, attribute("interval", -(2**63)), "interval must be from 0 to 1073741824, not -9223372036854775808"),
+    ("int4", MAIN, attribute("epsilon", float("nan")), "epsilon must be a number from 0 on, not nan"),
+    ("int8-static", MAIN, lambda node: setattr(node, "outputs", 5), "it must have 7 outputs, not 5"),
+]
+OF_RUNS = [
+    ("int8-static", MAIN, given("num_logits", 8), "num_logits must be from 1 to 7, not 8"),
+    ("int8-static", MAIN, given("position", -1), "position must be from 0 to 9223372036854775807, not -1"),
+    ("int8-static", MAIN, resized("x", 0, 0), "num_logits must be from 1 to 0, not 2"),
+    ("int8-static", STEP, resized("x", 1, 25), "x must be float32 [24], not float32 [1, 25]"),
+    ("int8-static", MAIN, resized("medium_key", 1, 3), "medium_key must be float32 [2, 2, 16], not float32 [2, 3, 16]"),
+    ("int8-static", STEP, resized("medium_bank.1", 0, 1), "medium_bank.1 must be float32 [2, 24], not float32 [1, 24]"),
+    ("int4", STEP, resized("wkv", 1, 2), "wkv must be float32 [2, 3, 24], not float32 [2, 2, 24]"),
+    ("int8-dynamic", MAIN, typed("shift", np.float16), "shift must be float32 [2, 2, 24], not float16 [2, 2, 24]"),
+    ("head in float32", MAIN, resized("v", 0, 6), "v must be float32 [7, 24], not float32 [6, 1, 24]"),
+]
+
+
+@pytest.mark.parametrize(("bundle", "file", "change", "said"), [*OF_WEIGHTS, *OF_NODES, *OF_RUNS])
+def test_what_does_not_fit_is_refused_in_one_line(bundle, file, change, said, bundles, apart):
+    node = deepcopy(node_of(bundles[bundle] / file))
+    change(node)
+    message = apart(node)
+    assert message.startswith("refused: ")
+    assert said in message
+    assert any(said in message for said in (f"{node.operator} 'hostile'", "Name:'hostile'", "Node (hostile)"))
+
+
+def test_weights_that_lie_between_two_are_refused(bundles, tmp_path):
+    """In a file, on a byte that no float begins on."""
+    node = node_of(bundles["float16"] / STEP)
+    model = onnx.load_from_string(node.model())
+    tensor = next(t for t in model.graph.initializer if t.name == node.value("blocks.1.ln2.bias"))
+    (tmp_path / "data").write_bytes(b"\0" + tensor.raw_data)
+    onnx.external_data_helper.set_external_data(tensor, "data", offset=1, length=len(tensor.raw_data))
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    assert "lie" in outcome(node, str(rrwkv_native.path()), path=tmp_path / "model.onnx")
+
+
+def test_a_bundle_that_does_not_fit_is_damaged(bundles, tmp_path, monkeypatch):
+    bundle = Path(shutil.copytree(bundles["int4"], tmp_path / "bundle"))
+    for file in (MAIN, STEP):
+        model = onnx.load(str(bundle / file), load_external_data=False)
+        call = next(node for node in model.graph.node if node.domain == "rrwkv")
+        next(attribute for attribute in call.attribute if attribute.name == "inputs").s += b",x"
+        (bundle / file).write_bytes(model.SerializeToString())
+    manifest = Manifest.load(bundle).to_json()
+    files = file_entries([bundle / entry["name"] for entry in manifest["files"]], "")
+    save_manifest(bundle, manifest | {"files": [vars(entry) for entry in files]})
+    monkeypatch.setattr(rrwkv_native, "library", rrwkv_native.path)
+    with pytest.raises(DamagedBundle, match=r"attribute inputs names \d+ inputs of \d+$"):
+        Model.load(bundle, native=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="tries them in forked processes")
+def test_no_hostile_node_ends_the_process(bundles):
+    """Changed at random, but always alike; many more of them: `make native-sanitized`."""
+    graphs = [path / file for path in bundles.values() for file in (MAIN, STEP)]
+    graphs.remove(bundles["head in float32"] / STEP)
+    command = [sys.executable, hostile_nodes.__file__, rrwkv_native.path(), 0, os.environ.get("HOSTILE", 200), *graphs]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "refused" in done.stdout
