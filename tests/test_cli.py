@@ -160,7 +160,7 @@ def _wrong_uses(folder: Path) -> dict[str, tuple[list[object], str]]:
         "chat with nothing there": (["chat", "nowhere"], "nowhere"),
         "generate on a checkpoint": (["generate", "good", "-p", "x"], "not a bundle"),
         "unknown provider": (["generate", "BUNDLE", "--provider", "warp", "-p", "x"], "warp"),
-        "cuda without a GPU build": (["generate", "BUNDLE", "--provider", "cuda", "-p", "x"], "rrwkv-runtime[cuda]"),
+        "cuda without a GPU build": (["generate", "BUNDLE", "--provider", "cuda", "-p", "x"], "/python[cuda]"),
         "id out of range": (["generate", "BUNDLE", "--ids", "4096"], "4096"),
         "temperature out of range": (["generate", "BUNDLE", "-p", "x", "--temp", "-1"], "temperature"),
         "verify against another": (["verify", "BUNDLE", "--against", "good"], "config"),

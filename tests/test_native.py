@@ -293,7 +293,7 @@ def test_wanted_and_not_there(monkeypatch, quantized):
     with pytest.raises(ProviderError, match="AVX-512 VNNI"):
         Model.load(path, native=True)
     monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ProviderError, match="pip install rrwkv-native"):
+    with pytest.raises(ProviderError, match=r"pip install \./runtimes/native"):
         Model.load(path, native=True)
     assert Model.load(path).forward([1, 2])[0].shape == (1, 300)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rrwkv_export.commands._options import PATH, bundle_argument
+from rrwkv_runtime import install
 
 if TYPE_CHECKING:
     from rrwkv_export.quantize.quantizer import Calibration
@@ -40,7 +41,7 @@ TARGETS = ("x86-vnni", "x86", "arm64", "qnn")
     type=click.Choice(["onnxruntime", "optimum"]),
     default="onnxruntime",
     show_default=True,
-    help="What puts in the pairs of static quantization; optimum needs rrwkv-export[optimum].",
+    help=f"What puts in the pairs of static quantization; for optimum, {install.hint('rrwkv-export', 'optimum')}.",
 )
 @click.option("--max-kl", type=click.FloatRange(min=0), metavar="X", help="Choose the smallest recipe of this mean KL.")
 @click.option("--max-bytes", type=click.IntRange(min=1), metavar="N", help="Choose the best recipe of so many bytes.")
