@@ -106,6 +106,13 @@ def test_demo_replaces_no_other_bundle(tiny, tmp_path):
     assert "mine exists already" in done.stderr
 
 
+def test_the_package_runs_as_the_program_does(tmp_path):
+    command = [sys.executable, "-m", "rrwkv_export", "info", "nowhere"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / "runtimes/python")))}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "rrwkv: error: nowhere: no such bundle directory\n")
+
+
 def test_a_closed_pipe_is_no_failure(demo_bundle, tmp_path):
     process = subprocess.Popen(
         [sys.executable, str(REPOSITORY / "cli.py"), "info", str(demo_bundle), "--json"],

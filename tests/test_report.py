@@ -26,7 +26,7 @@ from rrwkv_export.report.drift import StateDrift, comparable, drift, relative_er
 from rrwkv_export.report.metrics import EDGES, Scores, by_position, figures, histogram
 from rrwkv_export.report.render_html import render_html
 from rrwkv_export.report.render_json import to_json
-from rrwkv_runtime.errors import BundleError
+from rrwkv_runtime.errors import BundleError, InputError
 from rrwkv_runtime.manifest import Manifest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -285,6 +285,22 @@ def test_broken_gates_are_named_once_the_report_is_there(pair, text, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
     passed = {gate["name"]: gate["passed"] for gate in json.loads((tmp_path / "out/report.json").read_text())["gates"]}
     assert passed == {"max-kl": False, "min-top1": True, "max-drift": False, "max-ppl-ratio": True}
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ({"min_top1": 98.3}, "--min-top1 takes a share from 0 to 1, not 98.3; for 98.3 % give 0.983"),
+        ({"min_top1": 120}, "--min-top1 takes a share from 0 to 1, not 120; leave it out for no limit"),
+        ({"max_drift": 2}, "--max-drift takes a share of the state, below 1, not 2; for 2 % give 0.02"),
+        ({"max_ppl_ratio": 101}, "--max-ppl-ratio takes a ratio such as 1.01, not 101; for 101 % give 1.01"),
+        ({"max_ppl_ratio": 0.02}, "--max-ppl-ratio takes .* where 1 is as good, not 0.02; for 2 % more give 1.02"),
+        ({"max_kl": float("nan")}, "--max-kl takes a number from 0, not nan"),
+    ],
+)
+def test_a_limit_in_percent_is_refused_with_what_was_meant(limit, said):
+    with pytest.raises(InputError, match=said):
+        Gates(**limit)
 
 
 def test_a_model_that_overflows_gets_a_report_and_passes_no_gate(pair, text, make_tiny, tmp_path):
