@@ -17,7 +17,7 @@ from click import BadOptionUsage
 
 from rrwkv_export import divergence
 from rrwkv_export.bundle import save_manifest
-from rrwkv_export.commands.report import _repeated
+from rrwkv_export.commands._texts import repeated
 from rrwkv_export.commands.report import report as command
 from rrwkv_export.errors import GateError, OutputError, TextError
 from rrwkv_export.format import megabytes, number, percent
@@ -342,12 +342,12 @@ def test_several_values_of_one_option_and_the_bundles_beside(pair, text, tmp_pat
     ],
 )
 def test_options_with_several_values(given, made):
-    assert _repeated(given.split(), {"--t"}) == made.split()
+    assert repeated(given.split(), {"--t"}) == made.split()
 
 
 def test_an_option_without_its_values():
     with pytest.raises(BadOptionUsage, match="requires an argument"):
-        _repeated(["--t", "--u"], {"--t"})
+        repeated(["--t", "--u"], {"--t"})
 
 
 def test_what_comes_from_files_is_escaped(pair, text, tmp_path):

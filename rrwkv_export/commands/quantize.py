@@ -75,6 +75,7 @@ def quantize(
     """
     from rrwkv_export.bench.plan import graph_bytes
     from rrwkv_export.commands._console import console, megabytes, progress_bars
+    from rrwkv_export.commands._hints import report_on
     from rrwkv_export.quantize.quantizer import Calibration
     from rrwkv_export.quantize.quantizer import quantize as run
     from rrwkv_export.quantize.shipped import TEXT
@@ -102,7 +103,7 @@ def quantize(
     )
     if any(graph.static for name, graph in source.graphs.items() if name not in made.graphs):
         screen.print("its graphs in static shapes are left out: --scheme qnn, or target qnn, quantizes those")
-    screen.print(f"wrote {output}; what it cost: rrwkv report {output} --reference {bundle}", soft_wrap=True)
+    screen.print(f"wrote {output}; what it cost:\n  {report_on(output, bundle)}", soft_wrap=True, markup=False)
 
 
 def _within_budget(

@@ -20,10 +20,11 @@ from rrwkv_export.report.render_html import render_html
 from rrwkv_export.report.render_json import render_json
 from rrwkv_export.report.render_markdown import render_markdown
 from rrwkv_export.report.result import Measured, Report, subject
+from rrwkv_export.report.shipped_text import shipped_text
 from rrwkv_export.report.speed import speeds
 from rrwkv_export.texts import Text, read_text
 from rrwkv_runtime.checks import check_whole
-from rrwkv_runtime.errors import BundleError, InputError
+from rrwkv_runtime.errors import BundleError
 from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.session import Model
 
@@ -78,9 +79,10 @@ def report(
 ) -> Report:
     """Compare a bundle with its reference on texts, and write report.html, report.md and report.json into a new folder.
 
-    The first text makes the headline. against: further bundles, held against the same reference. overwrite: replace an
-    earlier report. options: the fields of Options. Raises GateError, after the files are written, if a gate is broken;
-    and BundleError, TextError, InputError, OutputError.
+    The first text makes the headline; with none, the one that comes along is read, where the tokenizer suits it.
+    against: further bundles, held against the same reference. overwrite: replace an earlier report. options: the fields
+    of Options. Raises GateError, after the files are written, if a gate is broken; and BundleError, TextError,
+    InputError, OutputError.
     """
     made = write_report(
         bundle, reference, texts, out, against=against, gates=gates, overwrite=overwrite, progress=progress, **options
@@ -118,10 +120,8 @@ def measure(
 ) -> Report:
     """The report, not written anywhere; arguments as of `report`."""
     how, load = Options(**options), load_average()
-    if not texts:
-        raise InputError("a report needs at least one text")
     _check_models(reference, [bundle, *against])
-    read = [read_text(path, reference) for path in texts]
+    read = [read_text(path, reference) for path in texts] or [shipped_text(reference)]
     first, second = how.load(reference), how.load(bundle)
     main = _compare(first, second, read, how, progress)
     return Report(
