@@ -22,7 +22,7 @@ from rrwkv_export.commands.report import report as command
 from rrwkv_export.errors import GateError, OutputError, TextError
 from rrwkv_export.format import megabytes, number, percent
 from rrwkv_export.report import FILES, Gates, measure, report, write_report
-from rrwkv_export.report.drift import StateDrift, comparable, drift, relative_errors
+from rrwkv_export.report.drift import Drift, StateDrift, comparable, drift, relative_errors
 from rrwkv_export.report.metrics import EDGES, Scores, by_position, figures, histogram
 from rrwkv_export.report.render_html import render_html
 from rrwkv_export.report.render_json import to_json
@@ -138,17 +138,53 @@ def test_the_open_segment_counts_only_where_there_is_one():
 @pytest.mark.parametrize(
     ("means", "flat"),
     [
-        ([1, 1, 1, 1], True),
-        ([0, 1, 2, 1.1], True),
-        ([1, 1, 1, 1, 1, 1, 1.2, 1.2], False),
+        ([1] * 32, True),
+        ([0] * 8 + [1] * 8 + [2] * 8 + [1.05] * 8, True),
+        ([1] * 24 + [1.2] * 8, False),
+        ([0] * 24 + [1] * 8, False),
+        ([1] * 31, None),
+        ([1, 2, 4, 8] * 8, None),  # varies too much
         ([0, 0, 0, 0], True),
-        ([0, 0, 0, 1], False),
         ([1, 1, 1, np.inf], False),
-        ([1, 2, 3], None),
     ],
 )
 def test_flat(means, flat):
-    assert StateDrift(tuple(range(len(means))), np.array([means])).flat is flat
+    assert windows(means).flat is flat
+
+
+def windows(means):
+    """A state of one layer with an error after every 256 tokens."""
+    return StateDrift(tuple(256 * (i + 1) for i in range(len(means))), np.array([means], float))
+
+
+def test_growth_is_told_from_chance_only_where_the_horizon_bears_it():
+    """Errors that vary as the demo's do, by a quarter of their mean."""
+    random = np.random.default_rng(0)
+    short, long, growing = [], [], []
+    for _ in range(200):
+        noise = 1 + 0.25 * random.normal(size=64).clip(-2, 2)
+        short.append(windows(noise[:16]).flat)
+        long.append(windows(noise).flat)
+        growing.append(windows(noise * np.linspace(1, 4, 64)).flat)
+    assert set(short) == {None}
+    assert long.count(False) <= 2
+    assert long.count(True) >= 150
+    assert growing.count(False) >= 190
+    assert growing.count(True) == 0
+
+
+def test_how_a_text_is_cut_changes_no_verdict():
+    noise = 1 + 0.2 * np.random.default_rng(1).normal(size=64)
+    whole = windows(noise)
+    cut = StateDrift(tuple(range(64, 64 * 256 + 1, 64)), np.repeat(noise, 4)[None])
+    assert cut.windows == pytest.approx(whole.windows)
+    assert (cut.flat, cut.growth) == (whole.flat, pytest.approx(whole.growth))
+
+
+def test_a_state_that_is_seldom_there_does_not_decide():
+    seldom = StateDrift((16384,), np.ones((1, 1)))
+    assert Drift({"wkv": windows([1] * 64), "medium_open": seldom}).flat is True
+    assert Drift({"medium_open": seldom}).flat is None
 
 
 def test_a_state_that_is_not_finite_drifts_without_limit():

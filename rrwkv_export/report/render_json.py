@@ -84,6 +84,7 @@ def _state_drift(state: StateDrift) -> Json:
     return {
         "flat": state.flat,
         "ratio": state.ratio,
+        "log_ratio_standard_error": state.growth[1] if state.growth else None,
         "quarters": state.quarters,
         "positions": state.positions,
         "by_layer": state.by_layer,

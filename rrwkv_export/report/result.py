@@ -10,6 +10,7 @@ from rrwkv_export.bench.plan import graph_bytes, scheme
 from rrwkv_export.format import MISSING, count, megabytes, milliseconds, number, percent, verdict
 from rrwkv_export.report.compare import Comparison
 from rrwkv_export.report.continuations import Continuation
+from rrwkv_export.report.drift import LEAST_WINDOWS, WINDOW
 from rrwkv_export.report.gates import Gate, require
 from rrwkv_export.report.layers import LayerErrors
 from rrwkv_export.report.speed import Speed
@@ -142,7 +143,10 @@ class Report:
                     "horizon is shorter."
                 )
             if comparison.drift.flat is None:
-                notes.append(f"{name} is too short to say whether the drift is flat: four chunks are needed.")
+                notes.append(
+                    f"{name} is too short to tell whether the drift grows: that takes {LEAST_WINDOWS} chunks of "
+                    f"{WINDOW} tokens or more, {count(LEAST_WINDOWS * WINDOW)} in all, and more where it varies much."
+                )
         return notes
 
     def _notes_on_bundles(self) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rrwkv_export.format import MISSING, count, megabytes, milliseconds, number, percent, ratio, verdict
 from rrwkv_export.quantize.sites import ROLES
+from rrwkv_export.report.drift import GROWTH, RULED_OUT
 from rrwkv_export.report.result import Measured, Report
 
 _MOST_ROWS, _LONGEST = 80, 200
@@ -125,8 +126,10 @@ def drift(report: Report) -> Table:
         quarters = [percent(value) for value in state.quarters] if state.quarters else [MISSING] * 4
         rows.append((name, *quarters, ratio(state.ratio), verdict(state.flat)))
     note = (
-        "‖a − b‖ / ‖b‖ after every chunk, mean over the layers and each quarter of the text. Flat: the last quarter is "
-        "at most 1.1 times the second. wkv is A / B; shift.att and shift.ffn are the last LayerNorm outputs."
+        "‖a − b‖ / ‖b‖ after every chunk, mean over the layers and each quarter of the text. Growing: from the second "
+        f"quarter to the last by more than {GROWTH:g} times and more than three standard errors; flat: two of them "
+        f"rule out {RULED_OUT:g} times; else the text is too short to tell. wkv is A / B; shift.att and shift.ffn are "
+        "the last LayerNorm outputs."
     )
     columns = ("state", "1st quarter", "2nd", "3rd", "4th", "4th / 2nd", "")
     return Table(f"Drift over {count(first.figures.tokens)} tokens", columns, rows, note)
