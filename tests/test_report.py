@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ from rrwkv_export.report.drift import Drift, StateDrift, comparable, drift, rela
 from rrwkv_export.report.metrics import EDGES, Scores, by_position, figures, histogram
 from rrwkv_export.report.render_html import render_html
 from rrwkv_export.report.render_json import to_json
+from rrwkv_export.report.result import WHAT
 from rrwkv_runtime.errors import BundleError, InputError
 from rrwkv_runtime.manifest import Manifest
 
@@ -224,7 +226,8 @@ def test_report_json_holds_what_programs_look_for(made):
     }  # fmt: skip
     assert np.shape(states["wkv"]["by_layer"]) == (RRWKV.num_layers, len(states["wkv"]["positions"]))
     assert fields["bytes"]["bundle"]["graphs"] == fields["bytes"]["bundle"]["bundle"] > 10_000
-    assert fields["bytes"]["bundle"]["resident"] > 0
+    memory = fields["bytes"]["bundle"]
+    assert memory["peak"] > memory["above_imports"] > 0
     assert fields["speed"]["decode_ms"]["bundle"] > 0
     assert fields["nodes"]["CPUExecutionProvider"]["Scan"] == RRWKV.num_layers
     assert fields["layers"]["errors"]["head"] > 0
@@ -289,7 +292,15 @@ def test_headline(made, pair):
     size = sum(pair[0].path.joinpath(name).stat().st_size for name in files)
     assert rows["graph and weights"].reference == megabytes(size)
     assert rows["mean KL divergence"].value.endswith("nats")
-    assert rows.keys() >= {"perplexity", "top-1 agreement", "decode, a token", "resident memory"}
+    assert rows.keys() >= {"perplexity", "top-1 agreement", "decode, a token", "peak memory", "memory above imports"}
+
+
+def test_what_is_measured_is_said_where_it_is_shown(made):
+    explained = {row.name: row.what for row in made[0].headline() if row.what}
+    assert explained.keys() == WHAT.keys()
+    for name in ("report.html", "report.md"):
+        said = html.unescape((made[1] / name).read_text())
+        assert all(what in said for what in explained.values()), name
 
 
 def test_moving_scales_from_one_product_to_the_next_is_no_error(pair, text, make_tiny):

@@ -82,6 +82,7 @@ def headline(made: Any) -> Any:
     table = Table("")
     for name in (made.reference.name, made.main.subject.name):
         table.add_column(Text(name), justify="right", overflow="fold")
+    table.add_column("", style="dim")
     for row in made.headline():
-        table.add_row(row.name, row.reference, row.value)
+        table.add_row(*row)
     return table

@@ -19,12 +19,12 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Values = Mapping[str, Array]
-# Whether the error grows is told by windows of so many tokens. The errors of the demo's int8 model are flat over 56,825
-# tokens. 9 % of all its stretches of 16 windows (4,096 tokens) pass for growing and none of 32, while of 32 with a growth
-# of 1.25 put in all do. Of 32 windows 81 % are flat and the others too short to tell, of 64 (16,384 tokens) all are flat.
+# Whether the error grows is told by windows of so many tokens. The demo's int8 model has flat errors over 56,825.
+# 9 % of all its stretches of 16 windows (4,096 tokens) pass for growing and none of 32, while with a growth of 1.25 put
+# in all of 32 do. Of 32 windows 81 % are flat and the others too short to tell, of 64 (16,384 tokens) all are flat.
 WINDOW, LEAST_WINDOWS = 256, 32
-# Growing: from the second quarter to the last by more than GROWTH and by more than _SURE standard errors. Flat: _ENOUGH of
-# them rule out a growth of RULED_OUT. Otherwise the text is too short to tell.
+# Growing: from the second quarter to the last by more than GROWTH and by more than _SURE standard errors. Flat: _ENOUGH
+# of them rule out a growth of RULED_OUT. Otherwise the text is too short to tell.
 GROWTH, RULED_OUT = 1.1, 1.5
 _SURE, _ENOUGH = 3.0, 2.0
 

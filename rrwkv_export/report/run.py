@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rrwkv_export.bench.fresh import fresh
+from rrwkv_export.bench.fresh import Fresh, fresh
 from rrwkv_export.bench.machine import is_busy, load_average, machine, threads_name
 from rrwkv_export.output import new_directory
 from rrwkv_export.progress import Progress
@@ -58,11 +58,10 @@ class Options:
         options = self.provider_options
         return Model.load(bundle, self.provider, self.threads, provider_options=options, strict=self.strict)
 
-    def resident(self, bundle: Path) -> int | None:
-        """By how much a process grows, at most, by loading a bundle and running it; None if unknown."""
+    def process(self, bundle: Path) -> Fresh | None:
+        """What a process needs that loads a bundle and runs it; None if unknown."""
         how = {"provider_options": dict(self.provider_options), "strict": self.strict}
-        found = fresh(bundle, self.provider, self.threads, **how) if self.speed else None
-        return found.above_imports if found else None
+        return fresh(bundle, self.provider, self.threads, **how) if self.speed else None
 
 
 def report(
@@ -125,7 +124,7 @@ def measure(
     first, second = how.load(reference), how.load(bundle)
     main = _compare(first, second, read, how, progress)
     return Report(
-        reference=subject(reference, first.manifest, how.resident(reference)),
+        reference=subject(reference, first.manifest, how.process(reference)),
         main=main,
         layers=layer_errors(first, second, read[0].ids, chunk=how.chunk, progress=progress),
         placement=placement(second),
@@ -154,4 +153,4 @@ def _compare(
     comparisons = [
         compare(reference, other, text, tokens=how.tokens, chunk=how.chunk, progress=progress) for text in texts
     ]
-    return Measured(subject(other.path, other.manifest, how.resident(other.path)), tuple(comparisons), measured)
+    return Measured(subject(other.path, other.manifest, how.process(other.path)), tuple(comparisons), measured)
