@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rrwkv_export.commands._options import PATH, Decorator, bundle_argument, provider_options, threads_option
 from rrwkv_export.commands._texts import SeveralValues, chunk_option, text_option, tokens_option
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from rrwkv_export.report import Row
 
 
 def _gate(name: str, text: str) -> Decorator[Any]:
@@ -66,7 +72,7 @@ def report(
             bundle, reference, texts, target, gates=gates, overwrite=force, progress=progress, **options
         )
     screen = console()
-    screen.print(headline(made))
+    screen.print(headline(made.reference.name, made.main.subject.name, made.headline()))
     if not texts:
         screen.print(f"read {made.main.first.text.name}, which comes along; --text FILE reads another", markup=False)
     for note in made.notes():
@@ -75,14 +81,15 @@ def report(
     made.require()
 
 
-def headline(made: Any) -> Any:
+def headline(reference: str, bundle: str, rows: Sequence[Row]) -> Table:
+    """The rows of a report's headline, as a table."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table("")
-    for name in (made.reference.name, made.main.subject.name):
+    for name in (reference, bundle):
         table.add_column(Text(name), justify="right", overflow="fold")
     table.add_column("", style="dim")
-    for row in made.headline():
-        table.add_row(*row)
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,8 +103,12 @@ def write_report(
     """As `report`, but a broken gate raises nothing: the result's `require` does."""
     with new_directory(out, FILES if overwrite else None, marker=JSON, what="a report") as folder:
         made = measure(bundle, reference, texts, **options)
-        for name, render in ((JSON, render_json), (MARKDOWN, render_markdown), (PAGE, render_html)):
-            (folder / name).write_bytes(render(made).encode("utf-8", "replace"))  # names and recipes may hold anything
+        pages = {MARKDOWN: render_markdown(made), PAGE: render_html(made)}
+        written = {name: text.encode("utf-8", "replace") for name, text in pages.items()}  # names may hold anything
+        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in written.items()}
+        written[JSON] = render_json(made, hashes).encode("utf-8", "replace")
+        for name, data in written.items():
+            (folder / name).write_bytes(data)
     return made
 
 
