@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import resource
@@ -14,6 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoint_files import ASSET, RRWKV, RWKV4, random_weights, write_blinkdl, write_rrwkv
+
+from rrwkv_export.bundle import save_manifest
+from rrwkv_export.commands.info import _kernels
+from rrwkv_runtime.manifest import Manifest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -110,6 +115,26 @@ def test_demo_replaces_no_other_bundle(tiny, tmp_path):
     done = rrwkv("demo", "-o", "mine", cwd=tmp_path, stdin=subprocess.DEVNULL)
     assert done.returncode == 1
     assert "mine exists already" in done.stderr
+
+
+@pytest.mark.parametrize("said", [{}, {"scheme": [1], "calibration": [2]}, {"calibration": {"tokens": "x"}}])
+def test_info_takes_a_recipe_of_any_form(said, bundle, tmp_path):
+    save_manifest(bundle, {**Manifest.load(bundle).to_json(), "quantization": said})
+    done = rrwkv("info", bundle, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "quantized: " in done.stdout
+
+
+def test_info_says_which_kernels_run(bundle, monkeypatch):
+    manifest = Manifest.load(bundle)
+    assert _kernels(manifest).startswith("onnxruntime's own; those of rrwkv-native are for bundles")
+    quantized = dataclasses.replace(manifest, quantization={})
+    monkeypatch.setattr("rrwkv_runtime.native.find", lambda provider, wanted: Path("library"))
+    monkeypatch.setattr("rrwkv_runtime.native.version", lambda: "9")
+    assert _kernels(quantized).startswith("those of rrwkv-native 9")
+    monkeypatch.setattr("rrwkv_runtime.native.find", lambda provider, wanted: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert _kernels(quantized).endswith("is not installed (pip install ./runtimes/native in a clone of rrwkv-export)")
 
 
 def test_the_package_runs_as_the_program_does(tmp_path):

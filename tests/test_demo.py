@@ -106,3 +106,14 @@ def test_a_stranger_is_not_ours(made, small_checkpoint, tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps({"format": "another"}))
     (tmp_path / "tokenizer.json").write_text("{}")
     assert not _demo.is_ours(tmp_path, checkpoint)
+
+
+def test_speeds_of_a_busy_machine_are_measured_again_on_a_quiet_one(made, tmp_path, monkeypatch):
+    folder = made[0]
+    monkeypatch.setattr("rrwkv_export.report.run.load_average", lambda: 99.0)
+    monkeypatch.setattr("rrwkv_export.report.run.fresh", lambda *_, **__: None)
+    text, bundles, how = folder / "text.txt", (folder / "int8", folder / "float"), {"tokens": 8, "speed": True}
+    write_report(*bundles, [text], tmp_path / "report", **how)
+    for load, taken in ((99.0, True), (0.0, False)):
+        monkeypatch.setattr("rrwkv_export.report.earlier.load_average", lambda load=load: load)
+        assert bool(read_earlier(tmp_path / "report", *bundles, file_sha256(text), **how)) is taken

@@ -108,7 +108,7 @@ def _report_step(target: Path, small: Path, page: Path, force: bool) -> None:
     earlier = None if force else read_earlier(page, small, target, sha256, tokens=_REPORT_TOKENS)
     if earlier:
         _say(f"what that cost was measured on this machine before: {page}")
-        names, rows = (earlier.reference, earlier.bundle), earlier.rows
+        names, rows, notes = (earlier.reference, earlier.bundle), earlier.rows, earlier.notes
     else:
         _say("measuring what that cost")
         there = (page / "report.json").is_file()
@@ -117,7 +117,10 @@ def _report_step(target: Path, small: Path, page: Path, force: bool) -> None:
                 *(small, target, [EVALUATION_TEXT], page), tokens=_REPORT_TOKENS, overwrite=there, progress=progress
             )
         names, rows = (made.reference.name, made.main.subject.name), tuple(made.headline())
+        notes = tuple(made.notes())
     console().print(headline(*names, rows))
+    for note in notes:
+        _say(note)
     _say(f"the whole report: {page / 'report.html'}")
 
 

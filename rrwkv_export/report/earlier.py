@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rrwkv_export.bench.machine import machine, threads_name
+from rrwkv_export.bench.machine import is_busy, load_average, machine, threads_name
 from rrwkv_export.report.render_json import report_id
 from rrwkv_export.report.result import Row
 from rrwkv_export.report.run import FILES, JSON, Options
@@ -21,18 +21,19 @@ _VARYING = "load average before"  # of what a report says of its machine, what c
 
 @dataclass(frozen=True)
 class Earlier:
-    """What is needed of an earlier report to show it again: the names in its headline, and the rows."""
+    """What is needed of an earlier report to show it again: the names in its headline, its rows and the notes."""
 
     reference: str
     bundle: str
     rows: tuple[Row, ...]
+    notes: tuple[str, ...]
 
 
 def read_earlier(folder: Path, bundle: Path, reference: Path, sha256: str, **options: Any) -> Earlier | None:
     """The report in a folder, if every file of it is as it was written, and if it is what `report` would measure now.
 
     That is: of these two bundles, on the text of this sha256 alone, with these options, on this machine with these
-    versions. None if anything differs, or is not there.
+    versions. None if anything differs or is not there, or if the machine had other work then and has none now.
     """
     try:
         fields = json.loads(_read(folder / JSON))
@@ -46,8 +47,11 @@ def read_earlier(folder: Path, bundle: Path, reference: Path, sha256: str, **opt
         here = {**machine(how.provider), "threads": threads_name(how.threads)}
         if measured != wanted or not alone or not same or {**said, _VARYING: 0} != {**here, _VARYING: 0}:
             return None
+        if how.speed and is_busy(float(said.get(_VARYING, 0))) and not is_busy(load_average()):
+            return None
         rows = tuple(Row(*map(str, row)) for row in fields["headline"])
-        return Earlier(str(fields["reference"]["name"]), str(fields["bundle"]["name"]), rows)
+        first, second = (str(fields[which]["name"]) for which in ("reference", "bundle"))
+        return Earlier(first, second, rows, tuple(map(str, fields["notes"])))
     except (RRWKVError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # not a report of this version, or damaged
 
