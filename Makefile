@@ -32,7 +32,7 @@ pytest: $(VENV)/.installed-dev
 
 # The runtime in an environment that holds nothing else, running a bundle.
 runtime-alone: $(VENV)/.installed-dev
-	@$(BIN)/rrwkv demo --scripted --output build/demo > /dev/null
+	@$(BIN)/rrwkv demo --scripted --force --output build/demo > /dev/null
 	@$(PYTHON) -m venv --clear build/alone
 	@build/alone/bin/pip install --quiet --constraint constraints.txt './runtimes/python[cpu]'
 	cd build && alone/bin/python ../tests/runtime_alone.py demo

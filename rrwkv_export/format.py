@@ -48,4 +48,4 @@ def ratio(value: float | None) -> str:
 
 def verdict(flat: bool | None) -> str:
     """On drift."""
-    return {True: "flat", False: "growing", None: "too short to say"}[flat]
+    return {True: "flat", False: "growing", None: "too short to tell"}[flat]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import resource
@@ -14,6 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoint_files import ASSET, RRWKV, RWKV4, random_weights, write_blinkdl, write_rrwkv
+
+from rrwkv_export.bundle import save_manifest
+from rrwkv_export.commands.info import _kernels
+from rrwkv_runtime.manifest import Manifest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -75,6 +80,12 @@ def test_demo_holds_its_conversation(tmp_path):
     assert done.stdout.count("> ") == 4
     assert "decode" in done.stdout.splitlines()[-1]
     assert (tmp_path / "demo" / "manifest.json").exists()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    again = rrwkv("demo", "-o", "demo", cwd=tmp_path, stdin=subprocess.DEVNULL)
+    assert again.returncode == 0, again.stderr
+    assert [line.split()[0] for line in again.stdout.splitlines()[:3]] == ["demo", "demo-int8", "what"]
+    assert "top-5 agreement" in again.stdout
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
 
 
 def test_a_path_is_no_markup_and_any_encoding_will_do(tiny, tmp_path):
@@ -104,6 +115,33 @@ def test_demo_replaces_no_other_bundle(tiny, tmp_path):
     done = rrwkv("demo", "-o", "mine", cwd=tmp_path, stdin=subprocess.DEVNULL)
     assert done.returncode == 1
     assert "mine exists already" in done.stderr
+
+
+@pytest.mark.parametrize("said", [{}, {"scheme": [1], "calibration": [2]}, {"calibration": {"tokens": "x"}}])
+def test_info_takes_a_recipe_of_any_form(said, bundle, tmp_path):
+    save_manifest(bundle, {**Manifest.load(bundle).to_json(), "quantization": said})
+    done = rrwkv("info", bundle, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "quantized: " in done.stdout
+
+
+def test_info_says_which_kernels_run(bundle, monkeypatch):
+    manifest = Manifest.load(bundle)
+    assert _kernels(manifest).startswith("onnxruntime's own; those of rrwkv-native are for bundles")
+    quantized = dataclasses.replace(manifest, quantization={})
+    monkeypatch.setattr("rrwkv_runtime.native.find", lambda provider, wanted: Path("library"))
+    monkeypatch.setattr("rrwkv_runtime.native.version", lambda: "9")
+    assert _kernels(quantized).startswith("those of rrwkv-native 9")
+    monkeypatch.setattr("rrwkv_runtime.native.find", lambda provider, wanted: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert _kernels(quantized).endswith("is not installed (pip install ./runtimes/native in a clone of rrwkv-export)")
+
+
+def test_the_package_runs_as_the_program_does(tmp_path):
+    command = [sys.executable, "-m", "rrwkv_export", "info", "nowhere"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / "runtimes/python")))}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "rrwkv: error: nowhere: no such bundle directory\n")
 
 
 def test_a_closed_pipe_is_no_failure(demo_bundle, tmp_path):
@@ -160,7 +198,7 @@ def _wrong_uses(folder: Path) -> dict[str, tuple[list[object], str]]:
         "chat with nothing there": (["chat", "nowhere"], "nowhere"),
         "generate on a checkpoint": (["generate", "good", "-p", "x"], "not a bundle"),
         "unknown provider": (["generate", "BUNDLE", "--provider", "warp", "-p", "x"], "warp"),
-        "cuda without a GPU build": (["generate", "BUNDLE", "--provider", "cuda", "-p", "x"], "rrwkv-runtime[cuda]"),
+        "cuda without a GPU build": (["generate", "BUNDLE", "--provider", "cuda", "-p", "x"], "/python[cuda]"),
         "id out of range": (["generate", "BUNDLE", "--ids", "4096"], "4096"),
         "temperature out of range": (["generate", "BUNDLE", "-p", "x", "--temp", "-1"], "temperature"),
         "verify against another": (["verify", "BUNDLE", "--against", "good"], "config"),

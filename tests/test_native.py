@@ -304,7 +304,7 @@ def test_wanted_and_not_there(monkeypatch, quantized):
     with pytest.raises(ProviderError, match="AVX-512 VNNI"):
         Model.load(path, native=True)
     monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ProviderError, match="pip install rrwkv-native"):
+    with pytest.raises(ProviderError, match=r"pip install \./runtimes/native"):
         Model.load(path, native=True)
     assert Model.load(path).forward([1, 2])[0].shape == (1, 300)
 
@@ -321,11 +321,4 @@ def test_bench_counts_the_nodes_that_run():
 def test_info_says_what_runs_on_them(quantized, tmp_path):
     shown = rrwkv("info", quantized(ATTENTION, "int8-static"), "--provider", "cpu", cwd=tmp_path)
     assert "DecodeStep 1" in shown.stdout
-    assert f"rrwkv-native {native.version()} (AVX-512 VNNI)" in shown.stdout
-
-
-def test_why_no_kernels_run_is_said(monkeypatch):
-    monkeypatch.setattr(rrwkv_native, "library", lambda: None)
-    assert native.said() == "none: the processor has no AVX-512 VNNI"
-    monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: None)
-    assert native.said() == "none: rrwkv-native is not installed"
+    assert f"those of rrwkv-native {native.version()}" in shown.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 import shutil
 import subprocess
@@ -17,16 +18,17 @@ from click import BadOptionUsage
 
 from rrwkv_export import divergence
 from rrwkv_export.bundle import save_manifest
-from rrwkv_export.commands.report import _repeated
+from rrwkv_export.commands._texts import repeated
 from rrwkv_export.commands.report import report as command
 from rrwkv_export.errors import GateError, OutputError, TextError
 from rrwkv_export.format import megabytes, number, percent
 from rrwkv_export.report import FILES, Gates, measure, report, write_report
-from rrwkv_export.report.drift import StateDrift, comparable, drift, relative_errors
+from rrwkv_export.report.drift import Drift, StateDrift, comparable, drift, relative_errors
 from rrwkv_export.report.metrics import EDGES, Scores, by_position, figures, histogram
 from rrwkv_export.report.render_html import render_html
 from rrwkv_export.report.render_json import to_json
-from rrwkv_runtime.errors import BundleError
+from rrwkv_export.report.result import WHAT
+from rrwkv_runtime.errors import BundleError, InputError
 from rrwkv_runtime.manifest import Manifest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -138,17 +140,53 @@ def test_the_open_segment_counts_only_where_there_is_one():
 @pytest.mark.parametrize(
     ("means", "flat"),
     [
-        ([1, 1, 1, 1], True),
-        ([0, 1, 2, 1.1], True),
-        ([1, 1, 1, 1, 1, 1, 1.2, 1.2], False),
+        ([1] * 32, True),
+        ([0] * 8 + [1] * 8 + [2] * 8 + [1.05] * 8, True),
+        ([1] * 24 + [1.2] * 8, False),
+        ([0] * 24 + [1] * 8, False),
+        ([1] * 31, None),
+        ([1, 2, 4, 8] * 8, None),  # varies too much
         ([0, 0, 0, 0], True),
-        ([0, 0, 0, 1], False),
         ([1, 1, 1, np.inf], False),
-        ([1, 2, 3], None),
     ],
 )
 def test_flat(means, flat):
-    assert StateDrift(tuple(range(len(means))), np.array([means])).flat is flat
+    assert windows(means).flat is flat
+
+
+def windows(means):
+    """A state of one layer with an error after every 256 tokens."""
+    return StateDrift(tuple(256 * (i + 1) for i in range(len(means))), np.array([means], float))
+
+
+def test_growth_is_told_from_chance_only_where_the_horizon_bears_it():
+    """Errors that vary as the demo's do, by a quarter of their mean."""
+    random = np.random.default_rng(0)
+    short, long, growing = [], [], []
+    for _ in range(200):
+        noise = 1 + 0.25 * random.normal(size=64).clip(-2, 2)
+        short.append(windows(noise[:16]).flat)
+        long.append(windows(noise).flat)
+        growing.append(windows(noise * np.linspace(1, 4, 64)).flat)
+    assert set(short) == {None}
+    assert long.count(False) <= 2
+    assert long.count(True) >= 150
+    assert growing.count(False) >= 190
+    assert growing.count(True) == 0
+
+
+def test_how_a_text_is_cut_changes_no_verdict():
+    noise = 1 + 0.2 * np.random.default_rng(1).normal(size=64)
+    whole = windows(noise)
+    cut = StateDrift(tuple(range(64, 64 * 256 + 1, 64)), np.repeat(noise, 4)[None])
+    assert cut.windows == pytest.approx(whole.windows)
+    assert (cut.flat, cut.growth) == (whole.flat, pytest.approx(whole.growth))
+
+
+def test_a_state_that_is_seldom_there_does_not_decide():
+    seldom = StateDrift((16384,), np.ones((1, 1)))
+    assert Drift({"wkv": windows([1] * 64), "medium_open": seldom}).flat is True
+    assert Drift({"medium_open": seldom}).flat is None
 
 
 def test_a_state_that_is_not_finite_drifts_without_limit():
@@ -188,7 +226,8 @@ def test_report_json_holds_what_programs_look_for(made):
     }  # fmt: skip
     assert np.shape(states["wkv"]["by_layer"]) == (RRWKV.num_layers, len(states["wkv"]["positions"]))
     assert fields["bytes"]["bundle"]["graphs"] == fields["bytes"]["bundle"]["bundle"] > 10_000
-    assert fields["bytes"]["bundle"]["resident"] > 0
+    memory = fields["bytes"]["bundle"]
+    assert memory["peak"] > memory["above_imports"] > 0
     assert fields["speed"]["decode_ms"]["bundle"] > 0
     assert fields["nodes"]["CPUExecutionProvider"]["Scan"] == RRWKV.num_layers
     assert fields["layers"]["errors"]["head"] > 0
@@ -253,7 +292,15 @@ def test_headline(made, pair):
     size = sum(pair[0].path.joinpath(name).stat().st_size for name in files)
     assert rows["graph and weights"].reference == megabytes(size)
     assert rows["mean KL divergence"].value.endswith("nats")
-    assert rows.keys() >= {"perplexity", "top-1 agreement", "decode, a token", "resident memory"}
+    assert rows.keys() >= {"perplexity", "top-1 agreement", "decode, a token", "peak memory", "memory above imports"}
+
+
+def test_what_is_measured_is_said_where_it_is_shown(made):
+    explained = {row.name: row.what for row in made[0].headline() if row.what}
+    assert explained.keys() == WHAT.keys()
+    for name in ("report.html", "report.md"):
+        said = html.unescape((made[1] / name).read_text())
+        assert all(what in said for what in explained.values()), name
 
 
 def test_moving_scales_from_one_product_to_the_next_is_no_error(pair, text, make_tiny):
@@ -285,6 +332,22 @@ def test_broken_gates_are_named_once_the_report_is_there(pair, text, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
     passed = {gate["name"]: gate["passed"] for gate in json.loads((tmp_path / "out/report.json").read_text())["gates"]}
     assert passed == {"max-kl": False, "min-top1": True, "max-drift": False, "max-ppl-ratio": True}
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ({"min_top1": 98.3}, "--min-top1 takes a share from 0 to 1, not 98.3; for 98.3 % give 0.983"),
+        ({"min_top1": 120}, "--min-top1 takes a share from 0 to 1, not 120; leave it out for no limit"),
+        ({"max_drift": 2}, "--max-drift takes a share of the state, below 1, not 2; for 2 % give 0.02"),
+        ({"max_ppl_ratio": 101}, "--max-ppl-ratio takes a ratio such as 1.01, not 101; for 101 % give 1.01"),
+        ({"max_ppl_ratio": 0.02}, "--max-ppl-ratio takes .* where 1 is as good, not 0.02; for 2 % more give 1.02"),
+        ({"max_kl": float("nan")}, "--max-kl takes a number from 0, not nan"),
+    ],
+)
+def test_a_limit_in_percent_is_refused_with_what_was_meant(limit, said):
+    with pytest.raises(InputError, match=said):
+        Gates(**limit)
 
 
 def test_a_model_that_overflows_gets_a_report_and_passes_no_gate(pair, text, make_tiny, tmp_path):
@@ -326,12 +389,12 @@ def test_several_values_of_one_option_and_the_bundles_beside(pair, text, tmp_pat
     ],
 )
 def test_options_with_several_values(given, made):
-    assert _repeated(given.split(), {"--t"}) == made.split()
+    assert repeated(given.split(), {"--t"}) == made.split()
 
 
 def test_an_option_without_its_values():
     with pytest.raises(BadOptionUsage, match="requires an argument"):
-        _repeated(["--t", "--u"], {"--t"})
+        repeated(["--t", "--u"], {"--t"})
 
 
 def test_what_comes_from_files_is_escaped(pair, text, tmp_path):

@@ -181,6 +181,8 @@ def test_log_probability_is_the_log_of_softmax():
         ({"temperature": 1e-320}, "temperature must be 0 or a number from 0.001 to 100"),
         ({"temperature": False}, "temperature"),
         ({"top_p": -0.1}, "top_p must be a number from 0 to 1, not -0.1"),
+        ({"top_p": 95}, "top_p must be a number from 0 to 1, not 95; 95 % is 0.95"),
+        ({"min_p": 2.5}, "min_p must be a number from 0 to 1, not 2.5; 2.5 % is 0.025"),
         ({"min_p": 1.1}, "min_p"),
         ({"repetition_penalty": 1e-44}, "repetition_penalty must be a number from 0.01 to 100"),
         ({"logit_bias": None}, "logit_bias must map token ids to numbers, not None"),

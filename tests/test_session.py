@@ -280,13 +280,13 @@ def test_wrong_options_are_named(make_tiny, options, error, message):
 
 def test_a_provider_that_is_not_installed_says_what_to_install(make_tiny, monkeypatch):
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(ProviderError, match=r"'cuda' is not in this onnxruntime .*; install rrwkv-runtime\[cuda\]"):
+    with pytest.raises(ProviderError, match=r"'cuda' is not in this onnxruntime .*pip install './runtimes/python\[c"):
         Model.load(make_tiny(RWKV4).path, "cuda")
 
 
 def test_a_missing_onnxruntime_says_what_to_install(make_tiny, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(ProviderError, match=r"install rrwkv-runtime\[cpu\]"):
+    with pytest.raises(ProviderError, match=r"pip install './runtimes/python\[cpu\]'"):
         Model.load(make_tiny(RWKV4).path)
 
 

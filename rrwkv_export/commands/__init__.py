@@ -16,6 +16,7 @@ from rrwkv_export.commands.demo import demo
 from rrwkv_export.commands.export import export
 from rrwkv_export.commands.generate import generate
 from rrwkv_export.commands.info import info
+from rrwkv_export.commands.perplexity import perplexity
 from rrwkv_export.commands.quantize import quantize
 from rrwkv_export.commands.report import report
 from rrwkv_export.commands.sensitivity import sensitivity
@@ -51,7 +52,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for _command in (export, verify, quantize, sensitivity, info, generate, chat, report, bench, demo):
+for _command in (export, verify, quantize, sensitivity, info, generate, chat, perplexity, report, bench, demo):
     cli.add_command(_command)
 
 

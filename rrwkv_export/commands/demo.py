@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from shutil import rmtree
@@ -14,9 +15,9 @@ import click
 from rrwkv_export.commands._options import PATH
 
 if TYPE_CHECKING:
+    from rrwkv_export.checkpoint import Checkpoint
     from rrwkv_export.graph.verify import Parity
     from rrwkv_export.progress import Progress
-    from rrwkv_export.report import Report
     from rrwkv_runtime.session import Model
 
 _REPORT_TOKENS = 4096  # a quarter of what `rrwkv report` reads
@@ -32,32 +33,21 @@ SCRIPT = (
 @click.option(
     "-o", "--output", type=PATH, metavar="DIR", help="Where the bundle goes.  [default: the user's cache folder]"
 )
-@click.option("--force", is_flag=True, help="Replace another bundle that is there.")
+@click.option("--force", is_flag=True, help="Make everything anew, and replace another bundle that is there.")
 @click.option("--scripted", is_flag=True, help="Hold the scripted conversation even at a terminal.")
 def demo(output: Path | None, force: bool, scripted: bool) -> None:
     """Export the built-in checkpoint, verify it, quantize it to int8, report what that cost, and talk with it.
 
-    At a terminal the conversation is yours; elsewhere it is a short scripted one, with its speed at the end.
+    What an earlier demo left there is taken again if it is whole and of the same versions. At a terminal the
+    conversation is yours; elsewhere it is a short scripted one, with its speed at the end.
     """
-    from rrwkv_export.commands._console import console, print_parity, progress_bars
-    from rrwkv_export.commands.report import headline
     from rrwkv_runtime.session import Model
 
-    screen = console()
     target = output or cache_folder()
     small, page = (target.with_name(f"{target.name}-{suffix}") for suffix in ("int8", "report"))
-    screen.print(f"exporting the demo checkpoint to {target}", soft_wrap=True, markup=False)
-    with progress_bars() as progress:
-        parity = _export_demo(target, progress, force)
-    print_parity(screen, parity)
-    screen.print(f"quantizing it to {small}", soft_wrap=True, markup=False)
-    with progress_bars() as progress:
-        _quantize_demo(target, small, progress)
-    screen.print("measuring what that cost", soft_wrap=True, markup=False)
-    with progress_bars() as progress:
-        made = _report_demo(target, small, page, progress)
-    screen.print(headline(made))
-    screen.print(f"the whole report: {page / 'report.html'}", soft_wrap=True, markup=False)
+    _export_step(target, force)
+    _quantize_step(target, small, force)
+    _report_step(target, small, page, force)
     model = Model.load(small)
     if scripted or not (sys.stdin.isatty() and sys.stdout.isatty()):
         hold_script(model)
@@ -65,6 +55,73 @@ def demo(output: Path | None, force: bool, scripted: bool) -> None:
         from rrwkv_export.commands.chat import talk
 
         talk(model)
+
+
+def _say(text: str) -> None:
+    from rrwkv_export.commands._console import console
+
+    console().print(text, soft_wrap=True, markup=False)
+
+
+def _export_step(target: Path, force: bool) -> None:
+    from rrwkv_export.commands._console import console, print_parity, progress_bars
+    from rrwkv_export.commands._demo import exported, is_ours
+
+    with _checkpoint() as checkpoint:
+        there = None if force else exported(target, checkpoint)
+        if there and there.parity:
+            error = f"{there.parity['error']:.2e}"
+            _say(f"{target} is whole, as it was exported and verified (error {error}); --force makes all anew")
+            return
+        _say(f"exporting the demo checkpoint to {target}")
+        with progress_bars() as progress:
+            parity = _export(checkpoint, target, progress, force or is_ours(target, checkpoint))
+    print_parity(console(), parity)
+
+
+def _quantize_step(target: Path, small: Path, force: bool) -> None:
+    from rrwkv_export.commands._console import progress_bars
+    from rrwkv_export.commands._demo import quantized
+    from rrwkv_export.quantize.quantizer import Calibration, quantize
+    from rrwkv_export.quantize.shipped import TEXT, shipped_recipe
+    from rrwkv_runtime.manifest import MANIFEST_NAME
+
+    recipe, calibration = shipped_recipe("int8"), Calibration.read([TEXT], target)
+    if not force and quantized(small, target, recipe, calibration):
+        _say(f"{small} is whole, its int8 by the same recipe and text")
+        return
+    _say(f"quantizing it to {small}")
+    there = (small / MANIFEST_NAME).is_file()
+    with progress_bars() as progress:
+        quantize(target, small, recipe, calibration, overwrite=there, progress=progress)
+
+
+def _report_step(target: Path, small: Path, page: Path, force: bool) -> None:
+    from rrwkv_export.commands._console import console, progress_bars
+    from rrwkv_export.commands.report import headline
+    from rrwkv_export.quantize.shipped import EVALUATION_TEXT
+    from rrwkv_export.report import report
+    from rrwkv_export.report.earlier import read_earlier
+    from rrwkv_runtime.manifest import file_sha256
+
+    sha256 = file_sha256(EVALUATION_TEXT)
+    earlier = None if force else read_earlier(page, small, target, sha256, tokens=_REPORT_TOKENS)
+    if earlier:
+        _say(f"what that cost was measured on this machine before: {page}")
+        names, rows, notes = (earlier.reference, earlier.bundle), earlier.rows, earlier.notes
+    else:
+        _say("measuring what that cost")
+        there = (page / "report.json").is_file()
+        with progress_bars() as progress:
+            made = report(
+                *(small, target, [EVALUATION_TEXT], page), tokens=_REPORT_TOKENS, overwrite=there, progress=progress
+            )
+        names, rows = (made.reference.name, made.main.subject.name), tuple(made.headline())
+        notes = tuple(made.notes())
+    console().print(headline(*names, rows))
+    for note in notes:
+        _say(note)
+    _say(f"the whole report: {page / 'report.html'}")
 
 
 def hold_script(model: Model) -> None:
@@ -79,25 +136,6 @@ def hold_script(model: Model) -> None:
             click.echo(token.text, nl=False)
         click.echo("\n")
     click.echo(speed_line(conversation.stats.total))
-
-
-def _quantize_demo(target: Path, small: Path, progress: Progress) -> None:
-    """To int8 with the text that comes along; an earlier one is replaced. Raises OutputError."""
-    from rrwkv_export.quantize.quantizer import Calibration, quantize
-    from rrwkv_export.quantize.shipped import TEXT, shipped_recipe
-    from rrwkv_runtime.manifest import MANIFEST_NAME
-
-    there = (small / MANIFEST_NAME).is_file()
-    calibration = Calibration.read([TEXT], target)
-    quantize(target, small, shipped_recipe("int8"), calibration, overwrite=there, progress=progress)
-
-
-def _report_demo(target: Path, small: Path, page: Path, progress: Progress) -> Report:
-    from rrwkv_export.quantize.shipped import EVALUATION_TEXT
-    from rrwkv_export.report import report
-
-    there = (page / "report.json").is_file()
-    return report(small, target, [EVALUATION_TEXT], page, tokens=_REPORT_TOKENS, overwrite=there, progress=progress)
 
 
 def cache_folder() -> Path:
@@ -121,23 +159,21 @@ def cached_demo() -> Path:
         return folder
     click.echo(f"exporting the demo model once, to {folder}", err=True)
     rmtree(folder, ignore_errors=True)
-    with progress_bars() as progress:
-        _export_demo(folder, progress, force=True)
+    with progress_bars() as progress, _checkpoint() as checkpoint:
+        _export(checkpoint, folder, progress, force=True)
     return folder
 
 
-def _export_demo(target: Path, progress: Progress, force: bool) -> Parity:
-    """Export it; what is there is replaced if it is the demo too. Raises OutputError."""
-    from rrwkv_export.bundle import compute_model_id
+@contextmanager
+def _checkpoint() -> Iterator[Checkpoint]:
     from rrwkv_export.checkpoint import open_checkpoint
-    from rrwkv_export.export import export
-    from rrwkv_runtime.errors import RRWKVError
-    from rrwkv_runtime.manifest import Manifest
 
     with resources.as_file(resources.files("rrwkv_export") / "assets" / "rrwkv-chat") as folder:
-        checkpoint = open_checkpoint(folder)
-        if not force:
-            with suppress(RRWKVError):
-                there = Manifest.load(target).model_id
-                force = there == compute_model_id(checkpoint.config, checkpoint.weights.array)
-        return export(checkpoint, target, overwrite=force, progress=progress)[1]
+        yield open_checkpoint(folder)
+
+
+def _export(checkpoint: Checkpoint, target: Path, progress: Progress, force: bool) -> Parity:
+    """force: replace what is there. Raises OutputError."""
+    from rrwkv_export.export import export
+
+    return export(checkpoint, target, overwrite=force, progress=progress)[1]

@@ -111,9 +111,9 @@ def _model(bundle: Path, manifest: Manifest) -> Table:
         *((f"medium {name}", value) for name, value in (config.get("medium") or {}).items()),
         ("weights", _weights(manifest)),
         ("wkv", graph.wkv),
-        ("kernels", _kernels(manifest)),
         ("graph", f"{graph.file}, opset {graph.opset}, chunks of {graph.chunk} tokens"),
         ("tokenizer", manifest.tokenizer.type if manifest.tokenizer else "none: it works on token ids"),
+        ("kernels", _kernels(manifest)),
         ("chat", repr(f"{manifest.chat.user}…{manifest.chat.turn_end}{manifest.chat.assistant}")),
         ("parity", _parity(manifest.parity)),
         ("bundle id", manifest.bundle_id),
@@ -128,15 +128,30 @@ def _weights(manifest: Manifest) -> str:
     said = manifest.quantization
     if said is None:
         return manifest.graphs["main"].dtype
-    text = said.get("calibration") or {}
-    return f"quantized: {said['scheme']}" + (f", calibrated on {text['tokens']:,} tokens" if text else "")
+    text = said.get("calibration")  # which a bundle from elsewhere may have in any form, as its scheme
+    tokens = text.get("tokens") if isinstance(text, dict) else None
+    observed = f", calibrated on {tokens:,} tokens" if isinstance(tokens, int) else ""
+    return f"quantized: {said.get('scheme', 'by an unknown scheme')}{observed}"
 
 
 def _kernels(manifest: Manifest) -> str:
-    """What it runs on where it is loaded on the CPU, and nothing else is asked for."""
-    from rrwkv_runtime.native import said
+    """What computes its graphs on this machine's CPU."""
+    from importlib.util import find_spec
 
-    return said() if manifest.quantization else "none: they are for quantized bundles"
+    from rrwkv_runtime import native
+    from rrwkv_runtime.errors import ProviderError
+    from rrwkv_runtime.install import hint
+
+    if manifest.quantization is None or manifest.graphs["main"].over != "loop":
+        return "onnxruntime's own; those of rrwkv-native are for bundles that are quantized for a CPU"
+    try:
+        if native.find("cpu", None):
+            return f"those of rrwkv-native {native.version()}, on this machine's CPU; --no-native leaves them out"
+    except ProviderError as error:
+        return str(error)
+    if find_spec(native.PACKAGE):
+        return "onnxruntime's own; those of rrwkv-native need a processor with AVX-512 VNNI"
+    return f"onnxruntime's own; rrwkv-native, for AVX-512 VNNI, is not installed ({hint('rrwkv-native')})"
 
 
 def _parity(parity: dict[str, Any] | None) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rrwkv_export.commands._options import PATH, bundle_argument
+from rrwkv_runtime import install
 
 if TYPE_CHECKING:
     from rrwkv_export.quantize.quantizer import Calibration
@@ -40,7 +41,7 @@ TARGETS = ("x86-vnni", "x86", "arm64", "qnn")
     type=click.Choice(["onnxruntime", "optimum"]),
     default="onnxruntime",
     show_default=True,
-    help="What puts in the pairs of static quantization; optimum needs rrwkv-export[optimum].",
+    help=f"What puts in the pairs of static quantization; for optimum, {install.hint('rrwkv-export', 'optimum')}.",
 )
 @click.option("--max-kl", type=click.FloatRange(min=0), metavar="X", help="Choose the smallest recipe of this mean KL.")
 @click.option("--max-bytes", type=click.IntRange(min=1), metavar="N", help="Choose the best recipe of so many bytes.")
@@ -74,6 +75,7 @@ def quantize(
     """
     from rrwkv_export.bench.plan import graph_bytes
     from rrwkv_export.commands._console import console, megabytes, progress_bars
+    from rrwkv_export.commands._hints import report_on
     from rrwkv_export.quantize.quantizer import Calibration
     from rrwkv_export.quantize.quantizer import quantize as run
     from rrwkv_export.quantize.shipped import TEXT
@@ -101,7 +103,7 @@ def quantize(
     )
     if any(graph.static for name, graph in source.graphs.items() if name not in made.graphs):
         screen.print("its graphs in static shapes are left out: --scheme qnn, or target qnn, quantizes those")
-    screen.print(f"wrote {output}; what it cost: rrwkv report {output} --reference {bundle}", soft_wrap=True)
+    screen.print(f"wrote {output}; what it cost:\n  {report_on(output, bundle)}", soft_wrap=True, markup=False)
 
 
 def _within_budget(

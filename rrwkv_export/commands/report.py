@@ -4,38 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rrwkv_export.commands._options import PATH, Decorator, bundle_argument, provider_options, threads_option
+from rrwkv_export.commands._texts import SeveralValues, chunk_option, text_option, tokens_option
 
+if TYPE_CHECKING:
+    from rich.table import Table
 
-class _SeveralValues(click.Command):
-    """Lets `--text A B` stand for `--text A --text B`, for every option that may be given several times."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        several = {name for option in self.params if getattr(option, "multiple", False) for name in option.opts}
-        return super().parse_args(ctx, _repeated(args, several))
-
-
-def _repeated(arguments: Sequence[str], several: set[str]) -> list[str]:
-    """The arguments with an option of `several` before each of its values, which end with the next option."""
-    made: list[str] = []
-    option, values = None, 0
-    for index, argument in enumerate([*arguments, "--"]):
-        if argument.startswith("-") and argument != "-":
-            if option and not values:
-                raise click.BadOptionUsage(option, f"Option {option!r} requires an argument.")
-            if argument == "--":
-                return [*made, *arguments[index:]]
-            name, given, value = argument.partition("=")
-            option, values = (name if name in several else None), len(given)
-            made += [name, value] if option and given else [] if option else [argument]
-        else:
-            made += [option, argument] if option else [argument]
-            values += 1
-    return made
+    from rrwkv_export.report import Row
 
 
 def _gate(name: str, text: str) -> Decorator[Any]:
@@ -43,30 +22,13 @@ def _gate(name: str, text: str) -> Decorator[Any]:
     return option
 
 
-@click.command(cls=_SeveralValues)
+@click.command(cls=SeveralValues)
 @bundle_argument
 @click.option("--reference", type=PATH, required=True, metavar="BUNDLE", help="What it was quantized from.")
-@click.option(
-    "--text",
-    "texts",
-    type=PATH,
-    multiple=True,
-    required=True,
-    metavar="FILE…",
-    help="Texts to read: dialogues (.jsonl), token ids (.ids) or plain text. The first makes the headline.",
-)
+@text_option
 @click.option("-o", "--output", type=PATH, metavar="DIR", help="The folder to write.  [default: ./NAME-report]")
-@click.option(
-    "--tokens",
-    type=click.IntRange(min=1),
-    default=16384,
-    show_default=True,
-    metavar="N",
-    help="Predictions of each text that count.",
-)
-@click.option(
-    "--chunk", type=click.IntRange(min=1), default=256, show_default=True, metavar="N", help="Tokens read at once."
-)
+@tokens_option
+@chunk_option
 @click.option(
     "--against", type=PATH, multiple=True, metavar="BUNDLE…", help="More bundles for a table beside this one."
 )
@@ -92,10 +54,11 @@ def report(
 ) -> None:
     """Say what quantizing BUNDLE cost: report.html to look at, report.md, report.json.
 
-    Both models read the texts side by side. With limits given, the exit status is 1 if BUNDLE breaks one of them on any
-    text; the report is written all the same.
+    Both models read the texts side by side; the first text makes the headline. With limits given, the exit status is 1
+    if BUNDLE breaks one of them on any text; the report is written all the same.
 
     \b
+    rrwkv report INT8 --reference FLOAT
     rrwkv report INT8 --reference FLOAT --text chat.jsonl book.txt -o report
     rrwkv report INT8 --reference FLOAT --text chat.jsonl --against INT4 FP16 --max-kl 0.002
     """
@@ -109,20 +72,24 @@ def report(
             bundle, reference, texts, target, gates=gates, overwrite=force, progress=progress, **options
         )
     screen = console()
-    screen.print(headline(made))
+    screen.print(headline(made.reference.name, made.main.subject.name, made.headline()))
+    if not texts:
+        screen.print(f"read {made.main.first.text.name}, which comes along; --text FILE reads another", markup=False)
     for note in made.notes():
         screen.print(note, soft_wrap=True, markup=False)
     screen.print(f"wrote {target / 'report.html'}, report.md and report.json", soft_wrap=True, markup=False)
     made.require()
 
 
-def headline(made: Any) -> Any:
+def headline(reference: str, bundle: str, rows: Sequence[Row]) -> Table:
+    """The rows of a report's headline, as a table."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table("")
-    for name in (made.reference.name, made.main.subject.name):
+    for name in (reference, bundle):
         table.add_column(Text(name), justify="right", overflow="fold")
-    for row in made.headline():
-        table.add_row(row.name, row.reference, row.value)
+    table.add_column("", style="dim")
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table

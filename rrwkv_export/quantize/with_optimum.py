@@ -14,6 +14,7 @@ from rrwkv_export.errors import RecipeError
 from rrwkv_export.quantize.recipe import Types
 from rrwkv_export.quantize.rewrite import Ranges, prepared, quant_type, tensors_data
 from rrwkv_export.quiet import quiet
+from rrwkv_runtime.install import hint
 
 _HIDDEN = "HiddenScan"
 
@@ -24,7 +25,7 @@ def insert_pairs(model: onnx.ModelProto, nodes: Collection[str], ranges: Ranges,
         from optimum.onnxruntime import ORTQuantizer
     except ImportError:
         raise RecipeError(
-            "--engine optimum needs optimum-onnx; install rrwkv-export[optimum], or leave --engine out"
+            f"--engine optimum needs optimum-onnx; {hint('rrwkv-export', 'optimum')}, or leave --engine out"
         ) from None
     config = replace(
         _preset(types),

@@ -19,8 +19,14 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Values = Mapping[str, Array]
-# An error that grows by less than this from the second quarter to the last does not grow.
-FLAT_RATIO = 1.1
+# Whether the error grows is told by windows of so many tokens. The demo's int8 model has flat errors over 56,825.
+# 9 % of all its stretches of 16 windows (4,096 tokens) pass for growing and none of 32, while with a growth of 1.25 put
+# in all of 32 do. Of 32 windows 81 % are flat and the others too short to tell, of 64 (16,384 tokens) all are flat.
+WINDOW, LEAST_WINDOWS = 256, 32
+# Growing: from the second quarter to the last by more than GROWTH and by more than _SURE standard errors. Flat: _ENOUGH
+# of them rule out a growth of RULED_OUT. Otherwise the text is too short to tell.
+GROWTH, RULED_OUT = 1.1, 1.5
+_SURE, _ENOUGH = 3.0, 2.0
 
 
 def comparable(values: Values) -> dict[str, Array]:
@@ -105,9 +111,52 @@ class StateDrift:
         return 1.0 if last == 0 else float("inf")
 
     @property
+    def windows(self) -> Array:
+        """The mean over the layers and over each WINDOW of tokens that has a position: [W]."""
+        window = (np.array(self.positions) - 1) // WINDOW
+        _, index, counts = np.unique(window, return_inverse=True, return_counts=True)
+        means: Array = np.bincount(index, self.mean) / counts
+        return means
+
+    @property
+    def bears_a_verdict(self) -> bool:
+        """Whether there are windows enough to tell growth from chance."""
+        return len(self.windows) >= LEAST_WINDOWS
+
+    @property
+    def growth(self) -> tuple[float, float] | None:
+        """log of the ratio by windows, and its standard error; None where there are too few of them.
+
+        Neighbours are alike where the state reaches farther back than a window: the error is made larger by what the
+        autocorrelation at a distance of one says, √((1 + r) / (1 - r)).
+        """
+        if not self.bears_a_verdict:
+            return None
+        _, *later = np.array_split(self.windows, 4)
+        apart = [part - part.mean() for part in later]
+        squares = sum(float((part**2).sum()) for part in apart)
+        alike = sum(float((part[1:] * part[:-1]).sum()) for part in apart) / squares if squares else 0.0
+        alike = min(max(alike, 0.0), 0.9)
+        second, _, last = later
+        if not (second.any() and last.any()):
+            return (float("inf") if last.any() else float("-inf")), 0.0
+        relative = [part.var(ddof=1) / len(part) / part.mean() ** 2 for part in (second, last)]
+        error = np.sqrt(sum(relative) * (1 + alike) / (1 - alike))
+        return float(np.log(last.mean() / second.mean())), float(error)
+
+    @property
     def flat(self) -> bool | None:
-        """Whether the error has stopped growing; None where there are too few positions to say."""
-        return None if self.ratio is None else self.ratio <= FLAT_RATIO
+        """Whether the error has stopped growing; None where the text is too short to tell."""
+        if not np.isfinite(self.mean).all():
+            return False
+        if not self.mean.any():
+            return True
+        if self.growth is None:
+            return None
+        growth, error = self.growth
+        if growth > max(np.log(GROWTH), _SURE * error):
+            return False
+        return True if growth + _ENOUGH * error < np.log(RULED_OUT) else None
 
 
 @dataclass(frozen=True)
@@ -118,11 +167,12 @@ class Drift:
 
     @property
     def flat(self) -> bool | None:
-        """Whether all are; None where the text is too short to say."""
+        """Whether all are; None where the text is too short to tell. One that is seldom there does not decide."""
         verdicts = [state.flat for state in self.states.values()]
         if False in verdicts:
             return False
-        return None if None in verdicts or not verdicts else True
+        decide = [state.flat for state in self.states.values() if state.bears_a_verdict] or verdicts
+        return None if None in decide or not decide else True
 
     @property
     def largest(self) -> float:

@@ -210,8 +210,8 @@ def _bars(report: Report) -> Figure:
     panels: list[tuple[str, float, float, Callable[[float], str]]] = [
         ("graph and weights", theirs.graphs, mine.graphs, megabytes)
     ]
-    if theirs.resident is not None and mine.resident is not None:
-        panels.append(("resident memory", theirs.resident, mine.resident, megabytes))
+    if theirs.peak is not None and mine.peak is not None:
+        panels.append(("peak memory", theirs.peak, mine.peak, megabytes))
     if speed:
         panels.append(("decode, a token", speed[0].decode_ms, speed[1].decode_ms, lambda v: f"{v:.2f} ms"))
         before, after = (256e3 / each.prefill for each in speed)

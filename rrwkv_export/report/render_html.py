@@ -54,6 +54,7 @@ def _cards(report: Report) -> str:
     cards = "\n".join(
         f'<div class="card"><span>{escape(row.name)}</span><b>{escape(row.value)}</b>'
         + (f"<small>reference {escape(row.reference)}</small>" if row.reference != "–" else "")
+        + (f"<small>{escape(row.what)}</small>" if row.what else "")
         + "</div>"
         for row in report.headline()
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -19,8 +21,17 @@ Json = dict[str, Any]
 FORMAT_VERSION = 1
 
 
-def render_json(report: Report) -> str:
-    return json.dumps(to_json(report), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+def render_json(report: Report, files: Mapping[str, str] | None = None) -> str:
+    """files: the sha256 of the files beside it, by name."""
+    fields = {**to_json(report), "files": dict(files or {})}
+    fields["report_id"] = report_id(fields)
+    return json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def report_id(fields: Mapping[str, Any]) -> str:
+    """sha256 over all of report.json but this field; `files` brings the other files' own sha256 in."""
+    content = {name: value for name, value in fields.items() if name != "report_id"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def to_json(report: Report) -> Json:
@@ -30,9 +41,11 @@ def to_json(report: Report) -> Json:
         "format": "rrwkv-report",
         "format_version": FORMAT_VERSION,
         "verdict": report.verdict(),
+        "headline": report.headline(),
         "reference": _subject(report.reference),
         "bundle": _subject(report.main.subject),
         "chunk": report.chunk,
+        "asked": report.main.first.asked,
         **first,
         "texts": further,
         "layers": {
@@ -84,6 +97,7 @@ def _state_drift(state: StateDrift) -> Json:
     return {
         "flat": state.flat,
         "ratio": state.ratio,
+        "log_ratio_standard_error": state.growth[1] if state.growth else None,
         "quarters": state.quarters,
         "positions": state.positions,
         "by_layer": state.by_layer,

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rrwkv_export.bench.fresh import Fresh
 from rrwkv_export.bench.plan import graph_bytes, scheme
 from rrwkv_export.format import MISSING, count, megabytes, milliseconds, number, percent, verdict
 from rrwkv_export.report.compare import Comparison
 from rrwkv_export.report.continuations import Continuation
+from rrwkv_export.report.drift import LEAST_WINDOWS, WINDOW
 from rrwkv_export.report.gates import Gate, require
 from rrwkv_export.report.layers import LayerErrors
 from rrwkv_export.report.speed import Speed
@@ -19,14 +21,16 @@ from rrwkv_runtime.placement import Placement
 
 @dataclass(frozen=True)
 class Size:
-    """Bytes. graphs: graph and weight files. bundle: all files. state: of a conversation in memory. resident: by how
-    much a process grows by loading and running the bundle; None if it was not measured.
+    """Bytes. graphs: graph and weight files. bundle: all files. state: of a conversation in memory. peak: the most
+    resident memory of a process that loads the bundle, reads 256 tokens and generates 32; above_imports: what of it
+    came after Python and the packages. None if they were not measured.
     """
 
     graphs: int
     bundle: int
     state: int
-    resident: int | None = None
+    peak: int | None = None
+    above_imports: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,14 @@ class Subject:
     size: Size
 
 
-def subject(path: Path, manifest: Manifest, resident: int | None = None) -> Subject:
-    """A bundle as a report speaks of it."""
+def subject(path: Path, manifest: Manifest, process: Fresh | None = None) -> Subject:
+    """A bundle as a report speaks of it. process: one that ran it, if memory was measured."""
     size = Size(
         graphs=graph_bytes(manifest),
         bundle=sum(entry.bytes for entry in manifest.files),
         state=sum(spec.nbytes for spec in manifest.states),
-        resident=resident,
+        peak=process.peak if process else None,
+        above_imports=process.above_imports if process else None,
     )
     name = path.resolve().name.encode("utf-8", "replace").decode()  # a name on disk need not be text
     return Subject(name, manifest.bundle_id, manifest.model_id, scheme(manifest), manifest.quantization, size)
@@ -67,12 +72,28 @@ class Measured:
         return self.comparisons[0]
 
 
+# What the headline's names do not say by themselves.
+WHAT = {
+    "perplexity": "exp of the mean of -log p of the token that came; lower is better",
+    "mean KL divergence": "of the bundle's predictions from the reference's; 0 where they are the same",
+    "p99 KL divergence": "99 of 100 predictions have less",
+    "top-1 agreement": "predictions whose likeliest token is the same",
+    "top-5 agreement": "of the reference's five likeliest tokens, those that are among the bundle's five",
+    "drift of the states": "relative error of the state farthest off, mean over the last quarter of the text",
+    "peak memory": "of a process that loads it, reads 256 tokens and generates 32",
+    "memory above imports": "of that, what came after Python, numpy, onnxruntime and tokenizers",
+    "decode, a token": "one token a run",
+    "prefill, 256 tokens": "all of them in one run",
+}
+
+
 class Row(NamedTuple):
-    """One line of the headline, ready to print."""
+    """One line of the headline, ready to print; `what` says what is measured, where the name does not."""
 
     name: str
     reference: str
     value: str
+    what: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,23 +118,26 @@ class Report:
         """The figures one looks at first: name, the reference's, the bundle's."""
         first, mine, theirs = self.main.first, self.main.subject.size, self.reference.size
         figures, drift = first.figures, first.drift
-        rows = [
-            Row("perplexity", number(figures.reference_perplexity, 5), number(figures.perplexity, 5)),
-            Row("mean KL divergence", MISSING, f"{number(figures.kl.mean)} nats"),
-            Row("p99 KL divergence", MISSING, f"{number(figures.kl.p99)} nats"),
-            Row("top-1 agreement", MISSING, percent(figures.top1_agreement)),
-            Row("top-5 agreement", MISSING, percent(figures.top5_agreement)),
-            Row("drift of the states", MISSING, f"{percent(drift.largest)} at most, {verdict(drift.flat)}"),
-            Row("graph and weights", megabytes(theirs.graphs), megabytes(mine.graphs)),
-        ]
-        if mine.resident is not None and theirs.resident is not None:
-            rows.append(Row("resident memory", megabytes(theirs.resident), megabytes(mine.resident)))
+        shown = {
+            "perplexity": (number(figures.reference_perplexity, 5), number(figures.perplexity, 5)),
+            "mean KL divergence": (MISSING, f"{number(figures.kl.mean)} nats"),
+            "p99 KL divergence": (MISSING, f"{number(figures.kl.p99)} nats"),
+            "top-1 agreement": (MISSING, percent(figures.top1_agreement)),
+            "top-5 agreement": (MISSING, percent(figures.top5_agreement)),
+            "drift of the states": (MISSING, f"{percent(drift.largest)} at most, {verdict(drift.flat)}"),
+            "graph and weights": (megabytes(theirs.graphs), megabytes(mine.graphs)),
+        }
+        if mine.peak and theirs.peak and mine.above_imports and theirs.above_imports:
+            shown["peak memory"] = (megabytes(theirs.peak), megabytes(mine.peak))
+            shown["memory above imports"] = (megabytes(theirs.above_imports), megabytes(mine.above_imports))
         if self.main.speed:
             reference, own = self.main.speed
-            rows.append(Row("decode, a token", milliseconds(reference.decode_ms), milliseconds(own.decode_ms)))
-            prefill = (f"{count(speed.prefill)} tokens/s" for speed in (reference, own))
-            rows.append(Row("prefill, 256 tokens", *prefill))
-        return rows
+            shown["decode, a token"] = (milliseconds(reference.decode_ms), milliseconds(own.decode_ms))
+            shown["prefill, 256 tokens"] = (
+                f"{count(reference.prefill)} tokens/s",
+                f"{count(own.prefill)} tokens/s",
+            )
+        return [Row(name, *values, WHAT.get(name, "")) for name, values in shown.items()]
 
     def verdict(self) -> str:
         """The report in one line."""
@@ -142,7 +166,10 @@ class Report:
                     "horizon is shorter."
                 )
             if comparison.drift.flat is None:
-                notes.append(f"{name} is too short to say whether the drift is flat: four chunks are needed.")
+                notes.append(
+                    f"{name} is too short to tell whether the drift grows: that takes {LEAST_WINDOWS} chunks of "
+                    f"{WINDOW} tokens or more, {count(LEAST_WINDOWS * WINDOW)} in all, and more where it varies much."
+                )
         return notes
 
     def _notes_on_bundles(self) -> list[str]:

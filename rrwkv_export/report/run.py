@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rrwkv_export.bench.fresh import fresh
+from rrwkv_export.bench.fresh import Fresh, fresh
 from rrwkv_export.bench.machine import is_busy, load_average, machine, threads_name
 from rrwkv_export.output import new_directory
 from rrwkv_export.progress import Progress
@@ -20,10 +21,11 @@ from rrwkv_export.report.render_html import render_html
 from rrwkv_export.report.render_json import render_json
 from rrwkv_export.report.render_markdown import render_markdown
 from rrwkv_export.report.result import Measured, Report, subject
+from rrwkv_export.report.shipped_text import shipped_text
 from rrwkv_export.report.speed import speeds
 from rrwkv_export.texts import Text, read_text
 from rrwkv_runtime.checks import check_whole
-from rrwkv_runtime.errors import BundleError, InputError
+from rrwkv_runtime.errors import BundleError
 from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.session import Model
 
@@ -57,11 +59,10 @@ class Options:
         options = self.provider_options
         return Model.load(bundle, self.provider, self.threads, provider_options=options, strict=self.strict)
 
-    def resident(self, bundle: Path) -> int | None:
-        """By how much a process grows, at most, by loading a bundle and running it; None if unknown."""
+    def process(self, bundle: Path) -> Fresh | None:
+        """What a process needs that loads a bundle and runs it; None if unknown."""
         how = {"provider_options": dict(self.provider_options), "strict": self.strict}
-        found = fresh(bundle, self.provider, self.threads, **how) if self.speed else None
-        return found.above_imports if found else None
+        return fresh(bundle, self.provider, self.threads, **how) if self.speed else None
 
 
 def report(
@@ -78,9 +79,10 @@ def report(
 ) -> Report:
     """Compare a bundle with its reference on texts, and write report.html, report.md and report.json into a new folder.
 
-    The first text makes the headline. against: further bundles, held against the same reference. overwrite: replace an
-    earlier report. options: the fields of Options. Raises GateError, after the files are written, if a gate is broken;
-    and BundleError, TextError, InputError, OutputError.
+    The first text makes the headline; with none, the one that comes along is read, where the tokenizer suits it.
+    against: further bundles, held against the same reference. overwrite: replace an earlier report. options: the fields
+    of Options. Raises GateError, after the files are written, if a gate is broken; and BundleError, TextError,
+    InputError, OutputError.
     """
     made = write_report(
         bundle, reference, texts, out, against=against, gates=gates, overwrite=overwrite, progress=progress, **options
@@ -101,8 +103,12 @@ def write_report(
     """As `report`, but a broken gate raises nothing: the result's `require` does."""
     with new_directory(out, FILES if overwrite else None, marker=JSON, what="a report") as folder:
         made = measure(bundle, reference, texts, **options)
-        for name, render in ((JSON, render_json), (MARKDOWN, render_markdown), (PAGE, render_html)):
-            (folder / name).write_bytes(render(made).encode("utf-8", "replace"))  # names and recipes may hold anything
+        pages = {MARKDOWN: render_markdown(made), PAGE: render_html(made)}
+        written = {name: text.encode("utf-8", "replace") for name, text in pages.items()}  # names may hold anything
+        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in written.items()}
+        written[JSON] = render_json(made, hashes).encode("utf-8", "replace")
+        for name, data in written.items():
+            (folder / name).write_bytes(data)
     return made
 
 
@@ -118,14 +124,12 @@ def measure(
 ) -> Report:
     """The report, not written anywhere; arguments as of `report`."""
     how, load = Options(**options), load_average()
-    if not texts:
-        raise InputError("a report needs at least one text")
     _check_models(reference, [bundle, *against])
-    read = [read_text(path, reference) for path in texts]
+    read = [read_text(path, reference) for path in texts] or [shipped_text(reference)]
     first, second = how.load(reference), how.load(bundle)
     main = _compare(first, second, read, how, progress)
     return Report(
-        reference=subject(reference, first.manifest, how.resident(reference)),
+        reference=subject(reference, first.manifest, how.process(reference)),
         main=main,
         layers=layer_errors(first, second, read[0].ids, chunk=how.chunk, progress=progress),
         placement=placement(second),
@@ -154,4 +158,4 @@ def _compare(
     comparisons = [
         compare(reference, other, text, tokens=how.tokens, chunk=how.chunk, progress=progress) for text in texts
     ]
-    return Measured(subject(other.path, other.manifest, how.resident(other.path)), tuple(comparisons), measured)
+    return Measured(subject(other.path, other.manifest, how.process(other.path)), tuple(comparisons), measured)

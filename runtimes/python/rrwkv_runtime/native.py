@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rrwkv_runtime.errors import ProviderError
+from rrwkv_runtime.install import hint
 
 PACKAGE = "rrwkv_native"
 
@@ -25,27 +26,16 @@ def find(provider: str, wanted: bool | None) -> Path | None:
         return None
     if importlib.util.find_spec(PACKAGE) is None:
         if wanted:
-            raise ProviderError("the native kernels are not installed: pip install rrwkv-native")
+            raise ProviderError(f"the native kernels are not installed; {hint('rrwkv-native')}")
         return None
     try:
         library: Path | None = importlib.import_module(PACKAGE).library()
     except (ImportError, OSError) as error:
-        remedy = "install it again, or leave it out (--no-native)"
+        remedy = f"install it again ({hint('rrwkv-native')}), or leave it out (--no-native)"
         raise ProviderError(f"rrwkv-native does not load ({error}): {remedy}") from None
     if library is None and wanted:
         raise ProviderError("the native kernels need a processor with AVX-512 VNNI; leave --native out")
     return library
-
-
-def said() -> str:
-    """Which kernels a quantized bundle runs on here by default, or why none, in a few words."""
-    try:
-        if find("cpu", None):
-            return f"rrwkv-native {version()} (AVX-512 VNNI)"
-    except ProviderError as error:
-        return f"none: {error}"
-    installed = importlib.util.find_spec(PACKAGE) is not None
-    return f"none: {'the processor has no AVX-512 VNNI' if installed else 'rrwkv-native is not installed'}"
 
 
 def version() -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 
 from rrwkv_runtime.errors import InputError, ProviderError
+from rrwkv_runtime.install import hint
 
 AUTO = "auto"
 _ANY = ("Linux", "Windows", "Darwin", "Android")
@@ -22,8 +23,8 @@ _ANY = ("Linux", "Windows", "Darwin", "Android")
 class Provider:
     """One execution provider.
 
-    name: the name people use. ort: onnxruntime's. install: what to install, in words that follow "install". module: the
-    Python module of its plugin; None for one that is built into onnxruntime. platforms: operating systems, or
+    name: the name people use. ort: onnxruntime's. install: how to get it, as one says it. module: the Python module of
+    its plugin; None for one that is built into onnxruntime. platforms: operating systems, or
     "system-machine", for which that package exists. devices: kinds of hardware it may run on, the preferred one first
     (plugins only). options: its own options, unless others are given. remedy: what to look at when it does not start.
     static: it takes no graph whose shapes vary. arithmetic, rtol: in what it computes a float32 graph, and the largest
@@ -54,11 +55,9 @@ class Provider:
             where = ", ".join(self.platforms)
             return ProviderError(f"provider {self.name!r} does not exist for {system()} {machine()}, only for {where}")
         if self.module:
-            return ProviderError(f"provider {self.name!r} is a plugin that is not installed; install {self.install}")
+            return ProviderError(f"provider {self.name!r} is a plugin that is not installed; {self.install}")
         has = ", ".join(available)
-        return ProviderError(
-            f"provider {self.name!r} is not in this onnxruntime (it has {has}); install {self.install}"
-        )
+        return ProviderError(f"provider {self.name!r} is not in this onnxruntime (it has {has}); {self.install}")
 
 
 def system() -> str:
@@ -86,7 +85,7 @@ _ALL = (
     Provider(
         "cuda",
         "CUDAExecutionProvider",
-        "rrwkv-runtime[cuda]",
+        f"pip uninstall onnxruntime, whose files are in its way, then {hint('rrwkv-runtime', 'cuda')}",
         platforms=("Linux", "Windows"),
         devices=("GPU",),
         # TF32 rounds float32 products to 10 bits: off, so that a float32 bundle computes what was verified.
@@ -96,7 +95,7 @@ _ALL = (
     Provider(
         "tensorrt-rtx",
         "NvTensorRTRTXExecutionProvider",
-        "rrwkv-runtime[tensorrt-rtx]",
+        hint("rrwkv-runtime", "tensorrt-rtx"),
         module="onnxruntime_ep_nv_tensorrt_rtx",
         platforms=("Linux-x86_64", "Windows-x86_64", "Windows-arm64"),
         devices=("GPU",),
@@ -105,7 +104,7 @@ _ALL = (
     Provider(
         "qnn",
         "QNNExecutionProvider",
-        "rrwkv-runtime[qnn]",
+        hint("rrwkv-runtime", "qnn"),
         module="onnxruntime_qnn",
         platforms=("Linux-x86_64", "Linux-arm64", "Windows-x86_64", "Windows-arm64"),
         devices=("NPU", "GPU", "CPU"),
@@ -118,7 +117,7 @@ _ALL = (
     Provider(
         "coreml",
         "CoreMLExecutionProvider",
-        "rrwkv-runtime[cpu], whose onnxruntime has it on macOS",
+        f"{hint('rrwkv-runtime', 'cpu')}, whose onnxruntime has it on macOS",
         platforms=("Darwin",),
         remedy="it needs macOS",
         arithmetic="float16 on its Neural Engine",
@@ -127,7 +126,7 @@ _ALL = (
     Provider(
         "openvino",
         "OpenVINOExecutionProvider",
-        "rrwkv-runtime[openvino]",
+        hint("rrwkv-runtime", "openvino"),
         module="onnxruntime_ep_openvino",
         platforms=("Linux-x86_64", "Windows-x86_64"),
         devices=("CPU", "GPU", "NPU"),
@@ -138,7 +137,7 @@ _ALL = (
     Provider(
         "webgpu",
         "WebGpuExecutionProvider",
-        "rrwkv-runtime[webgpu]",
+        hint("rrwkv-runtime", "webgpu"),
         module="onnxruntime_ep_webgpu",
         platforms=("Linux-x86_64", "Linux-arm64", "Windows-x86_64", "Windows-arm64", "Darwin-arm64"),
         devices=("GPU", "CPU"),
@@ -148,7 +147,7 @@ _ALL = (
     Provider(
         "nnapi",
         "NnapiExecutionProvider",
-        "onnxruntime's Android package, or build it with --use_nnapi: no Python package has it",
+        "take onnxruntime's Android package, or build it with --use_nnapi: no Python package has it",
         platforms=("Android",),
         remedy="it needs Android",
         static=True,
@@ -158,12 +157,12 @@ _ALL = (
     Provider(
         "xnnpack",
         "XnnpackExecutionProvider",
-        "onnxruntime's Android or iOS package, or build it with --use_xnnpack: no Python package has it",
+        "take onnxruntime's Android or iOS package, or build it with --use_xnnpack: no Python package has it",
         remedy="build onnxruntime with --use_xnnpack",
         static=True,
         in_auto=False,
     ),
-    Provider("cpu", "CPUExecutionProvider", "rrwkv-runtime[cpu]"),
+    Provider("cpu", "CPUExecutionProvider", hint("rrwkv-runtime", "cpu")),
 )
 PROVIDERS: dict[str, Provider] = {provider.name: provider for provider in _ALL}
 NAMES = ("cpu", *(name for name in PROVIDERS if name != "cpu"), AUTO)
@@ -182,7 +181,7 @@ def import_onnxruntime() -> ModuleType:
         import onnxruntime
     except ImportError as error:
         raise ProviderError(
-            f"onnxruntime cannot be imported ({error}); install rrwkv-runtime[cpu], or rrwkv-runtime[cuda] for a GPU"
+            f"onnxruntime cannot be imported ({error}); {hint('rrwkv-runtime', 'cpu')}, or [cuda] for an NVIDIA GPU"
         ) from None
     module: ModuleType = onnxruntime
     return module

@@ -227,4 +227,6 @@ def _check(name: str, value: Any, lowest: float, highest: float) -> None:
     zero = name == "temperature" and number and value == 0
     if not number or not (zero or lowest <= value <= highest):
         what = ("0 or " if name == "temperature" else "") + ("a whole number" if name in _WHOLE else "a number")
-        raise InputError(f"{name} must be {what} from {lowest} to {highest}, not {value!r}")
+        # A share that was meant in percent.
+        meant = f"; {value:g} % is {value / 100:g}" if number and highest == 1 < value <= 100 else ""
+        raise InputError(f"{name} must be {what} from {lowest} to {highest}, not {value!r}{meant}")

@@ -20,6 +20,7 @@ from rrwkv_runtime.decoder import Decoder, Progress
 from rrwkv_runtime.device import Device, device_for, device_graphs
 from rrwkv_runtime.engine import Engine, candidates, reason, start
 from rrwkv_runtime.errors import BundleError, DamagedBundle, InputError, ProviderError, RRWKVError
+from rrwkv_runtime.install import hint
 from rrwkv_runtime.manifest import Manifest, check_sizes, resolve_inside, verify_files
 from rrwkv_runtime.placement import Node, assigned, shares
 from rrwkv_runtime.providers import AUTO, import_onnxruntime
@@ -287,7 +288,7 @@ def _load_best(path: str | os.PathLike[str], threads: int | None, **options: Any
         except RRWKVError:
             if name == "cpu":
                 raise
-    raise ProviderError("no provider that is installed here runs this bundle; install rrwkv-runtime[cpu]")
+    raise ProviderError(f"no provider that is installed here runs this bundle; {hint('rrwkv-runtime', 'cpu')}")
 
 
 def _check_interface(session: Any, manifest: Manifest, name: str) -> None:

@@ -1,0 +1,56 @@
+"""The text that comes along, for a model that can make something of it: what is measured on where none is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from rrwkv_export.errors import TextError
+from rrwkv_export.quantize.shipped import EVALUATION_TEXT
+from rrwkv_export.texts import Ids, Text, read_text
+from rrwkv_runtime.errors import InputError, TokenizerError
+
+# In English the commonest token of any tokenizer, a space where every character is one, is a fifth of all. Where one
+# makes more it stands for what the vocabulary lacks. A handful of tokens is no language either.
+_COMMONEST, _LEAST_DISTINCT = 0.3, 40
+FILES = "text of the kind that the model knows (.txt, .jsonl), or its token ids (.ids: separated by spaces or commas, "
+FILES += "one passage a line)"
+
+
+def commonest(ids: Ids) -> tuple[int, float]:
+    """The token that is there most often among ids [T], and its share."""
+    counts = np.bincount(ids)
+    return int(counts.argmax()), float(counts.max() / len(ids))
+
+
+def shipped_text(bundle: Path) -> Text:
+    """The evaluation text that comes along, as ids of the model in `bundle`.
+
+    Raises TextError, which names what to give instead, where the bundle has no tokenizer or one for something else.
+    """
+    try:
+        text = read_text(EVALUATION_TEXT, bundle)
+    except (TextError, TokenizerError, InputError) as error:
+        raise TextError(f"give --text FILE, {FILES}: {_why(error)}") from None
+    (token, share), distinct = commonest(text.ids), len(np.unique(text.ids))
+    if share > _COMMONEST or distinct < _LEAST_DISTINCT:
+        raise TextError(
+            f"give --text FILE, {FILES}: of the English text that comes along {bundle}'s tokenizer makes "
+            f"{distinct} different tokens, and {share:.0%} of all are id {token}"
+        )
+    return text
+
+
+def _why(error: Exception) -> str:
+    """Without the path of the text that comes along, which nobody gave."""
+    return str(error).removeprefix(f"{EVALUATION_TEXT}: ").partition(", so it takes")[0]
+
+
+def fits(bundle: Path) -> bool:
+    """Whether `shipped_text` has something for the bundle. Raises BundleError."""
+    try:
+        shipped_text(bundle)
+    except TextError:
+        return False
+    return True
