@@ -49,19 +49,25 @@ def read_adapter(path: Path) -> AdapterFile:
     if not path.exists():
         raise CheckpointError(f"{path}: no such file or directory; give an adapter's path")
     weights = _weights_in(path) if path.is_dir() else path
-    entries = unwrapped(weights, found := read_file(weights))
-    rest, halves = split_halves(weights, entries)
+    found = read_file(weights)
+    config = _config_beside(weights) if any(name.startswith("base_model.") for name in found) else None
+    rest, halves = split_halves(weights, unwrapped(weights, found))
     if not halves.pairs:
         raise CheckpointError(f"{path}: holds no LoRA weights; a whole checkpoint is exported without --adapter")
-    beside = weights.with_name(ADAPTER_CONFIG)
-    peft = path.is_dir() or any(name.startswith("base_model.") for name in found)
-    config = PeftConfig.load(beside) if peft and beside.is_file() else None
     return AdapterFile(path, (weights, config.path) if config else (weights,), halves, rest, config)
 
 
 def own_adapter(source: Source, halves: Halves) -> list[AdapterFile]:
     """The pairs that stand unmerged in the checkpoint's own files, which are hashed with it."""
-    return [AdapterFile(source.path, (), halves, {}, None)] if halves.pairs else []
+    if not halves.pairs:
+        return []
+    config = _config_beside(source.path) if halves.is_pefts else None
+    return [AdapterFile(source.path, (config.path,) if config else (), halves, {}, config)]
+
+
+def _config_beside(weights: Path) -> PeftConfig | None:
+    path = weights.with_name(ADAPTER_CONFIG)
+    return PeftConfig.load(path) if path.is_file() else None
 
 
 def merge(
@@ -99,10 +105,7 @@ def _assigned(adapters: Sequence[AdapterFile], alphas: Sequence[float]) -> list[
     """alpha of each adapter, its own or the next that was given."""
     silent = [adapter for adapter in adapters if not adapter.says_alpha]
     if silent and not alphas:
-        raise ConfigError(
-            f"{silent[0].path}: its LoRA weights are to be merged, and it does not say with which alpha; "
-            "give the one that it was trained with as --adapter-alpha"
-        )
+        raise _no_alpha(silent[0])
     if alphas and not silent:
         raise ConfigError("--adapter-alpha is for LoRA weights that do not say theirs, and there are none; omit it")
     if len(alphas) not in (0, 1, len(silent)):
@@ -114,6 +117,15 @@ def _assigned(adapters: Sequence[AdapterFile], alphas: Sequence[float]) -> list[
         raise ConfigError(f"--adapter-alpha {wrong[0]} is no number that LoRA weights are trained with; give theirs")
     given = iter(alphas if len(alphas) > 1 else [*alphas] * len(silent))
     return [_alpha(adapter.config) if adapter.says_alpha else next(given) for adapter in adapters]
+
+
+def _no_alpha(adapter: AdapterFile) -> ConfigError:
+    if adapter.config:
+        return ConfigError(f"{adapter.config.path}: has no lora_alpha to merge with; give it with --adapter-alpha")
+    wanted = "give the one that they were trained with as --adapter-alpha"
+    if adapter.halves.is_pefts:
+        wanted = f"put PEFT's {ADAPTER_CONFIG} beside it, or, if all have one rank and alpha, give --adapter-alpha"
+    return ConfigError(f"{adapter.path}: LoRA weights to merge, and it does not say with which alpha; {wanted}")
 
 
 def _alpha(config: PeftConfig | None) -> float:

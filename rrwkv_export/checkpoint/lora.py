@@ -22,7 +22,7 @@ _PLACE = re.compile(r"(?:^|\.)blocks\.\d+\.(?:att|ffn|attention|feed_forward)\.|
 _MATRIX = re.compile(r"blocks\.\d+\.(?:att|attention)\.\w+\.weight$")
 # Names of adapters that add something else than B A.
 _OTHERS = re.compile(
-    r"\.(?:lora_magnitude_vector|ia3_l|hada_[wt]\d|lokr_[wt]\d|oft_[rsR]|boft_[rsR]|vera_lambda_[bd]|vblora_\w+|"
+    r"\.(?:lora_magnitude_vector|ia3_l|hada_[wt]\d\w*|lokr_[wt]\d\w*|oft_[rsR]|boft_[rsR]|vera_lambda_[bd]|vblora_\w+|"
     r"randlora_\w+|spectrum|hra_u|shira_weight|bone|miss|disha|road_\w+|trainable_tokens_\w+|modules_to_save|"
     r"original_module|lora_E|ranknum|lora_[AB](?:\.\w+)?\.bias)\b|(?:^|\.)prompt_(?:embeddings|encoder)\b"
 )
@@ -53,6 +53,11 @@ class Halves:
         found = pair.a or pair.b
         assert found is not None
         return found
+
+    @property
+    def is_pefts(self) -> bool:
+        """Whether the file's names are PEFT's, which writes an adapter_config.json."""
+        return self.first.name.startswith("base_model.")
 
     def fits_rwkv(self) -> bool:
         """Whether any of it is for a weight that RWKV-4 has, by its name."""

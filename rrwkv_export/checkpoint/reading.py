@@ -157,7 +157,7 @@ def _adapter_alone(path: Path, rest: Mapping[str, Entry], halves: Halves) -> Che
     first = halves.first.name
     if not halves.fits_rwkv():
         return CheckpointError(f"{path}: LoRA weights of another architecture ({first!r}); {SUPPORTED}")
-    alpha = "" if first.startswith("base_model.") else " --adapter-alpha ALPHA"
+    alpha = "" if halves.is_pefts else " --adapter-alpha ALPHA"
     return CheckpointError(
         f"{path}: LoRA weights alone ({first!r}), an adapter; merge it onto the model that it was trained on with "
         f"`rrwkv export MODEL --adapter {path.name}{alpha}`"

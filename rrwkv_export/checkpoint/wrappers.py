@@ -35,7 +35,7 @@ def unwrapped(path: Path, entries: Mapping[str, Entry]) -> dict[str, Entry]:
 
 
 def _common_prefix(names: list[str]) -> str:
-    """The leading components, with their dots, that every name has and that are no part of a model's own names."""
+    """The leading components, with their dots, that every name has before the model's own; of no other model's."""
     if not names:
         return ""
     own = _OWN | {"rwkv"} if any(_HUGGING_FACES.search(name) for name in names) else _OWN
@@ -45,7 +45,8 @@ def _common_prefix(names: list[str]) -> str:
         if not all(name.startswith(start) for name in names):
             break
         length += 1
-    return "".join(f"{part}." for part in first[:length])
+    prefix = "".join(f"{part}." for part in first[:length])
+    return prefix if any(name[len(prefix) :].split(".")[0] in own for name in names) else ""
 
 
 def _check_one_model(path: Path, entries: Mapping[str, Entry]) -> None:
