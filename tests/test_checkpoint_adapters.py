@@ -272,3 +272,14 @@ def test_what_two_adapters_replace(base, tmp_path):
         torch.save(blinkdl_lora(KEY) | {"ln_out.weight": torch.ones(16)}, tmp_path / name)
     message = refusal(base, tmp_path / "one.pth", tmp_path / "two.pth", alphas=[8])
     assert "two.pth: replaces 'ln_out.weight'" in message
+
+
+def test_one_in_the_models_own_folder_is_not_left_out_silently(tmp_path):
+    folder = write_huggingface(tmp_path / "model", RWKV4, WEIGHTS)
+    for file in write_peft(tmp_path / "peft", {KEY: half_pair(KEY)}).iterdir():
+        file.rename(folder / file.name)
+    (note,) = open_checkpoint(folder).notes
+    assert f"--adapter {folder}" in note
+    found = open_checkpoint(folder, adapters=[folder])
+    assert found.notes == ()
+    assert_merged(found, {KEY: (*half_pair(KEY), ALPHA / R)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import tarfile
 import zipfile
 
@@ -24,7 +25,7 @@ from safetensors.torch import save, save_file
 
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.checkpoint.huggingface import name_in_file
-from rrwkv_export.errors import CheckpointError, TensorError
+from rrwkv_export.errors import CheckpointError, ConfigError, TensorError
 
 WEIGHTS = random_weights(RWKV4)
 THEIRS = {name_in_file(name): tensor for name, tensor in WEIGHTS.items()}
@@ -294,3 +295,25 @@ def test_a_manifest_of_something_else_does_no_harm(tmp_path):
 def test_the_caches_folder_of_a_model_points_to_its_snapshot(tmp_path):
     folder = write_rrwkv(tmp_path / "models--a--b" / "snapshots" / "0123", RWKV4, WEIGHTS)
     assert f"give {folder} in it" in refusal(tmp_path / "models--a--b")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert "neither a file nor a folder" in refusal(tmp_path / "pipe")
+
+
+def test_names_of_absurd_depth(tmp_path):
+    save_file({"a." * 200_000 + "b": torch.ones(1)}, tmp_path / "m.st")
+    assert "no RWKV checkpoint" in refusal(tmp_path / "m.st")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [huggingface_config(RWKV4, hidden_size=0, attention_hidden_size=None), RWKV4.to_json() | {"hidden_size": 0}],
+)
+def test_sizes_out_of_range_name_their_file(tmp_path, fields):
+    write_rrwkv(tmp_path, RWKV4, WEIGHTS)
+    path = write_config(tmp_path, fields)
+    with pytest.raises(ConfigError, match="hidden_size must be an integer") as caught:
+        open_checkpoint(tmp_path)
+    assert str(caught.value).startswith(f"{path}: ")

@@ -49,6 +49,8 @@ def read_adapter(path: Path) -> AdapterFile:
     if not path.exists():
         raise CheckpointError(f"{path}: no such file or directory; give an adapter's path")
     weights = _weights_in(path) if path.is_dir() else path
+    if not weights.is_file():
+        raise CheckpointError(f"{path}: neither a file nor a folder; save the adapter to a file, and give that")
     found = read_file(weights)
     config = _config_beside(weights) if any(name.startswith("base_model.") for name in found) else None
     rest, halves = split_halves(weights, unwrapped(weights, found))

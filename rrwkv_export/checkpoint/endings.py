@@ -40,10 +40,13 @@ def find_ending(
 
 
 def spelled(tokenizer: TokenizerFile | None, token_id: int) -> str | None:
-    """A token as tokenizer.json spells it, special ones too; None where it has none. Raises ConfigError."""
+    """A token as tokenizer.json spells it, special ones too; None where it has none."""
     if tokenizer is None or tokenizer.type != "tokenizer.json":
         return None
-    added, entries = _vocabulary(tokenizer.path)
+    try:
+        added, entries = _vocabulary(tokenizer.path)
+    except ConfigError:
+        return None
     spellings = {_whole(one.get("id")): one.get("content") for one in added}
     text = spellings.get(token_id) or next((token for token, id_ in entries.items() if id_ == token_id), None)
     return text if isinstance(text, str) else None

@@ -9,6 +9,7 @@ from pathlib import Path
 from rrwkv_export.checkpoint.adapters import Adapter, merge, own_adapter, read_adapter
 from rrwkv_export.checkpoint.chat import find_chat
 from rrwkv_export.checkpoint.endings import find_ending
+from rrwkv_export.checkpoint.folders import ADAPTER_CONFIG
 from rrwkv_export.checkpoint.reading import read
 from rrwkv_export.checkpoint.tokenizer import TokenizerFile, find_tokenizer
 from rrwkv_export.checkpoint.weights import Weights
@@ -21,7 +22,7 @@ from rrwkv_runtime.manifest import ChatFormat
 class Checkpoint:
     """A checkpoint in canonical form. format: "rrwkv", "blinkdl" or "huggingface". files: the weight files.
 
-    adapters: what is merged into the weights.
+    adapters: what is merged into the weights. notes: what lies there and is not used, each in one line.
     """
 
     path: Path
@@ -32,6 +33,7 @@ class Checkpoint:
     chat: ChatFormat
     files: tuple[Path, ...]
     adapters: tuple[Adapter, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def open_checkpoint(
@@ -82,7 +84,15 @@ def _open(
         chat=find_chat(chat, folder, vocab_size, lambda: find_ending(reading.home, reading.says, found, vocab_size)),
         files=source.files,
         adapters=merged,
+        notes=_unmerged(path, adapters),
     )
+
+
+def _unmerged(path: Path, adapters: Sequence[Path]) -> tuple[str, ...]:
+    """Of an adapter that lies in the model's own folder, of which nobody says whether it is wanted."""
+    if not (path / ADAPTER_CONFIG).is_file() or any(one.resolve().is_relative_to(path.resolve()) for one in adapters):
+        return ()
+    return (f"{path} holds an adapter, too, which is not merged; --adapter {path} merges it",)
 
 
 def _path(path: Path | str | None) -> Path | None:

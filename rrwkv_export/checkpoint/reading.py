@@ -37,10 +37,14 @@ class ConfigFile:
 
     def model_config(self) -> ModelConfig:
         """Raises ConfigError, or CheckpointError for another architecture."""
-        if self.is_huggingface:
-            return huggingface.model_config(self.path, self.fields)
-        own = {name: value for name, value in self.fields.items() if name != "tie_word_embeddings"}
-        return ModelConfig.from_json(own, owner=str(self.path))
+        try:
+            if self.is_huggingface:
+                return huggingface.model_config(self.path, self.fields)
+            own = {name: value for name, value in self.fields.items() if name != "tie_word_embeddings"}
+            return ModelConfig.from_json(own, owner=str(self.path))
+        except ConfigError as error:  # of a size, which does not know its file
+            named = str(error) if str(error).startswith(str(self.path)) else f"{self.path}: {error}"
+            raise ConfigError(named) from None
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ def read_weights(path: Path) -> Files:
     if path.is_dir():
         check_folder(path)
         path = _chosen(path)
+    if not path.is_file():  # a pipe, or a device: weights are read more than once
+        raise CheckpointError(f"{path}: neither a file nor a folder; save the checkpoint to a file, and give that")
     if ".index." in path.name and path.suffix == ".json":
         entries, paths = _read_shards(path.parent, path)
         return Files(path, container(paths[0]), entries, paths)

@@ -13,6 +13,7 @@ from rrwkv_export.errors import CheckpointError
 _ANYWHERE = {"_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "base_layer"}
 # The first components of a model's own names, BlinkDL's and Hugging Face's; `rwkv` only of the latter.
 _OWN = {"emb", "blocks", "ln_out", "head", "embeddings"}
+_DEEPEST = 16  # wrappers around a model
 _HUGGING_FACES = re.compile(r"(^|\.)rwkv\.(embeddings|blocks\.\d+\.(attention|feed_forward|pre_ln))(\.|$)")
 
 
@@ -40,7 +41,7 @@ def _common_prefix(names: list[str]) -> str:
         return ""
     own = _OWN | {"rwkv"} if any(_HUGGING_FACES.search(name) for name in names) else _OWN
     length, first = 0, names[0].split(".")
-    while length < len(first) - 1 and first[length] not in own:
+    while length < min(len(first) - 1, _DEEPEST) and first[length] not in own:
         start = ".".join(first[: length + 1]) + "."
         if not all(name.startswith(start) for name in names):
             break

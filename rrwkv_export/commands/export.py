@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,7 @@ def export(
     from rrwkv_export.export import export as export_checkpoint
     from rrwkv_export.graph.verify import Parity
 
-    name = checkpoint.stem if checkpoint.is_file() else checkpoint.resolve().name
-    target, screen = output or Path(f"{name}-bundle"), console()
+    target, screen = output or Path(f"{_name(checkpoint)}-bundle"), console()
     opened = open_checkpoint(
         checkpoint, config=config, tokenizer=tokenizer, chat=chat, adapters=adapters, adapter_alphas=adapter_alphas
     )
@@ -95,8 +95,15 @@ def export(
         markup=False,
     )
     ending = describe_ending(manifest.chat, lambda token_id: spelled(opened.tokenizer, token_id))
-    screen.print(ending, soft_wrap=True, markup=False)
+    screen.print("\n".join([ending, *opened.notes]), soft_wrap=True, markup=False)
     if options["target"] == "mobile":
         from rrwkv_export.ort_format import usability_report
 
         screen.print(f"\n{usability_report(target)}", soft_wrap=True, markup=False)
+
+
+def _name(checkpoint: Path) -> str:
+    """What a checkpoint is called; a dot in the name of a file without a suffix (RWKV-4-0.4B) begins none."""
+    if not checkpoint.is_file():
+        return checkpoint.resolve().name
+    return checkpoint.stem if re.fullmatch(r"\.[A-Za-z]{2,12}", checkpoint.suffix) else checkpoint.name
