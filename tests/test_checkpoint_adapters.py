@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from rrwkv_export.bundle import compute_model_id
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.checkpoint.huggingface import name_in_file
-from rrwkv_export.errors import CheckpointError, ConfigError, TensorError
+from rrwkv_export.commands import cli
+from rrwkv_export.errors import CheckpointError, ConfigError, ParityError, TensorError
 from rrwkv_export.export import export
 
 WEIGHTS = random_weights(RWKV4)
@@ -283,3 +284,19 @@ def test_one_in_the_models_own_folder_is_not_left_out_silently(tmp_path):
     found = open_checkpoint(folder, adapters=[folder])
     assert found.notes == ()
     assert_merged(found, {KEY: (*half_pair(KEY), ALPHA / R)})
+
+
+def test_by_the_command_line(base, tmp_path, capsys):
+    torch.save(blinkdl_lora(KEY), tmp_path / "lora.pth")
+    bundle, options = str(tmp_path / "bundle"), ["--adapter", str(tmp_path / "lora.pth"), "--adapter-alpha", "8"]
+
+    def run(*arguments: str) -> str:
+        cli.main(["--debug", *arguments], standalone_mode=False)
+        return capsys.readouterr().out
+
+    said = run("export", str(base), "-o", bundle, *options)
+    assert said.endswith("a text ends with token 0, a reply also with '\\n\\n'\n")
+    assert json.loads(run("verify", bundle, "--against", str(base), *options, "--json"))["passed"]
+    assert "a text ends with token 0" in run("info", bundle)
+    with pytest.raises(ParityError):
+        run("verify", bundle, "--against", str(base))

@@ -18,6 +18,12 @@ from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import CheckpointError, ConfigError, TensorError
 
 _EMBEDDING, _HEAD = "emb.weight", "head.weight"
+# By whether the names are Hugging Face's.
+_WITHOUT_HEAD = {
+    True: ", as a base model (RwkvModel) has none; give the whole model (RwkvForCausalLM), or, if its head is the "
+    'embedding, put "tie_word_embeddings": true into config.json',
+    False: "; give the whole file, or, if its head is the embedding, save it with head.weight, a copy of emb.weight",
+}
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def read(path: Path, given: ModelConfig | Path | None) -> Reading:
     said = _config_file(path, given, entries, theirs)
     home = path if path.is_dir() else path.parent if said and said.path.parent == path.parent else None
     config = given if isinstance(given, ModelConfig) else said.model_config() if said else None
-    entries = _tied(files.path, entries, said)
+    entries = _tied(files.path, entries, said, theirs)
     source = Source(
         files.path,
         config or infer_config(files.path, entries),
@@ -138,7 +144,7 @@ def _config_file(
     return found if found.fields.get("architecture") in ("rrwkv", "rwkv4") else None
 
 
-def _tied(path: Path, entries: dict[str, Entry], said: ConfigFile | None) -> dict[str, Entry]:
+def _tied(path: Path, entries: dict[str, Entry], said: ConfigFile | None, theirs: bool) -> dict[str, Entry]:
     """Where one tensor is both embedding and head, and the config says so, it is found under both names.
 
     Where the file has both tensors they are what is used, as in transformers since version 5: a config that says "tied"
@@ -149,10 +155,7 @@ def _tied(path: Path, entries: dict[str, Entry], said: ConfigFile | None) -> dic
             if said and said.tied:
                 return {**entries, missing: entries[there]}
             if missing == _HEAD:
-                raise TensorError(
-                    f"{path}: has no head.weight, as a base model (RwkvModel) has none; give the whole model, "
-                    'RwkvForCausalLM, or if its head is the embedding, put "tie_word_embeddings": true into config.json'
-                )
+                raise TensorError(f"{path}: has no head.weight{_WITHOUT_HEAD[theirs]}")
     return entries
 
 
