@@ -165,4 +165,16 @@ def _copy_tokenizer(folder: Path, tokenizer: TokenizerFile | None) -> TokenizerE
 def _provenance(checkpoint: Checkpoint, progress: Progress | None) -> dict[str, object]:
     files = [asdict(entry) for entry in file_entries(checkpoint.files, "hashing the checkpoint", progress)]
     dtypes = sorted({checkpoint.weights.dtype(name) for name in checkpoint.weights})
-    return {"format": checkpoint.format, "dtypes": dtypes, "files": files}
+    adapters = [
+        {
+            "alpha": one.alpha,
+            "files": [asdict(entry) for entry in file_entries(one.files, "hashing adapters", progress)],
+        }
+        for one in checkpoint.adapters
+    ]
+    return {
+        "format": checkpoint.format,
+        "dtypes": dtypes,
+        "files": files,
+        **({"adapters": adapters} if adapters else {}),
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from checkpoint_files import ASSET, RWKV4, random_weights, write_blinkdl, write_huggingface, write_rrwkv
+from checkpoint_files import ASSET, RWKV4, random_weights, write_blinkdl, write_rrwkv
 
 from rrwkv_export.checkpoint import TokenizerFile, open_checkpoint
 from rrwkv_export.config import ModelConfig
@@ -24,7 +24,7 @@ def folder(tmp_path):
 def test_none(folder):
     checkpoint = open_checkpoint(folder)
     assert checkpoint.tokenizer is None
-    assert checkpoint.chat == ChatFormat()
+    assert checkpoint.chat == ChatFormat(eos_token_id=0)
 
 
 def test_own_tokenizer_and_the_one_that_was_asked_for(folder, tmp_path):
@@ -77,7 +77,9 @@ def test_chat_is_the_folders_or_the_one_that_was_asked_for(folder, tmp_path):
     (folder / "chat.json").write_text((ASSET / "chat.json").read_text())
     (tmp_path / "other.json").write_text('{"user": "Bob: ", "stop": ["x"]}')
     assert open_checkpoint(folder).chat.sampling == {"temperature": 0.8, "top_p": 0.7}
-    assert open_checkpoint(folder, chat=tmp_path / "other.json").chat == ChatFormat(user="Bob: ", stop=("x",))
+    assert open_checkpoint(folder, chat=tmp_path / "other.json").chat == ChatFormat(
+        user="Bob: ", stop=("x",), eos_token_id=0
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,13 +114,6 @@ def test_sampling_that_the_runtime_would_refuse_is_refused(tmp_path, sampling):
     (folder / "chat.json").write_text(json.dumps({"sampling": sampling}))
     with pytest.raises(ConfigError, match="sampling must be options that the runtime knows"):
         open_checkpoint(folder)
-
-
-def test_hugging_faces_end_token_is_kept(tmp_path):
-    folder = write_huggingface(tmp_path / "model", RWKV4, random_weights(RWKV4))
-    fields = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**fields, "eos_token_id": 7}))
-    assert open_checkpoint(folder).chat.eos_token_id == 7
 
 
 def test_several_tokens_can_end_a_text(folder):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rrwkv_export.checkpoint.endings import Ending
 from rrwkv_export.checkpoint.entries import read_object
 from rrwkv_export.errors import ConfigError
 from rrwkv_runtime.errors import InputError
@@ -16,12 +18,15 @@ from rrwkv_runtime.sampling import Sampling
 _FIELDS = {field.name for field in dataclasses.fields(ChatFormat)}
 
 
-def find_chat(explicit: Path | None, folder: Path, vocab_size: int, eos: int | None) -> ChatFormat:
-    """The one that was asked for, or the folder's own, or RWKV's usual one. Raises ConfigError."""
+def find_chat(explicit: Path | None, folder: Path, vocab_size: int, ending: Callable[[], Ending]) -> ChatFormat:
+    """The one that was asked for, or the folder's own, or RWKV's usual one. Raises ConfigError.
+
+    ending: what ends a text by the checkpoint's other files, for where none of these says it.
+    """
     path = explicit or folder / "chat.json"
-    if explicit or path.is_file():
-        return _from_json(read_object(path), str(path), vocab_size)
-    return ChatFormat(eos_token_id=eos)
+    fields = read_object(path) if explicit or path.is_file() else {}
+    chat = _from_json(fields, str(path), vocab_size)
+    return chat if "eos_token_id" in fields else dataclasses.replace(chat, eos_token_id=ending())
 
 
 def _from_json(fields: dict[str, Any], owner: str, vocab_size: int) -> ChatFormat:

@@ -9,7 +9,7 @@ from typing import Any
 from safetensors import safe_open
 from torch import Tensor
 
-from rrwkv_export.checkpoint.entries import Entry, brief, first_bytes
+from rrwkv_export.checkpoint.entries import AGAIN, Entry, brief
 from rrwkv_export.errors import CheckpointError
 
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
@@ -17,9 +17,6 @@ _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float
 
 def entries(path: Path) -> dict[str, Entry]:
     """Every tensor of the file by its name there; no data is read. Raises CheckpointError."""
-    head = first_bytes(path)
-    if head[8:9] not in (b"{", b""):
-        raise CheckpointError(f"{path}: not a safetensors file; give the file that was meant")
     try:
         file: Any = safe_open(path, framework="pt")
         found = {}
@@ -29,7 +26,7 @@ def entries(path: Path) -> dict[str, Entry]:
             dtype = _DTYPES.get(part.get_dtype(), str(part.get_dtype()))
             found[name] = Entry(path, name, tuple(part.get_shape()), dtype, _loader(file, path, name))
     except Exception as error:
-        raise CheckpointError(f"{path}: cut short or damaged ({brief(error)}); download it again") from None
+        raise CheckpointError(f"{path}: cut short or damaged ({brief(error)}); {AGAIN}") from None
     return found
 
 
@@ -38,7 +35,7 @@ def _loader(file: Any, path: Path, name: str) -> Callable[[], Tensor]:
         try:
             tensor: Tensor = file.get_tensor(name)
         except Exception as error:
-            raise CheckpointError(f"{path}: cannot read {name!r} ({brief(error)}); download it again") from None
+            raise CheckpointError(f"{path}: cannot read {name!r} ({brief(error)}); {AGAIN}") from None
         return tensor
 
     return load

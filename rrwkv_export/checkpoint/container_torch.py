@@ -9,48 +9,69 @@ from typing import Any
 
 import torch
 
-from rrwkv_export.checkpoint.entries import Entry, brief, first_bytes
+from rrwkv_export.checkpoint.entries import AGAIN, STATE_DICT, Entry, brief, first_bytes
 from rrwkv_export.errors import CheckpointError, TensorError
 
-_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
-_STATE_DICT = "save a plain state dict with torch.save(model.state_dict(), path)"
+_ZIP = b"PK\x03\x04"
+# Where trainers keep the model's state dict among other things, in the order in which they are looked for.
+_NESTS = ("state_dict", "model_state_dict", "model", "module", "model_states", "weights", "params")
+_DEEPEST = 4
 
 
 def entries(path: Path) -> dict[str, Entry]:
     """Every tensor of the file by its name there; the data of zip files is not read. Raises CheckpointError."""
-    tensors = _load(path)
-    if not isinstance(tensors, dict):
-        raise CheckpointError(f"{path}: holds a {type(tensors).__name__}, not a dict of tensors; {_STATE_DICT}")
-    if "_strategy" in tensors:
-        raise CheckpointError(f"{path}: converted by the rwkv package for one strategy; give the original .pth")
     found = {}
-    for name, value in tensors.items():
-        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+    for name, value in _state_dict(path, _load(path)).items():
+        if isinstance(name, str) and isinstance(value, torch.Tensor):
+            found[name] = _entry(path, name, value)
+        elif not (isinstance(name, str) and (value is None or isinstance(value, int | float | str))):
             held = type(value).__name__
-            raise CheckpointError(f"{path}: {name!r} is of type {held}, so this is no dict of tensors; {_STATE_DICT}")
-        found[name] = _entry(path, name, value)
+            raise CheckpointError(f"{path}: {name!r} is of type {held}, so this is no dict of tensors; {STATE_DICT}")
     return found
+
+
+def _state_dict(path: Path, loaded: Any) -> dict[Any, Any]:
+    """The dict of tensors, which trainers put into others. Raises CheckpointError where there is none."""
+    for _ in range(_DEEPEST):
+        if not isinstance(loaded, dict):
+            raise CheckpointError(f"{path}: holds a {type(loaded).__name__}, not a dict of tensors; {STATE_DICT}")
+        if "_strategy" in loaded:
+            raise CheckpointError(f"{path}: converted by the rwkv package for one strategy; give the original .pth")
+        if any(isinstance(value, torch.Tensor) for value in loaded.values()):
+            return loaded
+        inner = next((name for name in _NESTS if isinstance(loaded.get(name), dict)), None)
+        if inner is None:
+            _check_training_state(path, loaded)
+            return loaded
+        loaded = loaded[inner]
+    raise CheckpointError(f"{path}: its dicts are nested too deep; {STATE_DICT}")
+
+
+def _check_training_state(path: Path, loaded: dict[Any, Any]) -> None:
+    if "param_groups" in loaded or any(str(name).startswith("optimizer") for name in loaded):
+        raise CheckpointError(f"{path}: an optimizer's state and no weights; give the model's own file")
 
 
 def _load(path: Path) -> Any:
     head = first_bytes(path)
-    if not head.startswith((_ZIP, _PICKLE)):
-        raise CheckpointError(f"{path}: not a PyTorch checkpoint; give the .pth file that was meant")
     try:
         # Files from before PyTorch 1.6 are no zip and cannot be mapped.
+        if path.name.endswith(".safetensors"):  # by which torch.load would go, whatever is in it
+            with path.open("rb") as stream:
+                return torch.load(stream, mmap=False, weights_only=True, map_location="cpu")
         return torch.load(str(path), mmap=head.startswith(_ZIP), weights_only=True, map_location="cpu")
     except Exception as error:
         raise _refusal(path, error) from None
 
 
 def _refusal(path: Path, error: Exception) -> CheckpointError:
-    if "TorchScript" in str(error):
-        return CheckpointError(f"{path}: a TorchScript program, not a dict of tensors; {_STATE_DICT}")
     if not isinstance(error, UnpicklingError):
-        return CheckpointError(f"{path}: cut short or damaged ({brief(error)}); download it again")
+        return CheckpointError(f"{path}: cut short or damaged ({brief(error)}); {AGAIN}")
     if wanted := re.search(r"GLOBAL (\S+)", str(error)):
-        return CheckpointError(f"{path}: refused, its pickle asks to run {wanted[1]}; {_STATE_DICT}")
-    return CheckpointError(f"{path}: not a PyTorch checkpoint that can be read safely; {_STATE_DICT}")
+        return CheckpointError(
+            f"{path}: refused, its pickle asks to run {wanted[1]}; if it is your own, load it and {STATE_DICT}"
+        )
+    return CheckpointError(f"{path}: not a PyTorch checkpoint that can be read safely; {STATE_DICT}")
 
 
 def _entry(path: Path, name: str, tensor: torch.Tensor) -> Entry:
@@ -61,5 +82,7 @@ def _entry(path: Path, name: str, tensor: torch.Tensor) -> Entry:
         dtype = f"{dtype} ({kind})"
     elif tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
         # Strides of 0 make a huge tensor out of a few bytes.
-        raise TensorError(f"{path}: {name!r} has less data than its shape {list(tensor.shape)}; download it again")
+        raise TensorError(
+            f"{path}: {name!r} has less data than its shape {list(tensor.shape)}; save it as a whole tensor"
+        )
     return Entry(path, name, tuple(tensor.shape), dtype, tensor.detach)

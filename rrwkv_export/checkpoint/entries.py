@@ -12,6 +12,9 @@ from torch import Tensor
 from rrwkv_export.config import ModelConfig, read_json
 from rrwkv_export.errors import CheckpointError, ConfigError
 
+# Of a file that is not whole. Where it came from is not known: its own trainer saved it as often as not.
+AGAIN = "copy, download or save it again"
+STATE_DICT = "save a plain state dict with torch.save(model.state_dict(), path)"
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 
 
@@ -31,17 +34,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Source:
-    """What a format's `read` hands over. names: canonical name -> name in the file. path: what messages call it.
-
-    eos_token_id: of the end of a text, where there is no chat.json to say it.
-    """
+    """A model's tensors by canonical name. path: what messages call it. names: canonical name -> name in the file."""
 
     path: Path
     config: ModelConfig
     entries: Mapping[str, Entry]
     names: Callable[[str], str]
     files: tuple[Path, ...]
-    eos_token_id: int | None = None
 
 
 def brief(error: BaseException, limit: int = 120) -> str:
@@ -58,9 +57,9 @@ def brackets(shape: tuple[int, ...]) -> str:
 def first_bytes(path: Path) -> bytes:
     """The first bytes of a weight file. Raises CheckpointError for what is no weight file of any format."""
     with path.open("rb") as stream:
-        head = stream.read(64)
+        head = stream.read(512)
     if not head:
-        raise CheckpointError(f"{path}: the file is empty; download it again")
+        raise CheckpointError(f"{path}: the file is empty; {AGAIN}")
     if head.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{path}: a Git LFS pointer, not the weights; fetch them with `git lfs pull`")
     return head

@@ -3,41 +3,36 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rrwkv_export.checkpoint import shards
-from rrwkv_export.checkpoint.entries import Source, read_object
-from rrwkv_export.checkpoint.inspection import SUPPORTED, check_version
+from rrwkv_export.checkpoint.inspection import SUPPORTED
 from rrwkv_export.config import ModelConfig
-from rrwkv_export.errors import CheckpointError, ConfigError, TensorError
+from rrwkv_export.errors import CheckpointError, ConfigError
 
-FORMAT = "huggingface"
 _TOP = {"emb.weight": "rwkv.embeddings.weight", "head.weight": "head.weight"}
 _PARTS = {"ln0": "pre_ln", "att": "attention", "ffn": "feed_forward"}
 _MIXES = {"time_mix_k": "time_mix_key", "time_mix_v": "time_mix_value", "time_mix_r": "time_mix_receptance"}
+_CANONICAL = {"embeddings": "emb", **{theirs: ours for ours, theirs in (_PARTS | _MIXES).items()}}
 
 
-def recognizes(path: Path) -> bool:
-    """A config.json that names a model type or architectures as Hugging Face's do."""
-    if not (path / "config.json").is_file():
-        return False
-    fields = read_object(path / "config.json")
+def is_config(fields: Mapping[str, Any]) -> bool:
+    """Whether a config.json names a model type or architectures as Hugging Face's do."""
     return "architecture" not in fields and ("model_type" in fields or "architectures" in fields)
 
 
-def read(path: Path, config: ModelConfig | None) -> Source:
-    """Raises CheckpointError, or ConfigError for config.json."""
-    fields = read_object(path / "config.json")
-    _check_architecture(path / "config.json", fields)
-    opened, entries, files = shards.read_folder(path, (shards.SAFETENSORS, shards.TORCH))
-    check_version(opened, entries)
-    if "head.weight" not in entries and fields.get("tie_word_embeddings"):
-        raise TensorError(
-            f"{opened}: 'head.weight' is tied to the embedding and has no tensor; save with tie_word_embeddings=False"
-        )
-    config = config or _config(path / "config.json", fields)
-    return Source(opened, config, entries, name_in_file, files, _eos_token_id(fields, config))
+def is_rwkv(fields: Mapping[str, Any]) -> bool:
+    """Whether Hugging Face's config.json is RWKV-4's."""
+    model_type, architectures = fields.get("model_type"), fields.get("architectures")
+    return model_type == "rwkv" or (isinstance(architectures, list) and "RwkvForCausalLM" in architectures)
+
+
+def has_names(names: Iterable[str]) -> bool:
+    """Whether tensors go by Hugging Face's names for RWKV-4, those of a base model (RwkvModel) included."""
+    return any(
+        re.match(r"(rwkv\.)?(embeddings\.weight$|blocks\.\d+\.(attention|feed_forward|pre_ln)\.)", n) for n in names
+    )
 
 
 def name_in_file(name: str) -> str:
@@ -48,22 +43,29 @@ def name_in_file(name: str) -> str:
     return ".".join(["rwkv", *(_PARTS.get(part) or _MIXES.get(part) or part for part in parts)])
 
 
-def _eos_token_id(fields: dict[str, Any], config: ModelConfig) -> int | None:
-    eos = fields.get("eos_token_id")
-    return eos if type(eos) is int and 0 <= eos < config.vocab_size else None
+def canonical(name: str) -> str:
+    """The canonical name of what Hugging Face's files call `name`, with or without the leading `rwkv.`."""
+    return ".".join(_CANONICAL.get(part, part) for part in name.removeprefix("rwkv.").split("."))
 
 
-def _check_architecture(path: Path, fields: dict[str, Any]) -> None:
-    model_type, architectures = fields.get("model_type"), fields.get("architectures")
-    if model_type == "rwkv" or (isinstance(architectures, list) and "RwkvForCausalLM" in architectures):
+def model_config(path: Path, fields: Mapping[str, Any]) -> ModelConfig:
+    """Sizes by Hugging Face's config.json. Raises CheckpointError for another architecture, ConfigError for a field."""
+    check_architecture(path, fields)
+    return _config(path, fields)
+
+
+def check_architecture(path: Path, fields: Mapping[str, Any]) -> None:
+    """Raises CheckpointError for a config.json of Hugging Face's that is not RWKV-4's, naming what it is."""
+    if is_rwkv(fields):
         return
+    model_type, architectures = fields.get("model_type"), fields.get("architectures")
     told = f"model_type {model_type!r}" if model_type is not None else f"architectures {architectures!r}"
     if version := re.search(r"rwkv[-_]?([5-9])", f"{model_type} {architectures}", re.IGNORECASE):
         raise CheckpointError(f"{path}: {told} is RWKV-{version[1]}; {SUPPORTED}")
     raise CheckpointError(f"{path}: {told} is another architecture; {SUPPORTED}")
 
 
-def _config(path: Path, fields: dict[str, Any]) -> ModelConfig:
+def _config(path: Path, fields: Mapping[str, Any]) -> ModelConfig:
     sizes = {name: fields.get(name) for name in ("vocab_size", "hidden_size", "num_hidden_layers")}
     for name, value in sizes.items():
         if not isinstance(value, int) or isinstance(value, bool):

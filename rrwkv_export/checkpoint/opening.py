@@ -1,26 +1,29 @@
-"""`open_checkpoint`: decides the format by what is there and puts config, weights, tokenizer and chat together."""
+"""`open_checkpoint`: puts weights, config, adapters, tokenizer and chat together."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rrwkv_export.checkpoint import blinkdl, huggingface, rrwkv
+from rrwkv_export.checkpoint.adapters import Adapter, merge, own_adapter, read_adapter
 from rrwkv_export.checkpoint.chat import find_chat
-from rrwkv_export.checkpoint.entries import read_object
+from rrwkv_export.checkpoint.endings import find_ending
+from rrwkv_export.checkpoint.folders import ADAPTER_CONFIG
+from rrwkv_export.checkpoint.reading import read
 from rrwkv_export.checkpoint.tokenizer import TokenizerFile, find_tokenizer
 from rrwkv_export.checkpoint.weights import Weights
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import CheckpointError
 from rrwkv_runtime.manifest import ChatFormat
 
-# The first that recognizes a path reads it.
-_FORMATS = (huggingface, rrwkv, blinkdl)
-
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A checkpoint in canonical form. format: "rrwkv", "blinkdl" or "huggingface". files: the weight files."""
+    """A checkpoint in canonical form. format: "rrwkv", "blinkdl" or "huggingface". files: the weight files.
+
+    adapters: what is merged into the weights. notes: what lies there and is not used, each in one line.
+    """
 
     path: Path
     format: str
@@ -29,6 +32,8 @@ class Checkpoint:
     tokenizer: TokenizerFile | None
     chat: ChatFormat
     files: tuple[Path, ...]
+    adapters: tuple[Adapter, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def open_checkpoint(
@@ -37,43 +42,57 @@ def open_checkpoint(
     config: ModelConfig | Path | str | None = None,
     tokenizer: Path | str | None = None,
     chat: Path | str | None = None,
+    adapters: Sequence[Path | str] = (),
+    adapter_alphas: Sequence[float] = (),
 ) -> Checkpoint:
     """Open a checkpoint of any format; no tensor is read yet. What is given wins over what lies beside the weights.
 
     config: sizes, or the config.json that holds them. tokenizer: a tokenizer.json or an RWKV World vocabulary. chat: a
-    chat.json. Raises CheckpointError (TensorError for one tensor) or ConfigError, each in one line.
+    chat.json. adapters: PEFT folders or files of LoRA weights, merged in this order. adapter_alphas: of those that do
+    not say their alpha, one for all or one for each. Raises CheckpointError (TensorError for one tensor) or
+    ConfigError, each in one line.
     """
+    given = config if isinstance(config, ModelConfig) else _path(config)
     try:
-        return _open(Path(path), config, _path(tokenizer), _path(chat))
+        return _open(Path(path), given, _path(tokenizer), _path(chat), [Path(one) for one in adapters], adapter_alphas)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise CheckpointError(f"{error.filename or path}: cannot be read ({reason}); check the file") from None
 
 
-def _open(path: Path, config: ModelConfig | Path | str | None, tokenizer: Path | None, chat: Path | None) -> Checkpoint:
+def _open(
+    path: Path,
+    config: ModelConfig | Path | None,
+    tokenizer: Path | None,
+    chat: Path | None,
+    adapters: Sequence[Path],
+    alphas: Sequence[float],
+) -> Checkpoint:
     if not path.exists():
         raise CheckpointError(f"{path}: no such file or directory; give a checkpoint's path")
-    if isinstance(config, Path | str):
-        config = ModelConfig.from_json(read_object(Path(config)), owner=str(config))
-    reader = next((reader for reader in _FORMATS if reader.recognizes(path)), None)
-    if reader is None:
-        raise CheckpointError(
-            f"{path}: not a checkpoint by its name; give a directory, .safetensors, .pth, .pt or .bin"
-        )
-    source = reader.read(path, config)
+    reading = read(path, config)
+    own = own_adapter(reading.source, reading.halves)
+    source, merged = merge(reading.source, [*own, *map(read_adapter, adapters)], alphas)
     folder, vocab_size = path if path.is_dir() else path.parent, source.config.vocab_size
     found = find_tokenizer(tokenizer, folder, vocab_size)
-    # The World vocabulary begins at 1; token 0 is the end of a text.
-    eos = 0 if found and found.type == "rwkv-world" else source.eos_token_id
     return Checkpoint(
         path=path,
-        format=reader.FORMAT,
+        format=reading.format,
         config=source.config,
         weights=Weights(source),
         tokenizer=found,
-        chat=find_chat(chat, folder, vocab_size, eos),
+        chat=find_chat(chat, folder, vocab_size, lambda: find_ending(reading.home, reading.says, found, vocab_size)),
         files=source.files,
+        adapters=merged,
+        notes=_unmerged(path, adapters),
     )
+
+
+def _unmerged(path: Path, adapters: Sequence[Path]) -> tuple[str, ...]:
+    """Of an adapter that lies in the model's own folder, of which nobody says whether it is wanted."""
+    if not (path / ADAPTER_CONFIG).is_file() or any(one.resolve().is_relative_to(path.resolve()) for one in adapters):
+        return ()
+    return (f"{path} holds an adapter, too, which is not merged; --adapter {path} merges it",)
 
 
 def _path(path: Path | str | None) -> Path | None:

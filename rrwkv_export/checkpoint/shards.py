@@ -1,35 +1,74 @@
-"""Weight files of a folder: one file, or the shards that an index lists."""
+"""Weight files: one, or the shards that an index lists, under the names that folders have for them."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from rrwkv_export.checkpoint import container_safetensors, container_torch
 from rrwkv_export.checkpoint.entries import Entry, read_object
+from rrwkv_export.checkpoint.folders import check_folder, no_weights
+from rrwkv_export.checkpoint.kinds import Container, container
 from rrwkv_export.errors import CheckpointError, ConfigError, TensorError
 
-SAFETENSORS, TORCH = "model.safetensors", "pytorch_model.bin"
+_SAFETENSORS, _TORCH = "model.safetensors", "pytorch_model.bin"
+_NAMES = (_SAFETENSORS, _TORCH)
+_SHARD = re.compile(r"-\d{1,9}-of-(\d{1,9})\.")
+
+
+@dataclass(frozen=True)
+class Files:
+    """Weights as they lie there. path: what messages call them. entries: by the names in the files, in all of them."""
+
+    path: Path
+    container: Container
+    entries: dict[str, Entry]
+    paths: tuple[Path, ...]
+
+
+def read_weights(path: Path) -> Files:
+    """One weight file, an index of shards, or what a folder holds. Raises CheckpointError."""
+    if path.is_dir():
+        check_folder(path)
+        path = _chosen(path)
+    if not path.is_file():  # a pipe, or a device: weights are read more than once
+        raise CheckpointError(f"{path}: neither a file nor a folder; save the checkpoint to a file, and give that")
+    if ".index." in path.name and path.suffix == ".json":
+        entries, paths = _read_shards(path.parent, path)
+        return Files(path, container(paths[0]), entries, paths)
+    if (shard := _SHARD.search(path.name)) and int(shard[1]) > 1:
+        raise CheckpointError(f"{path}: one of {int(shard[1])} shards; give the folder of them all, or their index")
+    return Files(path, container(path), read_file(path), (path,))
 
 
 def read_file(path: Path) -> dict[str, Entry]:
     """Every tensor of one weight file. Raises CheckpointError."""
-    if path.suffix == ".safetensors":
+    if container(path) == "safetensors":
         return container_safetensors.entries(path)
     return container_torch.entries(path)
 
 
-def read_folder(folder: Path, names: tuple[str, ...]) -> tuple[Path, dict[str, Entry], tuple[Path, ...]]:
-    """The first of `names` that is in the folder, whole or sharded: what was opened, its tensors, its files."""
-    for name in names:
-        if (path := folder / name).is_file():
-            return path, read_file(path), (path,)
-        if (index := folder / f"{name}.index.json").is_file():
-            return index, *_read_shards(folder, index)
-    if not any(folder.iterdir()):
-        raise CheckpointError(f"{folder}: the directory is empty; download the checkpoint into it")
-    if loose := sorted([*folder.glob("*.pth"), *folder.glob("*.safetensors")]):
-        raise CheckpointError(f"{folder}: has no {' or '.join(names)}; give the path of {loose[0].name} itself")
-    raise CheckpointError(f"{folder}: has no weights; put {' or '.join(names)} (or its shards and index) there")
+def _chosen(folder: Path) -> Path:
+    """The folder's weight file, or the index of its shards; of a variant such as fp16 where there is no other."""
+    for name in _NAMES:
+        for path in (folder / name, folder / f"{name}.index.json"):
+            if path.is_file():
+                return path
+    for name in _NAMES:
+        stem, suffix = name.split(".")
+        variants = [*folder.glob(f"{stem}.*.{suffix}"), *folder.glob(f"{name}.index.*.json")]
+        variants = sorted(path for path in variants if path.is_file() and not _is_shard(path))
+        if len(variants) > 1:
+            listed = ", ".join(path.name for path in variants)
+            raise CheckpointError(f"{folder}: has several variants ({listed}); give the path of one of them")
+        if variants:
+            return variants[0]
+    raise no_weights(folder, _NAMES)
+
+
+def _is_shard(path: Path) -> bool:
+    return _SHARD.search(path.name) is not None
 
 
 def _read_shards(folder: Path, index: Path) -> tuple[dict[str, Entry], tuple[Path, ...]]:
@@ -39,11 +78,16 @@ def _read_shards(folder: Path, index: Path) -> tuple[dict[str, Entry], tuple[Pat
     for shard, path in shards.items():
         for name, entry in read_file(path).items():
             if places.get(name) != shard:
-                raise TensorError(f"{path}: {name!r} is not there by {index.name}; download shards and index again")
+                raise TensorError(
+                    f"{path}: {name!r} is not there by {index.name}; shards and index are of different models, "
+                    "so put one model's there"
+                )
             found[name] = entry
     if lost := sorted(set(places) - set(found)):
         path = shards[places[lost[0]]]
-        raise TensorError(f"{path}: {lost[0]!r} should be there by {index.name} and is not; download the shard again")
+        raise TensorError(
+            f"{path}: {lost[0]!r} should be there by {index.name} and is not; put this model's own shard there"
+        )
     return found, tuple(shards.values())
 
 
@@ -51,9 +95,9 @@ def _weight_map(index: Path) -> dict[str, str]:
     try:
         places = read_object(index).get("weight_map")
     except ConfigError as error:
-        raise CheckpointError(f"{error}; download it again") from None
+        raise CheckpointError(f"{error}; copy or download the index again") from None
     if not isinstance(places, dict) or not places or not all(isinstance(shard, str) for shard in places.values()):
-        raise CheckpointError(f"{index}: has no weight_map from tensor to file; download it again")
+        raise CheckpointError(f"{index}: has no weight_map from tensor to file; put the shards' own index there")
     return places
 
 
@@ -64,7 +108,7 @@ def _inside(folder: Path, shard: str, index: Path) -> Path:
             raise CheckpointError(f"{index}: {shard!r} leads out of the folder; use an index with plain file names")
     path = folder / shard
     if not path.is_file():
-        raise CheckpointError(f"{path}: {index.name} lists this shard and it is missing; download it too")
+        raise CheckpointError(f"{path}: {index.name} lists this shard and it is missing; put it there too")
     roots = [folder.resolve()]
     if folder.absolute().parent.name == "snapshots":
         # The Hugging Face cache links every file of a snapshot to its own store of blobs.

@@ -63,8 +63,8 @@ class Weights(Mapping[str, torch.Tensor]):
         if not torch.isfinite(torch.stack(torch.aminmax(tensor))).all():
             entry = self._entries[name]
             raise TensorError(
-                f"{entry.file}: {entry.name!r} holds NaN or infinity; download the file again, "
-                "or take one from before its training diverged"
+                f"{entry.file}: {entry.name!r} holds NaN or infinity; take a checkpoint from before its training "
+                "diverged, or convert it again without overflow"
             )
 
 
@@ -74,16 +74,12 @@ def _match(source: Source) -> dict[str, Entry]:
     _check_layers(source)
     matched: dict[str, Entry] = {}
     for name, shape in config.shapes().items():
-        if (entry := entries.get(source.names(name))) is None:
+        if (entry := entries.get(name)) is None:
             raise _missing(path, source.names(name), config)
         _check_entry(entry, shape)
         matched[name] = entry
-    known = {entry.name for entry in matched.values()}
-    if extra := [name for name in entries if name not in known]:
-        raise TensorError(
-            f"{entries[extra[0]].file}: {extra[0]!r} is no weight of this {config.architecture} of {config.num_layers} "
-            "layers; give the config of this file, or save the file without it"
-        )
+    if extra := [name for name in entries if name not in matched]:
+        raise _extra(entries[extra[0]], config)
     return matched
 
 
@@ -98,16 +94,26 @@ def _check_layers(source: Source) -> None:
 def _missing(path: Path, name: str, config: ModelConfig) -> TensorError:
     return TensorError(
         f"{path}: {name!r} is missing from this {config.architecture} of {config.num_layers} layers; "
-        "download the file again, or give the config that belongs to it"
+        "give the whole file, or the config that belongs to it (--config)"
+    )
+
+
+def _extra(entry: Entry, config: ModelConfig) -> TensorError:
+    return TensorError(
+        f"{entry.file}: {entry.name!r} is no weight of this {config.architecture} of {config.num_layers} layers; "
+        "give the config of this file (--config), or, if the model does not use that tensor, save the file without it"
     )
 
 
 def _check_entry(entry: Entry, shape: tuple[int, ...]) -> None:
     if entry.dtype not in DTYPES:
-        raise TensorError(f"{entry.file}: {entry.name!r} is {entry.dtype}; save it as one of {', '.join(DTYPES)}")
+        raise TensorError(
+            f"{entry.file}: {entry.name!r} is {entry.dtype}; give the model as it was before it was quantized or "
+            f"converted, in one of {', '.join(DTYPES)}"
+        )
     mix = len(shape) == 1 and "_mix_" in entry.name and entry.shape == (1, 1, *shape)
     if entry.shape != shape and not mix:
         raise TensorError(
             f"{entry.file}: {entry.name!r} is {brackets(entry.shape)}, expected {brackets(shape)}; "
-            "give the config that belongs to this file, or download it again"
+            "give the config that belongs to this file (--config)"
         )

@@ -77,6 +77,22 @@ checkpoint_options = stacked(
         "the weights, the bundle works on token ids.",
     ),
     click.option(
+        "--adapter",
+        "adapters",
+        type=PATH,
+        multiple=True,
+        metavar="FILE",
+        help="LoRA weights to merge: a PEFT folder, or a file of them. Again for several, merged in this order.",
+    ),
+    click.option(
+        "--adapter-alpha",
+        "adapter_alphas",
+        type=float,
+        multiple=True,
+        metavar="X",
+        help="The alpha that LoRA weights were trained with, where they do not say it, as RWKV-LM-LoRA's do not.",
+    ),
+    click.option(
         "--chat",
         type=PATH,
         metavar="FILE",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -51,24 +52,31 @@ def export(
     config: Path | None,
     tokenizer: Path | None,
     chat: Path | None,
+    adapters: tuple[Path, ...],
+    adapter_alphas: tuple[float, ...],
     force: bool,
     **options: Any,
 ) -> None:
     """Export CHECKPOINT to a bundle, and verify it.
 
-    CHECKPOINT is an RRWKV directory (config.json, model.safetensors), a BlinkDL RWKV-4 .pth file, or a Hugging Face
-    RwkvForCausalLM directory. The bundle is compared with the checkpoint in every way a text can be split; if they
-    differ, nothing is left behind and the exit status is 1.
+    CHECKPOINT is an RRWKV directory (config.json, model.safetensors), a file of BlinkDL's RWKV-4 (what torch.save or
+    safetensors wrote, under any name), or a Hugging Face RwkvForCausalLM directory. LoRA weights are merged with
+    --adapter; what a trainer put around the names or the state dict is taken off.
+
+    The bundle is compared with the checkpoint in every way a text can be split; if they differ, nothing is left behind
+    and the exit status is 1. The last line says what ends a text.
     """
-    from rrwkv_export.checkpoint import open_checkpoint
+    from rrwkv_export.checkpoint import open_checkpoint, spelled
     from rrwkv_export.commands._console import console, megabytes, print_parity, progress_bars
+    from rrwkv_export.commands._endings import describe_ending
     from rrwkv_export.errors import ParityError
     from rrwkv_export.export import export as export_checkpoint
     from rrwkv_export.graph.verify import Parity
 
-    name = checkpoint.stem if checkpoint.is_file() else checkpoint.resolve().name
-    target, screen = output or Path(f"{name}-bundle"), console()
-    opened = open_checkpoint(checkpoint, config=config, tokenizer=tokenizer, chat=chat)
+    target, screen = output or Path(f"{_name(checkpoint)}-bundle"), console()
+    opened = open_checkpoint(
+        checkpoint, config=config, tokenizer=tokenizer, chat=chat, adapters=adapters, adapter_alphas=adapter_alphas
+    )
     try:
         with progress_bars() as progress:
             manifest, parity = export_checkpoint(opened, target, overwrite=force, progress=progress, **options)
@@ -86,7 +94,16 @@ def export(
         soft_wrap=True,
         markup=False,
     )
+    ending = describe_ending(manifest.chat, lambda token_id: spelled(opened.tokenizer, token_id))
+    screen.print("\n".join([ending, *opened.notes]), soft_wrap=True, markup=False)
     if options["target"] == "mobile":
         from rrwkv_export.ort_format import usability_report
 
         screen.print(f"\n{usability_report(target)}", soft_wrap=True, markup=False)
+
+
+def _name(checkpoint: Path) -> str:
+    """What a checkpoint is called; a dot in the name of a file without a suffix (RWKV-4-0.4B) begins none."""
+    if not checkpoint.is_file():
+        return checkpoint.resolve().name
+    return checkpoint.stem if re.fullmatch(r"\.[A-Za-z]{2,12}", checkpoint.suffix) else checkpoint.name

@@ -103,6 +103,8 @@ def _model(bundle: Path, manifest: Manifest) -> Table:
     graph, config = manifest.graphs["main"], manifest.config
     from rich.text import Text
 
+    from rrwkv_export.commands._endings import describe_ending
+
     table = _table(str(bundle), "field", "value")
     facts: list[tuple[str, Any]] = [
         ("architecture", config["architecture"]),
@@ -115,6 +117,7 @@ def _model(bundle: Path, manifest: Manifest) -> Table:
         ("tokenizer", manifest.tokenizer.type if manifest.tokenizer else "none: it works on token ids"),
         ("kernels", _kernels(manifest)),
         ("chat", repr(f"{manifest.chat.user}…{manifest.chat.turn_end}{manifest.chat.assistant}")),
+        ("end", describe_ending(manifest.chat)),
         ("parity", _parity(manifest.parity)),
         ("bundle id", manifest.bundle_id),
         ("model id", manifest.model_id),

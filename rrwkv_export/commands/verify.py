@@ -36,6 +36,8 @@ def verify(
     config: Path | None,
     tokenizer: Path | None,
     chat: Path | None,
+    adapters: tuple[Path, ...],
+    adapter_alphas: tuple[float, ...],
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -53,7 +55,14 @@ def verify(
         if against is None:
             parity = verify_against_cpu(bundle, progress=progress, **options)
         else:
-            opened = open_checkpoint(against, config=config, tokenizer=tokenizer, chat=chat)
+            opened = open_checkpoint(
+                against,
+                config=config,
+                tokenizer=tokenizer,
+                chat=chat,
+                adapters=adapters,
+                adapter_alphas=adapter_alphas,
+            )
             parity = verify_against(bundle, opened, progress=progress, **options)
     if as_json:
         click.echo(json.dumps(parity.to_json(), indent=2))
