@@ -14,6 +14,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
 
 PATH = click.Path(path_type=Path)
+TEXT_FILES = (
+    "dialogues or texts (.jsonl, .json), plain text (.txt, .md, .raw), or token ids (.ids: whole numbers separated by "
+    "spaces or commas, a passage a line)"
+)
 
 bundle_argument: Decorator[Any] = click.argument("bundle", type=PATH)
 json_option: Decorator[Any] = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

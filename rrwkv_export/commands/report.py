@@ -8,7 +8,14 @@ from typing import Any
 
 import click
 
-from rrwkv_export.commands._options import PATH, Decorator, bundle_argument, provider_options, threads_option
+from rrwkv_export.commands._options import (
+    PATH,
+    TEXT_FILES,
+    Decorator,
+    bundle_argument,
+    provider_options,
+    threads_option,
+)
 
 
 class _SeveralValues(click.Command):
@@ -53,7 +60,7 @@ def _gate(name: str, text: str) -> Decorator[Any]:
     multiple=True,
     required=True,
     metavar="FILE…",
-    help="Texts to read: dialogues (.jsonl), token ids (.ids) or plain text. The first makes the headline.",
+    help=f"Texts to read: {TEXT_FILES}. The first makes the headline.",
 )
 @click.option("-o", "--output", type=PATH, metavar="DIR", help="The folder to write.  [default: ./NAME-report]")
 @click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from rrwkv_runtime.errors import InputError
@@ -12,6 +13,7 @@ from rrwkv_runtime.reading import decode_utf8, read_bounded
 _LARGEST_PROMPT = 64 << 20  # bytes
 _ESCAPE = re.compile(rb"""\\(?:([nrt\\'"])|x([0-9A-Fa-f]{2}))""")
 _MEANING = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+_PART = re.compile(r"[^\s,]+")
 _ID = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
 
@@ -64,12 +66,19 @@ def _unescaped(found: re.Match[bytes]) -> bytes:
 
 
 def parse_ids(text: str) -> list[int]:
+    """All of `iterate_ids`."""
+    return list(iterate_ids(text))
+
+
+def iterate_ids(text: str) -> Iterator[int]:
     """Token ids with commas or white space between them, in brackets or not. Raises InputError naming what is none."""
-    parts = text.strip().removeprefix("[").removesuffix("]").replace(",", " ").split()
-    for part in parts:
-        if not _ID.fullmatch(part):
-            raise InputError(f"{part[:30] + '…' * (len(part) > 30)!r} is not a token id")
-    return [int(part) for part in parts]
+    start, end = 0, len(text)
+    if (inner := text.strip()).startswith("[") and inner.endswith("]"):
+        start, end = text.index("[") + 1, text.rindex("]")
+    for part in _PART.finditer(text, start, end):
+        if not _ID.fullmatch(part[0]):
+            raise InputError(f"{part[0][:30] + '…' * (len(part[0]) > 30)!r} is not a token id")
+        yield int(part[0])
 
 
 def token_limit(number: int) -> int | None:
