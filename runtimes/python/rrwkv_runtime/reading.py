@@ -28,9 +28,7 @@ def read_bounded(path: Path, largest: int) -> bytes:
             while piece := stream.read(_PIECE):
                 size += len(piece)
                 if size > largest:
-                    raise InputError(
-                        f"{path}: larger than {largest >> 20} MiB, the most that is read; give a part of it"
-                    )
+                    raise InputError(f"{path}: larger than {largest >> 20} MiB, the most that is read")
                 pieces.append(piece)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
