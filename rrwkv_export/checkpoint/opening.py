@@ -9,6 +9,7 @@ from rrwkv_export.checkpoint import blinkdl, huggingface, rrwkv
 from rrwkv_export.checkpoint.chat import find_chat
 from rrwkv_export.checkpoint.entries import read_object
 from rrwkv_export.checkpoint.tokenizer import TokenizerFile, find_tokenizer
+from rrwkv_export.checkpoint.unread_tokenizers import unread_tokenizers
 from rrwkv_export.checkpoint.weights import Weights
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import CheckpointError
@@ -29,6 +30,13 @@ class Checkpoint:
     tokenizer: TokenizerFile | None
     chat: ChatFormat
     files: tuple[Path, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever exports it should know of its tokenizer, each in one line."""
+        if self.tokenizer is not None:
+            return self.tokenizer.notes
+        return unread_tokenizers(self.path if self.path.is_dir() else self.path.parent)
 
 
 def open_checkpoint(

@@ -69,6 +69,8 @@ def export(
     name = checkpoint.stem if checkpoint.is_file() else checkpoint.resolve().name
     target, screen = output or Path(f"{name}-bundle"), console()
     opened = open_checkpoint(checkpoint, config=config, tokenizer=tokenizer, chat=chat)
+    for note in opened.notes:
+        click.echo(f"rrwkv: {note}", err=True)
     try:
         with progress_bars() as progress:
             manifest, parity = export_checkpoint(opened, target, overwrite=force, progress=progress, **options)
