@@ -77,8 +77,8 @@ checkpoint_options = stacked(
         "--tokenizer",
         type=PATH,
         metavar="FILE",
-        help="A tokenizer.json, or the RWKV World vocabulary (rwkv_vocab_v20230424.txt, vocab.txt or .json), or a folder "
-        "with one. With neither here nor beside the weights, the bundle works on token ids.",
+        help="A tokenizer.json, or the RWKV World vocabulary (rwkv_vocab_v20230424.txt, vocab.txt or .json), or a "
+        "folder with one. With neither here nor beside the weights, the bundle works on token ids.",
     ),
     click.option(
         "--chat",
