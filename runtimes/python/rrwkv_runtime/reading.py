@@ -28,7 +28,7 @@ def read_bounded(path: Path, largest: int) -> bytes:
             while piece := stream.read(_PIECE):
                 size += len(piece)
                 if size > largest:
-                    raise InputError(f"{path}: larger than {largest >> 20} MiB, the most that is read")
+                    raise InputError(f"{path}: larger than {_size(largest)}, the most that is read")
                 pieces.append(piece)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
@@ -62,3 +62,7 @@ def decode_utf8(data: bytes, what: str) -> str:
 def read_utf8(path: Path, largest: int) -> str:
     """The text of a file, by `read_bounded` and `decode_utf8`. Raises InputError."""
     return decode_utf8(read_bounded(path, largest), str(path))
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20} MiB" if count >= 1 << 20 else f"{count} bytes"
