@@ -85,6 +85,7 @@ def test_world_vocabulary_ends_a_text_with_token_0(tmp_path):
         ("t.txt", "hello\n", "neither a tokenizer.json nor"),
         ("t.txt", "1 __import__('os').getcwd() 1\n", "line 1: not a literal"),
         ("t.txt", "1 'a' 1\n2 {[]: 1} 1\n", "line 2: not a literal"),
+        ("t.txt", "1 '\\d' 2\n", "no token for the byte"),
         ("t.txt", "'a'\n", "no token for the byte"),
         ("t.txt", "".join(f"{bytes([byte])!r}\n" for byte in range(256)), "token 0 is b'.x00', but it ends a text"),
         ("t.txt", "version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,14 +48,16 @@ def parse_world_vocabulary(text: str, owner: str) -> dict[int, bytes]:
     vocabulary: dict[int, bytes] = {}
     seen: set[bytes] = set()
     try:
-        for where, token_id, token in _pairs(text):
-            if token_id in vocabulary or token in seen:
-                raise ValueError(f"{where}: the id or the token appears a second time")
-            if not 0 <= token_id < _LARGEST_ID:
-                raise ValueError(f"{where}: the id {token_id} is out of range")
-            if token_id or len(token) == 1:
-                vocabulary[token_id] = token
-                seen.add(token)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # of backslashes in literals that escape nothing
+            for where, token_id, token in _pairs(text):
+                if token_id in vocabulary or token in seen:
+                    raise ValueError(f"{where}: the id or the token appears a second time")
+                if not 0 <= token_id < _LARGEST_ID:
+                    raise ValueError(f"{where}: the id {token_id} is out of range")
+                if token_id or len(token) == 1:
+                    vocabulary[token_id] = token
+                    seen.add(token)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
         raise TokenizerError(f"{owner}: {_one_line(error)}") from None
     if missing := {bytes([byte]) for byte in range(256)} - seen:
@@ -128,9 +131,10 @@ def _unnumbered(number: int, line: str) -> tuple[int, bytes]:
 
 
 def _literal(literal: str) -> bytes:
-    quote, inner = literal[:1], literal[1:-1]
+    plain = literal[1:] if literal[:1] == "b" and literal.isascii() else literal
+    quote, inner = plain[:1], plain[1:-1]
     # Most lines: a plain literal stands for what is between its quotes, and parsing it would take ten times as long.
-    if quote in ("'", '"') and literal[-1] == quote and len(literal) > 2 and quote not in inner and "\\" not in inner:
+    if quote in ("'", '"') and plain[-1] == quote and len(plain) > 2 and quote not in inner and "\\" not in inner:
         return inner.encode("utf-8")
     if len(literal) > _LONGEST_LINE or not _LITERAL.fullmatch(literal):
         raise ValueError("not a literal of text or bytes")
