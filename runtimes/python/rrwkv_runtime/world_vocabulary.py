@@ -49,7 +49,7 @@ def parse_world_vocabulary(text: str, owner: str) -> dict[int, bytes]:
     seen: set[bytes] = set()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # of backslashes in literals that escape nothing
+            warnings.simplefilter("ignore")  # of backslashes in literals that escape nothing
             for where, token_id, token in _pairs(text):
                 if token_id in vocabulary or token in seen:
                     raise ValueError(f"{where}: the id or the token appears a second time")
