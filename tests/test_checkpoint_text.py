@@ -119,8 +119,10 @@ def test_any_file_is_a_tokenizer_or_one_error(tmp_path_factory, content):
 
 
 def test_tokenizer_that_is_not_there(folder):
-    with pytest.raises(CheckpointError, match="no such tokenizer"):
-        open_checkpoint(folder, tokenizer="none.json")
+    wrong = {"none.json": "no such tokenizer", "/dev/null": "a pipe or a device", str(folder): "is in this folder"}
+    for path, said in wrong.items():
+        with pytest.raises(CheckpointError, match=said):
+            open_checkpoint(folder, tokenizer=path)
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "world.txt"])

@@ -17,8 +17,8 @@ from rrwkv_runtime.reading import decode_utf8, read_bounded
 from rrwkv_runtime.text import open_tokenizer
 from rrwkv_runtime.world_vocabulary import (
     ORIGINAL,
-    load_world_vocabulary,
     looks_like_world_vocabulary,
+    parse_world_vocabulary,
     write_world_vocabulary,
 )
 
@@ -58,6 +58,8 @@ def find_tokenizer(explicit: Path | None, folder: Path, vocab_size: int) -> Toke
     if explicit is not None and not explicit.is_dir():
         if not explicit.exists():
             raise CheckpointError(f"{explicit}: no such tokenizer file; give a tokenizer.json or {ORIGINAL}")
+        if not explicit.is_file():  # it is read more than once
+            raise CheckpointError(f"{explicit}: a pipe or a device; save the tokenizer to a file and give that")
         return _fitted(read_tokenizer(explicit), vocab_size, "give the model's own with --tokenizer")
     own = next(_own(explicit or folder), None)
     if own is not None:
@@ -97,7 +99,7 @@ def read_tokenizer(path: Path) -> TokenizerFile:
         raise CheckpointError(f"{error}{hint}") from None
     if looks_like_world_vocabulary(text):
         try:
-            content = write_world_vocabulary(load_world_vocabulary(path)).encode()
+            content = write_world_vocabulary(parse_world_vocabulary(text, str(path))).encode()
         except TokenizerError as error:
             raise CheckpointError(str(error)) from None
         return TokenizerFile("rwkv-world", path, content)
