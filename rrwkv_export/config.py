@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from rrwkv_export.errors import ConfigError
+from rrwkv_runtime.errors import InputError
+from rrwkv_runtime.reading import read_utf8
 
 SQUEEZES = ("attention", "mean")
 # A limit far above any real model keeps a hostile config from asking for absurd allocations.
@@ -167,14 +169,12 @@ def _complete(cls: type, owner: str, fields: dict[str, Any]) -> dict[str, Any]:
 def read_json(path: Path, largest: int = 1 << 24) -> Any:
     """One JSON file of someone else's: bounded in size, errors in one line. Raises ConfigError."""
     try:
-        if path.stat().st_size > largest:
-            raise ConfigError(f"{path}: larger than {largest} bytes, which no such file is")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or a number of absurd length
+        text = read_utf8(path, largest)
+    except InputError as error:
+        raise ConfigError(str(error)) from None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # not JSON, or a number of absurd length
         raise ConfigError(f"{path}: not valid JSON ({str(error).splitlines()[0]})") from None
 
 

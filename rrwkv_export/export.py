@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import resources
@@ -158,7 +157,7 @@ def _copy_tokenizer(folder: Path, tokenizer: TokenizerFile | None) -> TokenizerE
     if tokenizer is None:
         return None
     name = TOKENIZER_FILES[tokenizer.type]
-    shutil.copyfile(tokenizer.path, folder / name)
+    (folder / name).write_bytes(tokenizer.content)
     return TokenizerEntry(tokenizer.type, name)
 
 

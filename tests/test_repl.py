@@ -11,8 +11,6 @@ from test_generate import TOKENIZER
 from rrwkv_runtime.__main__ import main
 from rrwkv_runtime.chat import Chat
 from rrwkv_runtime.console import ReadingLine, Terminal
-from rrwkv_runtime.errors import InputError
-from rrwkv_runtime.prompt import read_prompt, token_limit
 from rrwkv_runtime.repl import HELP, Repl
 
 
@@ -233,21 +231,6 @@ def test_reading_a_long_prompt_shows_a_line_that_erases_itself(monkeypatch):
 def test_without_a_terminal_nothing_is_shown_of_reading(capsys):
     ReadingLine()(1, 2)
     assert capsys.readouterr() == ("", "")
-
-
-def test_waiting_for_a_prompt_at_a_terminal_is_said(monkeypatch, capsys):
-    monkeypatch.setattr("sys.stdin", Screen())
-    assert read_prompt(None, None, None) == "typed"
-    assert "standard input; end it with Ctrl-D" in capsys.readouterr().err
-
-
-def test_prompts_and_limits_that_cannot_be_read_are_input_errors(tmp_path):
-    (tmp_path / "latin").write_bytes(b"caf\xe9")
-    with pytest.raises(InputError, match="not UTF-8 text: byte 3 is wrong"):
-        read_prompt(None, tmp_path / "latin", None)
-    with pytest.raises(InputError, match=r"--ids takes numbers .* not '1,x'"):
-        read_prompt(None, None, "1,x")
-    assert [token_limit(n) for n in (-1, 0, 7)] == [None, None, 7]
 
 
 def run(*arguments, **options):

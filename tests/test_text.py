@@ -13,7 +13,8 @@ from rwkv.rwkv_tokenizer import TRIE_TOKENIZER
 
 from rrwkv_runtime.errors import DamagedBundle, InputError, TokenizerError
 from rrwkv_runtime.manifest import TokenizerEntry
-from rrwkv_runtime.text import JsonTokenizer, WindowStream, WorldTokenizer, load_tokenizer, load_world_vocabulary
+from rrwkv_runtime.text import JsonTokenizer, WindowStream, WorldTokenizer, load_tokenizer
+from rrwkv_runtime.world_vocabulary import load_world_vocabulary
 
 DEMO = Path(__file__).parent.parent / "rrwkv_export/assets/rrwkv-chat/tokenizer.json"
 WORLD = Path(rwkv.__path__[0]) / "rwkv_vocab_v20230424.txt"

@@ -12,6 +12,7 @@ from rrwkv_export.checkpoint.endings import find_ending
 from rrwkv_export.checkpoint.folders import ADAPTER_CONFIG
 from rrwkv_export.checkpoint.reading import read
 from rrwkv_export.checkpoint.tokenizer import TokenizerFile, find_tokenizer
+from rrwkv_export.checkpoint.unread_tokenizers import unread_tokenizers
 from rrwkv_export.checkpoint.weights import Weights
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import CheckpointError
@@ -22,7 +23,8 @@ from rrwkv_runtime.manifest import ChatFormat
 class Checkpoint:
     """A checkpoint in canonical form. format: "rrwkv", "blinkdl" or "huggingface". files: the weight files.
 
-    adapters: what is merged into the weights. notes: what lies there and is not used, each in one line.
+    adapters: what is merged into the weights. notes: what lies there and is not used, and what of the
+    tokenizer does not suit the model, each in one line.
     """
 
     path: Path
@@ -84,7 +86,7 @@ def _open(
         chat=find_chat(chat, folder, vocab_size, lambda: find_ending(reading.home, reading.says, found, vocab_size)),
         files=source.files,
         adapters=merged,
-        notes=_unmerged(path, adapters),
+        notes=(*_unmerged(path, adapters), *(found.notes if found else unread_tokenizers(folder))),
     )
 
 

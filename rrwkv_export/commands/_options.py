@@ -14,6 +14,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
 
 PATH = click.Path(path_type=Path)
+TEXT_FILES = (
+    "dialogues or texts (.jsonl, .json), plain text (.txt, .md, .raw), or token ids (.ids: whole numbers separated by "
+    "spaces or commas, a passage a line)"
+)
 
 bundle_argument: Decorator[Any] = click.argument("bundle", type=PATH)
 json_option: Decorator[Any] = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -73,8 +77,8 @@ checkpoint_options = stacked(
         "--tokenizer",
         type=PATH,
         metavar="FILE",
-        help="A tokenizer.json, or the RWKV World vocabulary (rwkv_vocab_v20230424.txt). With neither here nor beside "
-        "the weights, the bundle works on token ids.",
+        help="A tokenizer.json, or the RWKV World vocabulary (rwkv_vocab_v20230424.txt, vocab.txt or .json), or a "
+        "folder with one. With neither here nor beside the weights, the bundle works on token ids.",
     ),
     click.option(
         "--adapter",

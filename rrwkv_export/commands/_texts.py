@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rrwkv_export.commands._options import PATH, Decorator
+from rrwkv_export.commands._options import PATH, TEXT_FILES, Decorator
 
 
 class SeveralValues(click.Command):
@@ -43,8 +43,8 @@ text_option: Decorator[Any] = click.option(
     type=PATH,
     multiple=True,
     metavar="FILE…",
-    help="Texts to read: dialogues (.jsonl), plain text, or token ids (.ids: separated by spaces or commas, one "
-    "passage a line).  [default: the evaluation text that comes along, for a tokenizer that suits it]",
+    help=f"Texts to read: {TEXT_FILES}.  [default: the evaluation text that comes along, for a tokenizer that suits "
+    "it]",
 )
 tokens_option: Decorator[Any] = click.option(
     "--tokens",

@@ -77,6 +77,8 @@ def export(
     opened = open_checkpoint(
         checkpoint, config=config, tokenizer=tokenizer, chat=chat, adapters=adapters, adapter_alphas=adapter_alphas
     )
+    for note in opened.notes:
+        click.echo(f"rrwkv: {note}", err=True)
     try:
         with progress_bars() as progress:
             manifest, parity = export_checkpoint(opened, target, overwrite=force, progress=progress, **options)
@@ -95,7 +97,7 @@ def export(
         markup=False,
     )
     ending = describe_ending(manifest.chat, lambda token_id: spelled(opened.tokenizer, token_id))
-    screen.print("\n".join([ending, *opened.notes]), soft_wrap=True, markup=False)
+    screen.print(ending, soft_wrap=True, markup=False)
     if options["target"] == "mobile":
         from rrwkv_export.ort_format import usability_report
 

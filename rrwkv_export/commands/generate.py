@@ -23,10 +23,23 @@ from rrwkv_export.commands._options import (
 @click.command()
 @bundle_argument
 @click.option("-p", "--prompt", metavar="TEXT", help="What to continue; standard input if none is given.")
-@click.option("-f", "--prompt-file", type=PATH, metavar="FILE", help="Read the prompt from a file.")
+@click.option(
+    "-f",
+    "--prompt-file",
+    type=PATH,
+    metavar="FILE",
+    help="Read the prompt from a file, less its last line end.",
+)
 @click.option("--ids", metavar="1,2,3", help="The prompt as token ids.")
 @click.option("-n", "--max-tokens", type=int, default=256, show_default=True, metavar="N", help="0 or -1: no limit.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End before TEXT; may be given several times.")
+@click.option(
+    "--escape/--no-escape",
+    "-e/ ",
+    default=True,
+    show_default=True,
+    help=r"Whether \n, \t, \xHH and the like in --prompt and --stop stand for what they do in C.",
+)
 @click.option("--ignore-eos", is_flag=True, help="Go on after the model's end token.")
 @click.option("--stats", is_flag=True, help="Show tokens and speed at the end, on standard error.")
 @sampling_options
@@ -41,6 +54,7 @@ def generate(
     ids: str | None,
     max_tokens: int,
     stop: tuple[str, ...],
+    escape: bool,
     ignore_eos: bool,
     stats: bool,
     threads: int | None,
@@ -59,15 +73,16 @@ def generate(
     """
     from rrwkv_export.commands._models import load_model
     from rrwkv_runtime.console import ReadingLine
-    from rrwkv_runtime.prompt import read_prompt, token_limit
+    from rrwkv_runtime.prompt import read_prompt, token_limit, typed
 
     if sum(source is not None for source in (prompt, prompt_file, ids)) > 1:
         raise click.UsageError("give one of --prompt, --prompt-file and --ids")
-    text = read_prompt(prompt, prompt_file, ids)
+    text = read_prompt(prompt, prompt_file, ids, escape)
     where: dict[str, Any] = {"provider_options": provider_options, "strict": strict, "spin": spin, "native": native}
     model = load_model(bundle, provider, threads, **where)
     reading = ReadingLine()
-    options = {**given(sampling), "max_tokens": token_limit(max_tokens), "stop": stop, "ignore_eos": ignore_eos}
+    stops = [typed(text, escape) for text in stop]
+    options = {**given(sampling), "max_tokens": token_limit(max_tokens), "stop": stops, "ignore_eos": ignore_eos}
     tokens = model.generate(text, progress=reading, **options)
     try:
         timing = _stream(tokens, ids_only=model.tokenizer is None)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from rrwkv_runtime.errors import RRWKVError
 from rrwkv_runtime.manifest import Manifest, check_sizes
-from rrwkv_runtime.prompt import read_prompt, token_limit
+from rrwkv_runtime.prompt import read_prompt, token_limit, typed
 from rrwkv_runtime.providers import NAMES, parse_options
 
 if TYPE_CHECKING:
     from rrwkv_runtime.session import Model
 
+_TEXTS = ("--prompt", "--stop", "--system")
 _SAMPLING: dict[str, tuple[type, str]] = {
     "temperature": (float, "0 takes the most likely token"),
     "top_k": (int, "keep the K most likely tokens; 0 keeps all"),
@@ -30,7 +31,7 @@ _SAMPLING: dict[str, tuple[type, str]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code: 0, 1 after an error, 130 after Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(_texts_joined(sys.argv[1:] if arguments is None else arguments))
     try:
         options.run(options)
         sys.stdout.flush()
@@ -44,6 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"rrwkv_runtime: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
+
+
+def _texts_joined(arguments: Sequence[str]) -> list[str]:
+    """`--prompt=TEXT` for `--prompt TEXT`: argparse takes a TEXT that begins with a dash for an option."""
+    made: list[str] = []
+    for argument in arguments:
+        if made and made[-1] in _TEXTS and "--" not in made:
+            made[-1] += f"={argument}"
+        else:
+            made.append(argument)
+    return made
 
 
 def _chat(options: argparse.Namespace) -> None:
@@ -68,14 +80,14 @@ def _generate(options: argparse.Namespace) -> None:
     from rrwkv_runtime.generate import generate
 
     tolerate_encodings()
-    prompt = read_prompt(options.prompt, options.prompt_file, options.ids)
+    prompt = read_prompt(options.prompt, options.prompt_file, options.ids, options.escape)
     model, reading = _model(options), ReadingLine()
     tokens = generate(
         model,
         prompt,
         max_tokens=token_limit(options.max_tokens),
         seed=options.seed,
-        stop=options.stop,
+        stop=[typed(stop, options.escape) for stop in options.stop],
         ignore_eos=options.ignore_eos,
         progress=reading,
         **_given_sampling(options),
@@ -154,10 +166,17 @@ def _parser() -> argparse.ArgumentParser:
     generate = commands.add_parser("generate", help="continue a text; reads standard input if no prompt is given")
     _add_model_options(generate, max_tokens=256)
     prompt = generate.add_mutually_exclusive_group()
-    prompt.add_argument("--prompt", metavar="TEXT")
-    prompt.add_argument("--prompt-file", type=Path, metavar="FILE")
+    prompt.add_argument("--prompt", metavar="TEXT", help="what to continue; standard input if none is given")
+    prompt.add_argument("--prompt-file", type=Path, metavar="FILE", help="the prompt in a file, less its last line end")
     prompt.add_argument("--ids", metavar="1,2,3", help="token ids, for bundles without a tokenizer")
     generate.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before TEXT; repeatable")
+    generate.add_argument(
+        "-e",
+        "--escape",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help=r"whether \n, \t, \xHH and the like in --prompt and --stop stand for what they do in C (they do)",
+    )
     generate.add_argument("--ignore-eos", action="store_true", help="go on after the model's end token")
     generate.set_defaults(run=_generate)
 

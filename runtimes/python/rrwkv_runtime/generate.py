@@ -125,7 +125,9 @@ def prompt_ids(model: Model, prompt: str | Sequence[int], fresh: bool) -> list[i
     if not ids and fresh and bos is not None:
         return [bos]
     if not ids:
-        raise InputError("the prompt is empty; give at least one token")
+        raise InputError(
+            "the prompt is empty, and the bundle names no beginning token to start from; give some text or token ids"
+        )
     return ids
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ast
 import codecs
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -14,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rrwkv_runtime.errors import InputError, TokenizerError
 from rrwkv_runtime.manifest import resolve_inside
+from rrwkv_runtime.reading import read_utf8
+from rrwkv_runtime.world_vocabulary import load_world_vocabulary
 
 if TYPE_CHECKING:
     from rrwkv_runtime.manifest import Manifest
 
-_LARGEST_FILE = 64 * 2**20
-_LONGEST_LINE = 4096
-_LARGEST_ID = 2**24
+_LARGEST_FILE = 64 << 20  # bytes
 
 
 class TextStream(Protocol):
@@ -144,10 +143,7 @@ class WorldTokenizer:
     @classmethod
     def from_file(cls, path: Path) -> WorldTokenizer:
         """Raises TokenizerError."""
-        vocabulary = load_world_vocabulary(path)
-        if missing := {bytes([byte]) for byte in range(256)} - set(vocabulary.values()):
-            raise TokenizerError(f"{path}: no token for the byte {min(missing)!r}; every byte needs one")
-        return cls(vocabulary)
+        return cls(load_world_vocabulary(path))
 
     def encode(self, text: str) -> list[int]:
         data, ids, at = _utf8(text), [], 0
@@ -173,43 +169,6 @@ TOKENIZERS: dict[str, Callable[[Path], Tokenizer]] = {
     "tokenizer.json": JsonTokenizer.from_file,
     "rwkv-world": WorldTokenizer.from_file,
 }
-
-
-def load_world_vocabulary(path: Path) -> dict[int, bytes]:
-    """id -> bytes, from lines `<id> <Python literal> <length in bytes>`. Raises TokenizerError naming the line."""
-    vocabulary: dict[int, bytes] = {}
-    seen: set[bytes] = set()
-    for number, line in enumerate(_read(path).split("\n"), 1):
-        if not line:
-            continue
-        try:
-            token_id, token = _world_line(line)
-        except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
-            raise TokenizerError(f"{path}: line {number}: {_one_line(error)}") from None
-        if token_id in vocabulary or token in seen:
-            raise TokenizerError(f"{path}: line {number}: the id or the token appears a second time")
-        vocabulary[token_id] = token
-        seen.add(token)
-    return vocabulary
-
-
-def _world_line(line: str) -> tuple[int, bytes]:
-    if len(line) > _LONGEST_LINE or line.count(" ") < 2:
-        raise ValueError("not of the form `<id> <literal> <length>`")
-    head, rest = line.split(" ", 1)
-    literal, length = rest.rsplit(" ", 1)
-    quote, inner = literal[:1], literal[1:-1]
-    # Most lines: a plain literal stands for what is between its quotes, and parsing it would take ten times as long.
-    if quote in ("'", '"') and literal[-1] == quote and len(literal) > 2 and quote not in inner and "\\" not in inner:
-        value: Any = inner
-    else:
-        value = ast.literal_eval(literal)
-    token = value.encode("utf-8") if isinstance(value, str) else value
-    if not isinstance(token, bytes) or not token or len(token) != int(length):
-        raise ValueError(f"the literal is not text or bytes of length {length[:20]}")
-    if not 0 <= int(head) < _LARGEST_ID:
-        raise ValueError(f"the id {head[:20]} is out of range")
-    return int(head), token
 
 
 class ByteStream:
@@ -281,13 +240,9 @@ def _byte_of_character() -> dict[str, int]:
 
 def _read(path: Path) -> str:
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise TokenizerError(f"{path}: larger than {_LARGEST_FILE >> 20} MiB, so not a tokenizer")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise TokenizerError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise TokenizerError(f"{path}: not UTF-8 text") from None
+        return read_utf8(path, _LARGEST_FILE)
+    except InputError as error:
+        raise TokenizerError(str(error)) from None
 
 
 def _utf8(text: str) -> bytes:

@@ -1,0 +1,171 @@
+"""A file as the token ids of its passages. What it holds is told by its name's end, in letters of either size:
+
+    .jsonl, .ndjson          a dialogue or a text a line, in the forms of `records`
+    .json                    one of them, a list of them, or the same lines
+    .ids                     token ids, separated by white space or commas, one passage a line
+    .txt .text .md .raw, or no such end   plain text, one passage
+
+Files are UTF-8; lines end with \\n or \\r\\n and with nothing else. The bundle's beginning-of-text token, where it has
+one, stands before each dialogue and each text. Dialogues are written in the bundle's chat format, system text as a
+paragraph before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rrwkv_export.errors import TextError
+from rrwkv_export.texts.records import Record, Turn, is_dialogue, read_record
+from rrwkv_runtime.errors import InputError
+from rrwkv_runtime.manifest import ChatFormat, Manifest
+from rrwkv_runtime.prompt import iterate_ids
+from rrwkv_runtime.reading import decode_utf8, read_bounded
+from rrwkv_runtime.text import load_tokenizer
+
+Ids = np.ndarray[Any, np.dtype[np.int64]]
+Encode = Callable[[str], list[int]]
+Piece = tuple[str, bool]  # some text, and whether the chat format wrote it (and not who made the data set)
+
+_LINES, _JSON, _IDS, _PLAIN = (".jsonl", ".ndjson"), ".json", ".ids", ("", ".txt", ".text", ".md", ".raw")
+_LARGEST_FILE = 128 << 20  # bytes
+_LARGEST_JSON = 64 << 20  # characters of what is parsed at once, which may take twenty times as much memory
+
+
+@dataclass(frozen=True)
+class Text:
+    """One file: its name and sha256, and the ids of its passages (dialogues), in order."""
+
+    name: str
+    sha256: str
+    passages: tuple[Ids, ...]
+
+    @property
+    def ids(self) -> Ids:
+        """All passages, one after the other: the state is carried across them."""
+        return np.concatenate(self.passages)
+
+    def sample(self, count: int, seed: int) -> Text:
+        """`count` passages drawn without replacement, in the order of the file; all of them if there are no more."""
+        if count >= len(self.passages):
+            return self
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(self.passages))[:count])
+        return Text(self.name, self.sha256, tuple(self.passages[i] for i in chosen))
+
+
+def read_text(path: Path, bundle: Path) -> Text:
+    """A file as ids of the model in `bundle`. Raises TextError, TokenizerError, BundleError."""
+    if (kind := path.suffix.lower()) not in (*_LINES, _JSON, _IDS, *_PLAIN):
+        raise TextError(
+            f"{path}: {kind} is no text that is read; give .jsonl or .json (dialogues or texts), .ids (token ids), or "
+            "plain text as .txt"
+        )
+    manifest = Manifest.load(bundle)
+    try:
+        data = read_bounded(path, _LARGEST_FILE)
+        content = decode_utf8(data, str(path))
+    except InputError as error:
+        raise TextError(str(error)) from None
+    made = _listed_ids(path, content) if kind == _IDS else _encoded(path, kind, content, bundle, manifest)
+    passages = tuple(ids for ids in made if len(ids))
+    tokens = sum(len(ids) for ids in passages)
+    if tokens < 2:
+        what = "is empty" if not content.strip() else f"has only {tokens} token"
+        raise TextError(f"{path}: the text {what}; at least 2 tokens are needed")
+    _check_ids(path, passages, manifest.vocab_size)
+    return Text(path.name, hashlib.sha256(data).hexdigest(), passages)
+
+
+def _encoded(path: Path, kind: str, content: str, bundle: Path, manifest: Manifest) -> Iterator[Ids]:
+    """Each passage's ids, after the beginning of a text."""
+    tokenizer = load_tokenizer(bundle, manifest)
+    if tokenizer is None:
+        raise TextError(f"{path}: {bundle} has no tokenizer, so it takes token ids only; give a .ids file")
+    bos = [] if manifest.chat.bos_token_id is None else [manifest.chat.bos_token_id]
+    for pieces in _passages(path, kind, content, manifest.chat):
+        try:
+            ids = tokenizer.encode("".join(text for text, _ in pieces))
+        except InputError as error:
+            raise TextError(f"{path}: {error}") from None
+        yield np.array(bos + ids, np.int64)
+
+
+def _passages(path: Path, kind: str, content: str, form: ChatFormat) -> Iterator[list[Piece]]:
+    """What is written in each passage; those without any text are left out."""
+    if kind in _PLAIN:
+        records: Iterable[Record] = [content]
+    else:
+        records = _lines(path, content) if kind in _LINES else _json(path, content)
+    for record in records:
+        pieces = [(record, False)] if isinstance(record, str) else [p for turn in record for p in _turn(turn, form)]
+        if any(text.strip() for text, written_by_format in pieces if not written_by_format):
+            yield pieces
+
+
+def _turn(turn: Turn, form: ChatFormat) -> list[Piece]:
+    before = {"user": form.user, "assistant": f"{form.assistant} ", "system": ""}[turn.role]
+    return [(before, True), (turn.text, False), (form.turn_end, True)]
+
+
+def _lines(path: Path, content: str) -> Iterator[Record]:
+    # Not splitlines: JSON may hold U+2028, U+0085 and the like as they are, and then they end no line.
+    for number, line in enumerate(content.split("\n"), 1):
+        if line := line.strip().removeprefix("\ufeff"):
+            yield _record(path, f"line {number}", _parsed(path, f"line {number}", line))
+
+
+def _json(path: Path, content: str) -> Iterator[Record]:
+    if not content.strip():
+        return
+    try:
+        value = _parsed(path, "it", content)
+    except TextError as error:
+        if isinstance(error.__cause__, json.JSONDecodeError) and error.__cause__.msg == "Extra data":
+            yield from _lines(path, content)
+            return
+        raise
+    records = value if isinstance(value, list) and not is_dialogue(value) else [value]
+    for number, record in enumerate(records, 1):
+        yield _record(path, f"record {number}", record)
+
+
+def _parsed(path: Path, where: str, content: str) -> Any:
+    if len(content) > _LARGEST_JSON:
+        raise TextError(f"{path}: {where} is larger than {_LARGEST_JSON >> 20} MiB; write .jsonl, a record a line")
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:  # a number of too many digits is a ValueError
+        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:100]
+        raise TextError(f"{path}: {where} is not JSON ({reason})") from error
+
+
+def _record(path: Path, where: str, value: object) -> Record:
+    try:
+        return read_record(value)
+    except ValueError as error:
+        raise TextError(f"{path}: {where}: {error}") from None
+
+
+def _listed_ids(path: Path, content: str) -> Iterator[Ids]:
+    for number, line in enumerate(content.split("\n"), 1):
+        try:
+            yield np.fromiter(iterate_ids(line), np.int64)
+        except InputError as error:
+            raise TextError(
+                f"{path}: line {number}: {error}; .ids has whole numbers, separated by white space or commas"
+            ) from None
+
+
+def _check_ids(path: Path, passages: Sequence[Ids], vocab_size: int) -> None:
+    for ids in passages:
+        wrong = ids[(ids < 0) | (ids >= vocab_size)]
+        if len(wrong):
+            raise TextError(
+                f"{path}: token id {wrong[0]} is outside 0..{vocab_size - 1}; the text belongs to another tokenizer"
+            )
