@@ -31,8 +31,8 @@ TARGETS = ("x86-vnni", "x86", "arm64", "qnn")
     type=PATH,
     multiple=True,
     metavar="FILE",
-    help="Text to observe: .txt, .jsonl dialogues, or .ids; several times if you like.  [default: the one that comes "
-    "along, 256 dialogues]",
+    help="Text to observe: .txt, .jsonl dialogues, or .ids (token ids, separated by spaces or commas, one passage a "
+    "line); several times if you like.  [default: the one that comes along, 256 dialogues]",
 )
 @click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Only so many passages of each text.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Which ones.")

@@ -29,7 +29,8 @@ KINDS = ("static 8", "weight 8", "weight 4", "float16")
     type=PATH,
     multiple=True,
     metavar="FILE",
-    help="Text to observe.  [default: the one that comes along]",
+    help="Text to observe: .txt, .jsonl dialogues, or .ids (token ids, separated by spaces or commas, one passage a "
+    "line).  [default: the one that comes along]",
 )
 @click.option(
     "--samples", type=click.IntRange(min=1), default=32, show_default=True, metavar="N", help="Passages to observe."
