@@ -18,6 +18,8 @@ from benchmarks.models import SIZES, write_directory, write_quantized
 from rrwkv_export.checkpoint import Checkpoint, open_checkpoint
 from rrwkv_export.export import export, verify_against
 from rrwkv_runtime import Model
+from rrwkv_runtime.engine import start
+from rrwkv_runtime.errors import ProviderError
 from rrwkv_runtime.placement import count
 
 ASSET = Path(__file__).parents[1] / "rrwkv_export/assets/rrwkv-chat"
@@ -127,4 +129,8 @@ def main(sizes: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    try:
+        start("cuda")
+    except ProviderError as error:
+        sys.exit(f"nothing to measure on this machine: {error}")
     main(sys.argv[1:] or ["169m", "169m-medium"])

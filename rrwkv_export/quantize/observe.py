@@ -60,7 +60,8 @@ class Observation:
         try:
             self.histogram.add(x)
         except ValueError as error:
-            raise RecipeError(f"{self.name}: {error} in the float model; `rrwkv verify` says more") from None
+            remedy = "`rrwkv verify BUNDLE --against CHECKPOINT` says more"
+            raise RecipeError(f"{self.name}: {error} in the float model; {remedy}") from None
         self.low, self.high = np.minimum(self.low, x.min(axis=0)), np.maximum(self.high, x.max(axis=0))
         self._squares += np.einsum("ij,ij->j", x, x)  # over some hundred rows in float32, over all in float64
         if self._products is not None:

@@ -167,7 +167,8 @@ def _share(ranges: dict[str, Range], pairs: Sequence[tuple[str, str]]) -> None:
 def _require_finite(ranges: Mapping[str, Range]) -> None:
     for name, ends in ranges.items():
         if not np.isfinite(ends).all():
-            raise RecipeError(f"{name}: a value is not finite in the float model; `rrwkv verify` says more")
+            remedy = "`rrwkv verify BUNDLE --against CHECKPOINT` says more"
+            raise RecipeError(f"{name}: a value is not finite in the float model; {remedy}")
 
 
 def _bound_exponents(model: onnx.ModelProto, ranges: dict[str, Range]) -> None:
