@@ -29,7 +29,6 @@ ROLES = ("user", "assistant")
 # What English is to a tokenizer that knows it: 16 for letters, 21 for bytes, 128 for the demo's; to one that does not
 # (of DNA, of Chinese, of chemistry, of a few words): 1 to 4, and 70 to 99 in 100 are unknown.
 _FEW_ALTERNATIVES, _MANY_UNKNOWN = 8.0, 1 / 4
-_SHORT = 256  # tokens
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoint_files import ASSET, RRWKV, RWKV4, random_weights, write_rrwkv
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_verification_ids import tokenizer_of
 
@@ -45,6 +45,7 @@ def largest_seen(config, weights, ids):
     return max(seen)
 
 
+@settings(max_examples=20)
 @given(st.sampled_from([RWKV4, RRWKV, MEAN]), st.integers(0, 10**6), st.floats(0.1, 30))
 def test_no_key_exceeds_the_bound(config, seed, factor):
     weights = larger_keys(random_weights(config, seed), factor)
