@@ -63,6 +63,10 @@ class Parity:
     notes: tuple[str, ...] = ()
 
     @property
+    def tokens(self) -> int:
+        return len(self.sample.ids)
+
+    @property
     def rtol(self) -> float:
         """The most that is allowed in any check."""
         return max(check.rtol for check in self.checks)
@@ -93,7 +97,7 @@ class Parity:
             "rtol": self.rtol,
             "error": _finite(self.error),
             "passed": self.passed,
-            "tokens": len(self.sample.ids),
+            "tokens": self.tokens,
             "special_tokens": len(self.sample.special),
             "mediums": self.mediums,
             "largest_logit": self.largest_logit,
