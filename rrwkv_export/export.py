@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, cast
-
-import numpy as np
 
 from rrwkv_export.bundle import (
     FILES,
@@ -25,12 +21,20 @@ from rrwkv_export.checkpoint import Checkpoint, TokenizerFile
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import CheckpointError
 from rrwkv_export.graph import WeightsDtype, WKVForm
-from rrwkv_export.graph.verify import Parity, Reference, compute_reference, cpu_reference, verification_length, verify
+from rrwkv_export.graph.verify import (
+    KeyBound,
+    Parity,
+    Reference,
+    compute_reference,
+    cpu_reference,
+    draw_sample,
+    key_bound,
+    verify,
+)
 from rrwkv_export.ort_format import write_ort
 from rrwkv_export.output import new_directory, require_space
 from rrwkv_export.progress import Progress
-from rrwkv_runtime.manifest import Manifest, TokenizerEntry, resolve_inside
-from rrwkv_runtime.text import open_tokenizer
+from rrwkv_runtime.manifest import ChatFormat, Manifest, TokenizerEntry, resolve_inside
 
 
 def export(
@@ -48,17 +52,17 @@ def export(
 ) -> tuple[Manifest, Parity]:
     """Write a bundle for a checkpoint, verified; nothing is left behind if anything fails.
 
-    wkv: "auto" takes the plain form where the keys seen in verification allow it, else the stable one. dtype: of the
-    stored matrices; compute is float32, except that target "cuda" multiplies float16 in float16. target: "mobile" adds
-    graphs in static shapes, and with ort in onnxruntime's format too. rtol: largest error
-    over the largest logit (see DEFAULT_RTOL). tokens: how many to verify with. Raises CheckpointError, OutputError,
-    ParityError.
+    wkv: "auto" takes the plain form where it is proven for every token (see `KeyBound`), else the stable one. dtype: of
+    the stored matrices; compute is float32, except that target "cuda" multiplies float16 in float16. target: "mobile"
+    adds graphs in static shapes, and with ort in onnxruntime's format too. rtol: largest error over the largest logit;
+    by default what can be explained (see `default_tolerance`). tokens: how many to verify with. Raises CheckpointError,
+    OutputError, ParityError.
     """
     config, load = checkpoint.config, checkpoint.weights.array
     copies = 3 if target == "mobile" and ort else 1
     require_space(out, copies * config.parameters() * (4 if dtype == "float32" else 2))
     reference = reference_for(checkpoint, tokens, progress)
-    options = GraphOptions(_wkv_form(wkv, target, reference), dtype, target)
+    options = GraphOptions(_wkv_form(wkv, target, reference.bound), dtype, target)
     model_id = compute_model_id(config, load, progress)
     with new_directory(out, FILES if overwrite else None) as folder:
         write_graph(folder, config, load, options, progress)
@@ -80,13 +84,15 @@ def export(
     return manifest, parity
 
 
-def _wkv_form(wkv: WKVForm | Literal["auto"], target: Target, reference: Reference) -> WKVForm:
+def _wkv_form(wkv: WKVForm | Literal["auto"], target: Target, bound: KeyBound | None) -> WKVForm:
     """Of all the bundle's graphs, as they share their states. Raises CheckpointError for the plain form on a phone."""
     if target == "mobile":
         if wkv == "plain":
             raise CheckpointError("--target mobile takes the stable wkv, as float16 engines hold no other; omit --wkv")
         return "stable"
-    return reference.wkv_form if wkv == "auto" else wkv
+    if wkv != "auto":
+        return wkv
+    return bound.form if bound else "stable"
 
 
 def verify_against(
@@ -124,33 +130,33 @@ def verify_against_cpu(
     manifest = Manifest.load(bundle)
     entry, config = manifest.tokenizer, ModelConfig.from_json(manifest.config)
     tokenizer = TokenizerFile(cast(Any, entry.type), resolve_inside(bundle, entry.file)) if entry else None
-    ids = verification_ids(config, tokenizer, tokens)
-    return verify(bundle, cpu_reference(bundle, ids), rtol, progress=progress, **where)
+    sample = draw_sample(config, tokenizer, _ends(manifest.chat), tokens)
+    return verify(bundle, cpu_reference(bundle, sample), rtol, progress=progress, **where)
 
 
 def reference_for(checkpoint: Checkpoint, tokens: int | None, progress: Progress | None = None) -> Reference:
-    """The reference's answer for the checkpoint's verification text."""
+    """What is right for the checkpoint's verification ids."""
+    config, weights = checkpoint.config, checkpoint.weights
+    sample = draw_sample(config, checkpoint.tokenizer, _ends(checkpoint.chat), tokens)
     if progress:
-        progress("computing the reference", 0, 1)
-    ids = verification_ids(checkpoint.config, checkpoint.tokenizer, tokens)
-    reference = compute_reference(checkpoint.config, checkpoint.weights, ids)
+        progress("computing the reference", 0, 2)
+    bound = key_bound(config, weights)
     if progress:
-        progress("computing the reference", 1, 1)
+        progress("computing the reference", 1, 2)
+    reference = compute_reference(config, weights, sample, bound)
+    if progress:
+        progress("computing the reference", 2, 2)
     return reference
 
 
 def verification_ids(config: ModelConfig, tokenizer: TokenizerFile | None, tokens: int | None = None) -> list[int]:
-    """Real text where there is a tokenizer, random ids after it and where there is none; always the same ones."""
-    length = tokens or verification_length(config)
-    ids = _sample_ids(config, tokenizer) if tokenizer else []
-    random = np.random.default_rng(0).integers(0, config.vocab_size, length)
-    return [*ids[:length], *(int(i) for i in random[len(ids[:length]) :])]
+    """Which ids a model is verified with: see `rrwkv_export.graph.verify.ids`."""
+    return list(draw_sample(config, tokenizer, (), tokens).ids)
 
 
-def _sample_ids(config: ModelConfig, tokenizer: TokenizerFile) -> Sequence[int]:
-    text = resources.files("rrwkv_export").joinpath("assets/sample.txt").read_text(encoding="utf-8")
-    ids = open_tokenizer(tokenizer.type, tokenizer.path).encode(text)
-    return ids if all(i < config.vocab_size for i in ids) else []
+def _ends(chat: ChatFormat) -> list[int]:
+    """The tokens that end and begin a text."""
+    return [*sorted(chat.eos_token_ids), *([] if chat.bos_token_id is None else [chat.bos_token_id])]
 
 
 def _copy_tokenizer(folder: Path, tokenizer: TokenizerFile | None) -> TokenizerEntry | None:

@@ -1,7 +1,7 @@
 """RRWKV in torch, twice: `forward` for a whole sequence at once, `step` for one token. RWKV-4 has no mediums.
 
 This is what every exported graph is held against, so it is written to be read beside the definition, not to be fast.
-All arithmetic is float64, whatever the weights are stored in.
+All arithmetic is float64, whatever the weights are stored in; `forward` can also tell what float32 would cost.
 
     V vocabulary   C channels   D attention width, mostly C   L layers   F channel-mix width   T tokens of this call
     s interval, tokens per medium     E excitation bottleneck    K slots, mediums a token can read   R key width
@@ -25,7 +25,7 @@ from rrwkv_export.config import MediumConfig, ModelConfig
 
 Weights = Mapping[str, Tensor]
 Observer = Callable[[str, Tensor], None]
-"""Called with a value's name ("blocks.3.time_mix.key") and the value, [T, ...] float64."""
+"""Called with a value's name ("blocks.3.time_mix.key") and the value, [T, ...] of the arithmetic's dtype."""
 
 
 @dataclass
@@ -46,12 +46,14 @@ class State:
     medium_key: Tensor = field(default_factory=lambda: torch.zeros(0))
 
     @classmethod
-    def initial(cls, config: ModelConfig) -> State:
+    def initial(cls, config: ModelConfig, dtype: torch.dtype = torch.float64) -> State:
+        """Before the first token. dtype: of all but A and B, which are float64."""
         L, C, medium = config.num_layers, config.hidden_size, config.medium
         zeros = [(L, 2, C), (L, 2, config.attention_width)]
         if medium:
             zeros += [(L, 1, C), (L, 1, 1), (L, medium.slots, C), (L, medium.slots, medium.key_size)]
-        return cls(0, *(torch.zeros(shape, dtype=torch.float64) for shape in zeros))
+        shift, wkv, *others = (torch.zeros(shape, dtype=dtype) for shape in zeros)
+        return cls(0, shift, wkv.double(), *others)
 
     def copy(self) -> State:
         tensors = (value.clone() for value in vars(self).values() if isinstance(value, Tensor))
@@ -59,13 +61,20 @@ class State:
 
 
 class _Layer:
-    """One layer's weights by their short names, converted to float64 when asked for and not kept."""
+    """One layer's weights by their short names, converted when asked for and not kept."""
 
-    def __init__(self, config: ModelConfig, weights: Weights, index: int, observe: Observer | None) -> None:
-        self.config, self.weights, self.index, self.observe = config, weights, index, observe
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Weights,
+        index: int,
+        observe: Observer | None = None,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        self.config, self.weights, self.index, self.observe, self.dtype = config, weights, index, observe, dtype
 
     def __call__(self, name: str) -> Tensor:
-        return self.weights[f"blocks.{self.index}.{name}"].double()
+        return self.weights[f"blocks.{self.index}.{name}"].to(self.dtype)
 
     def linear(self, x: Tensor, name: str) -> Tensor:
         return x @ self(f"{name}.weight").T
@@ -85,16 +94,16 @@ class _Layer:
 
 
 def _norm(config: ModelConfig, weights: Weights, x: Tensor, name: str) -> Tensor:
-    weight, bias = weights[f"{name}.weight"].double(), weights[f"{name}.bias"].double()
+    weight, bias = (weights[f"{name}.{part}"].to(x.dtype) for part in ("weight", "bias"))
     return layer_norm(x, (config.hidden_size,), weight, bias, config.layer_norm_epsilon)
 
 
-def _embed(config: ModelConfig, weights: Weights, ids: Sequence[int]) -> Tensor:
-    return _norm(config, weights, weights["emb.weight"][torch.tensor(ids)].double(), "blocks.0.ln0")
+def _embed(config: ModelConfig, weights: Weights, ids: Sequence[int], dtype: torch.dtype = torch.float64) -> Tensor:
+    return _norm(config, weights, weights["emb.weight"][torch.tensor(ids)].to(dtype), "blocks.0.ln0")
 
 
 def _logits(config: ModelConfig, weights: Weights, x: Tensor) -> Tensor:
-    return _norm(config, weights, x, "ln_out") @ weights["head.weight"].double().T
+    return _norm(config, weights, x, "ln_out") @ weights["head.weight"].to(x.dtype).T
 
 
 def _excite(w: _Layer, z: Tensor) -> Tensor:
@@ -126,15 +135,17 @@ def forward(
     ids: Sequence[int],
     state: State | None = None,
     observe: Observer | None = None,
+    dtype: torch.dtype = torch.float64,
 ) -> tuple[Tensor, State]:
-    """Logits [T, V] float64 of T >= 1 tokens, and the state after them; the given state is left as it was.
+    """Logits [T, V] of T >= 1 tokens, and the state after them; the given state (of this dtype) is left as it was.
 
     Everything but the recurrence of A, B is computed in parallel. Weights are asked for one at a time, layer by layer.
+    dtype: of the arithmetic. The recurrence is float64 in any, as float32 has not the range of exp(k).
     """
-    state = state.copy() if state else State.initial(config)
-    x = _embed(config, weights, ids)
+    state = state.copy() if state else State.initial(config, dtype)
+    x = _embed(config, weights, ids, dtype)
     for i in range(config.num_layers):
-        w = _Layer(config, weights, i, observe)
+        w = _Layer(config, weights, i, observe, dtype)
         h = w.norm(x, "ln1")
         M = _retrospect(w, config.medium, h, state) if config.medium else None
         x = _time_mix(w, x, h, _shifted(state, i, 0, h), M, state)
@@ -155,16 +166,15 @@ def _time_mix(w: _Layer, x: Tensor, h: Tensor, h_prev: Tensor, M: Tensor | None,
     k, v, r = (
         w.linear(w.mix("att", p, h, h_prev, M), f"att.{n}") for p, n in zip("kvr", ("key", "value", "receptance"))
     )
-    u, d = w("att.time_first"), w("att.time_decay").exp()
     w.see("time_mix.key", k)
-    w.see("time_mix.key_with_bonus", u + k)
+    k, v, u, d = k.double(), v.double(), w("att.time_first").double(), w("att.time_decay").double().exp()
     A, B = state.wkv[w.index]
     wkv = torch.empty_like(v)
     for t in range(len(k)):
         wkv[t] = (A + (u + k[t]).exp() * v[t]) / (B + (u + k[t]).exp())
         A, B = (-d).exp() * A + k[t].exp() * v[t], (-d).exp() * B + k[t].exp()
     state.wkv[w.index] = torch.stack([A, B])
-    return x + w.linear(torch.sigmoid(r) * wkv, "att.output")
+    return x + w.linear(torch.sigmoid(r) * wkv.to(r.dtype), "att.output")
 
 
 def _retrospect(w: _Layer, medium: MediumConfig, h: Tensor, state: State) -> Tensor:
@@ -172,7 +182,7 @@ def _retrospect(w: _Layer, medium: MediumConfig, h: Tensor, state: State) -> Ten
     T, s, K = len(h), medium.interval, medium.slots
     segment = (state.position % s + torch.arange(T)) // s  # counts from the segment that is open when the call begins
     n = (state.position % s + T) // s  # segments that end in this call
-    member = torch.nn.functional.one_hot(segment, n + 1).double().T if T else torch.zeros(n + 1, 0)
+    member = torch.nn.functional.one_hot(segment, n + 1).to(h.dtype).T if T else torch.zeros(n + 1, 0)
     g = _significance(w, medium, h)
     S = member @ (g * h) + pad(state.medium_sum[w.index], (0, 0, 0, n))
     G = member @ g + pad(state.medium_weight[w.index], (0, 0, 0, n))
@@ -200,7 +210,7 @@ def step(config: ModelConfig, weights: Weights, token: int, state: State) -> Ten
     """Logits [V] float64 of one token; `state` moves on in place. The definition, line by line."""
     x = _embed(config, weights, [token])[0]
     for i in range(config.num_layers):
-        w = _Layer(config, weights, i, None)
+        w = _Layer(config, weights, i)
         h, h_prev = w.norm(x, "ln1"), state.shift[i, 0].clone()
         M = _read(w, config.medium, h, state) if config.medium else None
         x = x + _time_mix_step(w, h, h_prev, M, state.wkv[i])

@@ -20,6 +20,7 @@ from rrwkv_export.export import export, verification_ids, verify_against
 from rrwkv_export.graph.verify import (
     Check,
     Parity,
+    Sample,
     chunk_lengths,
     compute_reference,
     logits_error,
@@ -39,6 +40,10 @@ def checkpoint_of(folder, config=RRWKV, weights=None):
 
 def scaled(weights, ending, factor):
     return {name: value * factor if name.endswith(ending) else value for name, value in weights.items()}
+
+
+def parity_of(*checks):
+    return Parity(Sample((1, 2, 3, 4)), 1, 8.0, 3.0, "cpu", checks, "the float64 reference")
 
 
 def test_a_fine_bundle_passes_every_check(tmp_path):
@@ -113,14 +118,14 @@ def test_an_impossible_tolerance_leaves_no_directory(tmp_path):
 def test_auto_takes_the_form_that_the_keys_need(tmp_path, factor, form):
     checkpoint = checkpoint_of(tmp_path / "in", weights=scaled(random_weights(RRWKV), "att.key.weight", factor))
     reference = compute_reference(RRWKV, checkpoint.weights, IDS)
-    assert (reference.largest_key > 60) == (form == "stable")
-    manifest, _ = export(checkpoint, tmp_path / "out", rtol=1e-4)
+    assert (reference.largest_key > 75) == (form == "stable")
+    manifest, _ = export(checkpoint, tmp_path / "out")
     assert manifest.graphs["main"].wkv == form
 
 
 def test_a_large_bonus_needs_the_stable_form_too(tmp_path):
     weights = random_weights(RWKV4)
-    weights["blocks.1.att.time_first"][3] = 30
+    weights["blocks.1.att.time_first"][3] = 85
     manifest, _ = export(checkpoint_of(tmp_path / "in", RWKV4, weights), tmp_path / "out")
     assert manifest.graphs["main"].wkv == "stable"
 
@@ -134,7 +139,7 @@ def test_the_plain_form_is_refused_where_it_is_wrong(tmp_path):
 
 def test_a_checkpoint_without_finite_logits_is_refused(tmp_path):
     weights = scaled(random_weights(RRWKV), "att.key.weight", 1e6)
-    with pytest.raises(ParityError, match="gives logits that are not finite"):
+    with pytest.raises(ParityError, match=r"has keys of .*e.06, and exp of them is no number; its weights"):
         export(checkpoint_of(tmp_path / "in", weights=weights), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -167,23 +172,14 @@ def test_mediums_in_a_pth_are_exported_with_the_config_beside_it(tmp_path):
     assert parity.passed
 
 
-def test_verification_text_is_real_where_there_is_a_tokenizer(small_checkpoint):
-    checkpoint = open_checkpoint(small_checkpoint)
-    ids = verification_ids(checkpoint.config, checkpoint.tokenizer)
-    assert len(ids) == verification_length(checkpoint.config)
-    assert ids == verification_ids(checkpoint.config, checkpoint.tokenizer)
-    assert verification_ids(checkpoint.config, None, 5) != ids[:5]
-    assert len(verification_ids(checkpoint.config, checkpoint.tokenizer, 2000)) == 2000
-
-
 @pytest.mark.parametrize("damage", [np.nan, np.inf, None], ids=["nan", "infinity", "shape"])
 def test_what_is_not_finite_or_misshapen_is_infinitely_wrong(damage):
     reference = compute_reference(RRWKV, random_weights(RRWKV), IDS)
     logits = reference.logits.astype(np.float32)
-    assert logits_error(reference, logits) < 1e-6
+    assert logits_error(reference.logits, logits) < 1e-6
     if damage:
         logits[4, 2] = damage
-    assert logits_error(reference, logits if damage else logits[1:]) == math.inf
+    assert logits_error(reference.logits, logits if damage else logits[1:]) == math.inf
 
 
 @pytest.mark.parametrize("name", ["shift", "wkv", "medium_sum", "medium_weight", "medium_bank", "medium_key"])
@@ -191,31 +187,29 @@ def test_an_error_in_any_state_of_any_layer_is_found(make_tiny, name):
     tiny = make_tiny(RRWKV)
     reference = compute_reference(RRWKV, tiny.weights, IDS)
     _, state = tiny.model.forward(IDS)
-    assert states_error(reference, state) < 1e-5
+    assert states_error(reference.state, state.values) < 1e-5
     state.values[name][1, 0] *= 1.01
-    assert states_error(reference, state) > 1e-4
+    assert states_error(reference.state, state.values) > 1e-4
 
 
 def test_a_wrong_position_is_infinitely_wrong(make_tiny):
     tiny = make_tiny(RRWKV)
     reference = compute_reference(RRWKV, tiny.weights, IDS)
-    assert states_error(reference, tiny.model.forward(IDS[1:])[1]) == math.inf
+    assert states_error(reference.state, tiny.model.forward(IDS[1:])[1].values) == math.inf
 
 
 def test_errors_are_relative_to_the_largest_logit():
-    reference = compute_reference(RWKV4, random_weights(RWKV4), IDS)
-    reference = dataclasses.replace(reference, logits=np.array([[1.0, -8.0], [2.0, 4.0]]))
-    assert logits_error(reference, np.array([[1.0, -8.0], [2.5, 4.0]])) == 0.5 / 8
+    assert logits_error(np.array([[1.0, -8.0], [2.0, 4.0]]), np.array([[1.0, -8.0], [2.5, 4.0]])) == 0.5 / 8
 
 
 def test_one_bad_check_among_good_ones_fails():
-    checks = (Check("all tokens at once", 1e-7), Check("token by token", 3e-5), Check("in chunks of 5", 1e-6))
-    with pytest.raises(ParityError, match=r"'token by token' is off by 3.00e-05, more than"):
-        Parity(1e-5, 4, 1, 8.0, 3.0, "cpu", checks).require()
+    errors = {"all tokens at once": (1e-7, 1e-5), "token by token": (3e-5, 1e-5), "states": (4e-5, 1e-4)}
+    with pytest.raises(ParityError, match=r"'token by token' is off by 3.00e-05, more than --rtol 1e-05"):
+        parity_of(*(Check(name, *error) for name, error in errors.items())).require()
 
 
 def test_parity_is_json_even_when_the_error_is_infinite():
-    parity = Parity(1e-5, 4, 1, 8.0, 3.0, "cpu", (Check("token by token", math.inf),))
+    parity = parity_of(Check("token by token", math.inf, 1e-5))
     assert not parity.passed
     assert parity.to_json()["error"] is None
     assert "Infinity" not in json.dumps(parity.to_json())
@@ -238,5 +232,5 @@ def test_a_medium_of_a_long_interval_is_still_compared():
 def test_logits_that_are_all_zero_are_compared_too():
     weights = {**random_weights(RWKV4), "head.weight": torch.zeros(RWKV4.vocab_size, RWKV4.hidden_size)}
     reference = compute_reference(RWKV4, weights, IDS)
-    assert logits_error(reference, np.zeros_like(reference.logits)) == 0
-    assert logits_error(reference, reference.logits + 1e-9) == math.inf
+    assert logits_error(reference.logits, np.zeros_like(reference.logits)) == 0
+    assert logits_error(reference.logits, reference.logits + 1e-9) == math.inf

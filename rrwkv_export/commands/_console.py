@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -52,16 +53,19 @@ def progress_bars() -> Iterator[Progress]:
 
 def print_parity(screen: Console, parity: Parity) -> None:
     """What was compared, and by how much it differs."""
-    text = f"{parity.tokens} tokens" + (f" and {parity.mediums} mediums" if parity.mediums else "")
+    text = f"{parity.sample}" + (f" and {parity.mediums} mediums" if parity.mediums else "")
     where = "" if parity.provider == "cpu" else f"{parity.provider} "
     screen.print(f"{where}compared with {parity.against} over {text}; largest error over the largest value:".strip())
-    table = Table("run", Column("error", justify="right"), f"≤ {parity.rtol:.0e}")
+    table = Table("run", *(Column(name, justify="right") for name in ("error", "float32 itself", "allowed")), "")
     for check in parity.checks:
-        fine = check.error <= parity.rtol
-        table.add_row(check.name, f"{check.error:.2e}", "[green]ok[/]" if fine else "[red]too large[/]")
+        itself = f"{check.float32:.2e}" if math.isfinite(check.float32) else "–"
+        said = "[green]ok[/]" if check.passed else "[red]too large[/]"
+        table.add_row(check.name, f"{check.error:.2e}", itself, f"{check.rtol:.1e}", said)
     screen.print(table)
     if parity.tolerance:
-        screen.print(f"{parity.rtol:.0e} is allowed: {parity.tolerance}")
+        screen.print(f"{parity.rtol:.1e} is allowed: {parity.tolerance}")
+    for note in parity.notes:
+        screen.print(note)
 
 
 def speed_line(timing: Timing) -> str:

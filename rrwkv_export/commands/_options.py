@@ -109,13 +109,15 @@ verification_options = stacked(
         "--rtol",
         type=click.FloatRange(min=0, min_open=True),
         metavar="X",
-        help="Largest error allowed, over the largest logit.  [default: 1e-5; 5e-3 for float16]",
+        help="Largest error allowed, over the largest value.  [default: 1e-5, or what float32 arithmetic explains on "
+        "this checkpoint; 5e-3 for float16]",
     ),
     click.option(
         "--tokens",
         type=click.IntRange(1, 65536),
         metavar="N",
-        help="Tokens to compare with; by default enough to fill the medium bank, fewer for large models.",
+        help="Tokens to compare with; by default enough to fill the medium bank, fewer for large models, "
+        "and every special token.",
     ),
 )
 

@@ -27,7 +27,8 @@ from rrwkv_export.commands._options import PATH, checkpoint_options, verificatio
     type=click.Choice(["auto", "plain", "stable"]),
     default="auto",
     show_default=True,
-    help="Form of the recurrence: plain is faster, stable is right for keys of any size; auto looks at the keys.",
+    help="Form of the recurrence: plain is a little faster, stable is right for keys of any size; auto takes plain "
+    "where the weights prove it right for every token.",
 )
 @click.option(
     "--target",
@@ -92,7 +93,7 @@ def export(
     tokens = "no tokenizer: it works on token ids" if manifest.tokenizer is None else manifest.tokenizer.type
     screen.print(
         f"{target}: {manifest.config['architecture']}, {manifest.parameters:,} parameters, {graph.dtype}, "
-        f"{graph.wkv} wkv (largest key {parity.largest_key:.1f}), {tokens}, {size}",
+        f"{graph.wkv} wkv (largest key {parity.largest_key:.1f}, possible {parity.possible_key:.1f}), {tokens}, {size}",
         soft_wrap=True,
         markup=False,
     )

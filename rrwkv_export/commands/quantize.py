@@ -32,7 +32,7 @@ TARGETS = ("x86-vnni", "x86", "arm64", "qnn")
     multiple=True,
     metavar="FILE",
     help=f"Text to observe, several times if you like: {TEXT_FILES}.  [default: the one that comes along, 256 "
-    "dialogues]",
+    "dialogues; where the tokenizer knows no English, or there is none, one that the model writes itself]",
 )
 @click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Only so many passages of each text.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Which ones.")
@@ -76,15 +76,13 @@ def quantize(
     from rrwkv_export.bench.plan import graph_bytes
     from rrwkv_export.commands._console import console, megabytes, progress_bars
     from rrwkv_export.commands._hints import report_on
-    from rrwkv_export.quantize.quantizer import Calibration
+    from rrwkv_export.quantize.calibration import choose_calibration
     from rrwkv_export.quantize.quantizer import quantize as run
-    from rrwkv_export.quantize.shipped import TEXT
     from rrwkv_runtime.manifest import Manifest
 
     chosen = _recipe(scheme, recipe, target)
     source = Manifest.load(bundle)
-    texts = calibration or ((TEXT,) if source.tokenizer else ())
-    read = Calibration.read(texts, bundle, samples, seed)
+    read = choose_calibration(calibration, bundle, samples, seed, say=lambda line: click.echo(line, err=True))
     insert = None
     if engine == "optimum":
         from rrwkv_export.quantize.with_optimum import insert_pairs

@@ -29,7 +29,7 @@ KINDS = ("static 8", "weight 8", "weight 4", "float16")
     type=PATH,
     multiple=True,
     metavar="FILE",
-    help="Text to observe, as quantize takes it.  [default: the one that comes along]",
+    help="Text to observe, as quantize takes it.  [default: the one that comes along, or the model's own]",
 )
 @click.option(
     "--samples", type=click.IntRange(min=1), default=32, show_default=True, metavar="N", help="Passages to observe."
@@ -59,13 +59,14 @@ def sensitivity(
     from rich.table import Column, Table
 
     from rrwkv_export.commands._console import console, progress_bars
-    from rrwkv_export.quantize.quantizer import Calibration, Source
+    from rrwkv_export.quantize.calibration import choose_calibration
+    from rrwkv_export.quantize.quantizer import Source
     from rrwkv_export.quantize.sensitivity import Scale
     from rrwkv_export.quantize.sensitivity import sensitivity as run
-    from rrwkv_export.quantize.shipped import TEXT, shipped_recipe
+    from rrwkv_export.quantize.shipped import shipped_recipe
 
     source = Source.open(bundle)
-    read = Calibration.read(calibration or ((TEXT,) if source.manifest.tokenizer else ()), bundle)
+    read = choose_calibration(calibration, bundle, say=lambda line: click.echo(line, err=True))
     observed, ids = read.split(tokens, samples)
     with progress_bars() as progress:
         scale = Scale(source, ids, tokens)

@@ -22,7 +22,8 @@ from rrwkv_export.graph.scope import Array, Scope
 
 SIZE = 16
 TOKENS = 1024  # the most of a run: the weights between blocks are [C, N, N + 1], N = T / SIZE
-LARGEST_KEY: dict[WKVForm, float] = {"plain": 60.0, "stable": 300.0}  # keys are clipped to ± this
+# Keys are clipped to ± this. In float32, exp(75) leaves room for what bonus, values and the sum over tokens make of it.
+LARGEST_KEY: dict[WKVForm, float] = {"plain": 75.0, "stable": 300.0}
 _LARGEST_BONUS = 350.0
 _DECAYS = 1e-30, 1e30  # beyond, a step keeps all or nothing, and products with it would leave the range
 _NEVER = 1e300  # steps after which nothing is left

@@ -1,7 +1,7 @@
 """The recurrence of RWKV-4 in two forms; everything but the recurrence itself is computed for all T tokens at once,
 of D channels each, the width of attention.
 
-plain   A, B as they stand, keys clipped to ± 60. Right where keys stay well inside that range.
+plain   A, B as they stand, keys clipped to ± 75. Right where no token's key can leave that range.
 stable  aa, bb, pp with A = aa exp(pp), B = bb exp(pp): RWKV-4's own inference form. Right for every key. Its running
         maximum pp is a recurrence of its own, so that no exponential is left inside one.
 """
@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from rrwkv_export.graph.blocked import Blocked
+from rrwkv_export.graph.blocked import LARGEST_KEY, Blocked
 from rrwkv_export.graph.recurrence import Recurrence
 from rrwkv_export.graph.scope import Array, Scope
 
-KEY_LIMIT = 60.0
+KEY_LIMIT = LARGEST_KEY["plain"]
 
 
 def wkv(

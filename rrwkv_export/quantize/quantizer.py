@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +93,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is observed: texts as passages, and how they were drawn."""
+    """What is observed: texts as passages, and how they were drawn.
+
+    write: makes a text where there is none, once one is needed.
+    """
 
     texts: tuple[Text, ...]
     samples: int | None
     seed: int
+    write: Callable[[], Text] | None = None
 
     @classmethod
     def read(cls, paths: Sequence[Path], bundle: Path, samples: int | None = None, seed: int = 0) -> Calibration:
@@ -104,9 +109,14 @@ class Calibration:
         texts = [read_text(path, bundle) for path in paths]
         return cls(tuple(text if samples is None else text.sample(samples, seed) for text in texts), samples, seed)
 
+    @cached_property
+    def observed(self) -> tuple[Text, ...]:
+        """The texts, written now if there are none."""
+        return self.texts or ((self.write(),) if self.write else ())
+
     @property
     def passages(self) -> list[Array]:
-        return [ids for text in self.texts for ids in text.passages]
+        return [ids for text in self.observed for ids in text.passages]
 
     @property
     def tokens(self) -> int:
@@ -114,7 +124,7 @@ class Calibration:
 
     def require(self) -> None:
         """Raises TextError if there is nothing to observe."""
-        if not self.texts:
+        if not self.observed:
             raise TextError("a text is needed, and none comes along for a bundle without a tokenizer; give a .ids file")
 
     def split(self, tokens: int, samples: int) -> tuple[Calibration, Array]:
@@ -123,7 +133,7 @@ class Calibration:
         What is measured on is the end of the last text, and never observed; unless there is but one passage.
         """
         self.require()
-        *others, last = self.texts
+        *others, last = self.observed
         kept = list(last.passages)
         held: list[Array] = []
         while len(kept) > 1 and sum(len(ids) for ids in held) < tokens:
@@ -133,7 +143,7 @@ class Calibration:
         return Calibration(observed, samples, self.seed), np.concatenate(held or kept)[:tokens]
 
     def to_json(self) -> dict[str, Any]:
-        files = [{"name": text.name, "sha256": text.sha256, "passages": len(text.passages)} for text in self.texts]
+        files = [{"name": text.name, "sha256": text.sha256, "passages": len(text.passages)} for text in self.observed]
         return {"files": files, "tokens": self.tokens, "samples": self.samples, "seed": self.seed}
 
 

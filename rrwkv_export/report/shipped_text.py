@@ -8,12 +8,11 @@ import numpy as np
 
 from rrwkv_export.errors import TextError
 from rrwkv_export.quantize.shipped import EVALUATION_TEXT
-from rrwkv_export.texts import Ids, Text, read_text
+from rrwkv_export.texts import Ids, Text, poverty, read_text
 from rrwkv_runtime.errors import InputError, TokenizerError
+from rrwkv_runtime.manifest import Manifest
+from rrwkv_runtime.text import load_tokenizer
 
-# In English the commonest token of any tokenizer, a space where every character is one, is a fifth of all. Where one
-# makes more it stands for what the vocabulary lacks. A handful of tokens is no language either.
-_COMMONEST, _LEAST_DISTINCT = 0.3, 40
 FILES = "text of the kind that the model knows (.txt, .jsonl), or its token ids (.ids: separated by spaces or commas, "
 FILES += "one passage a line)"
 
@@ -33,12 +32,10 @@ def shipped_text(bundle: Path) -> Text:
         text = read_text(EVALUATION_TEXT, bundle)
     except (TextError, TokenizerError, InputError) as error:
         raise TextError(f"give --text FILE, {FILES}: {_why(error)}") from None
-    (token, share), distinct = commonest(text.ids), len(np.unique(text.ids))
-    if share > _COMMONEST or distinct < _LEAST_DISTINCT:
-        raise TextError(
-            f"give --text FILE, {FILES}: of the English text that comes along {bundle}'s tokenizer makes "
-            f"{distinct} different tokens, and {share:.0%} of all are id {token}"
-        )
+    manifest = Manifest.load(bundle)
+    tokenizer = load_tokenizer(bundle, manifest)
+    if why := poverty(text.ids, manifest.vocab_size, tokenizer.unknown if tokenizer else None):
+        raise TextError(f"give --text FILE, {FILES}: {bundle}'s tokenizer knows no English text ({why})")
     return text
 
 

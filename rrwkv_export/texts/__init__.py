@@ -2,8 +2,10 @@
 
 corpus    a file as the ids of its passages
 records   what a record of a .jsonl or .json file says
+poverty   why a text shows too little of its model
 """
 
 from rrwkv_export.texts.corpus import Ids, Text, read_text
+from rrwkv_export.texts.poverty import poverty
 
-__all__ = ["Ids", "Text", "read_text"]
+__all__ = ["Ids", "Text", "poverty", "read_text"]

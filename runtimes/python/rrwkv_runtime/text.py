@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -42,6 +42,18 @@ class Tokenizer(Protocol):
     @property
     def vocab_size(self) -> int:
         """Every id that `encode` gives is below this."""
+
+    @property
+    def special(self) -> Mapping[int, str]:
+        """What special tokens are written as: those that `decode` gives no text for, and `encode` gives if asked to."""
+
+    @property
+    def added(self) -> Collection[int]:
+        """Ids of tokens that were added to the vocabulary, special or not, and are found before the text is cut."""
+
+    @property
+    def unknown(self) -> int | None:
+        """The id that stands for what has no token of its own; None if there is none such."""
 
     def encode(self, text: str) -> list[int]:
         """Raises InputError for text that is not Unicode (lone surrogates), TokenizerError where it has no tokens."""
@@ -81,7 +93,10 @@ class JsonTokenizer:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
-        self._special = {i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+        added = tokenizer.get_added_tokens_decoder()
+        self.added = frozenset(added)
+        self.special = {i: token.content for i, token in added.items() if token.special}
+        self.unknown = _unknown(tokenizer)
         self._byte_level = type(tokenizer.decoder).__name__ == "ByteLevel"
         self.vocab_size = max(tokenizer.get_vocab().values(), default=-1) + 1
 
@@ -113,7 +128,7 @@ class JsonTokenizer:
 
     def _token_bytes(self, token_id: int) -> bytes:
         """As the package's ByteLevel decoder: a token of other characters than the 256 stands for itself."""
-        if not 0 <= token_id < self.vocab_size or token_id in self._special:
+        if not 0 <= token_id < self.vocab_size or token_id in self.special:
             return b""
         token: str = self._tokenizer.id_to_token(token_id) or ""
         table = _byte_of_character()
@@ -121,6 +136,12 @@ class JsonTokenizer:
             return bytes([table[character] for character in token])
         except KeyError:
             return token.encode("utf-8")
+
+
+def _unknown(tokenizer: Any) -> int | None:
+    token = getattr(tokenizer.model, "unk_token", None)
+    found: int | None = tokenizer.token_to_id(token) if token else getattr(tokenizer.model, "unk_id", None)
+    return found
 
 
 class WorldTokenizer:
@@ -132,6 +153,9 @@ class WorldTokenizer:
 
     def __init__(self, vocabulary: dict[int, bytes]) -> None:
         self._bytes = vocabulary
+        self.special: dict[int, str] = {}
+        self.added: frozenset[int] = frozenset()
+        self.unknown: int | None = None
         self._ids = {token: i for i, token in vocabulary.items()}
         self.vocab_size = max(vocabulary, default=-1) + 1
         lengths: dict[bytes, set[int]] = {}
