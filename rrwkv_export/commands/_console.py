@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Column, Table
+from rich.text import Text
+
+from rrwkv_runtime.printable import replaced
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -18,6 +22,13 @@ if TYPE_CHECKING:
 
 
 class _Console(Console):
+    """What it is given may be of strangers' files: no markup of theirs is followed, and no control character passes."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control else Segment(replaced(text), style)
+
     def on_broken_pipe(self) -> None:
         """The reader is gone, which is no failure; rich would exit with 1."""
         raise BrokenPipeError
@@ -25,7 +36,7 @@ class _Console(Console):
 
 def console(stderr: bool = False) -> Console:
     """Wide enough off a terminal that no line is cut."""
-    made = _Console(stderr=stderr, highlight=False)
+    made = _Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not made.is_terminal:
         made.width = 160
     return made
@@ -58,7 +69,7 @@ def print_parity(screen: Console, parity: Parity) -> None:
     table = Table("run", Column("error", justify="right"), f"≤ {parity.rtol:.0e}")
     for check in parity.checks:
         fine = check.error <= parity.rtol
-        table.add_row(check.name, f"{check.error:.2e}", "[green]ok[/]" if fine else "[red]too large[/]")
+        table.add_row(check.name, f"{check.error:.2e}", Text("ok", "green") if fine else Text("too large", "red"))
     screen.print(table)
     if parity.tolerance:
         screen.print(f"{parity.rtol:.0e} is allowed: {parity.tolerance}")

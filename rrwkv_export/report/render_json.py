@@ -14,13 +14,14 @@ from rrwkv_export.report.drift import Drift, StateDrift
 from rrwkv_export.report.metrics import EDGES, Figures
 from rrwkv_export.report.result import Measured, Report, Subject
 from rrwkv_export.report.speed import Speed
+from rrwkv_runtime.printable import json_escaped
 
 Json = dict[str, Any]
 FORMAT_VERSION = 1
 
 
 def render_json(report: Report) -> str:
-    return json.dumps(to_json(report), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_escaped(json.dumps(to_json(report), indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def to_json(report: Report) -> Json:
