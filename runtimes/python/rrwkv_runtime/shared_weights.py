@@ -15,6 +15,7 @@ import numpy as np
 
 from rrwkv_runtime.errors import DamagedBundle
 from rrwkv_runtime.providers import import_onnxruntime
+from rrwkv_runtime.reading import boundary
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,10 @@ class SharedWeights:
 
     def __init__(self, path: Path, weights: tuple[Weight, ...]) -> None:
         """Raises DamagedBundle."""
-        data, values = np.memmap(path, np.uint8, "r"), import_onnxruntime().OrtValue
-        self._values = {w.name: values.ortvalue_from_numpy(w.within(data)) for w in weights}
+        values = import_onnxruntime().OrtValue
+        with boundary(DamagedBundle, f"{path}: does not hold the weights that the manifest says"):
+            data = np.memmap(path, np.uint8, "r")  # which an empty file cannot be
+            self._values = {w.name: values.ortvalue_from_numpy(w.within(data)) for w in weights}
 
     def lend(self, options: Any) -> None:
         """Let a session take them in place of what its graph names so."""
