@@ -12,6 +12,7 @@ from torch import Tensor
 from rrwkv_export.checkpoint.entries import Entry, brief, first_bytes
 from rrwkv_export.errors import CheckpointError
 
+_LARGEST_HEADER = 16 * 2**20  # a model of 14 thousand million parameters has some 100 kB
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
 
 
@@ -20,6 +21,8 @@ def entries(path: Path) -> dict[str, Entry]:
     head = first_bytes(path)
     if head[8:9] not in (b"{", b""):
         raise CheckpointError(f"{path}: not a safetensors file; give the file that was meant")
+    if (length := int.from_bytes(head[:8], "little")) > min(_LARGEST_HEADER, path.stat().st_size):
+        raise CheckpointError(f"{path}: cut short or damaged (its header has {length} bytes); download it again")
     try:
         file: Any = safe_open(path, framework="pt")
         found = {}

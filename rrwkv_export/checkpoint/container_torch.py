@@ -1,4 +1,7 @@
-"""The torch.save container, read with weights_only: nothing in a pickle is ever run. Zip files stay mapped."""
+"""The torch.save container, looked at first (`pickles`) and read with weights_only: nothing in a pickle is ever run.
+
+Zip files stay mapped.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,23 @@ from typing import Any
 import torch
 
 from rrwkv_export.checkpoint.entries import Entry, brief, first_bytes
+from rrwkv_export.checkpoint.pickles import Refused, check_legacy, check_zip
 from rrwkv_export.errors import CheckpointError, TensorError
+from rrwkv_runtime.printable import one_line
+from rrwkv_runtime.reading import boundary
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+_MOST_TIMES = 4  # a tensor that is there under several names has its data once
 _STATE_DICT = "save a plain state dict with torch.save(model.state_dict(), path)"
 
 
 def entries(path: Path) -> dict[str, Entry]:
     """Every tensor of the file by its name there; the data of zip files is not read. Raises CheckpointError."""
-    tensors = _load(path)
+    with boundary(CheckpointError, f"{path}: not a PyTorch checkpoint that can be read; {_STATE_DICT}"):
+        return _entries(path, _load(path))
+
+
+def _entries(path: Path, tensors: Any) -> dict[str, Entry]:
     if not isinstance(tensors, dict):
         raise CheckpointError(f"{path}: holds a {type(tensors).__name__}, not a dict of tensors; {_STATE_DICT}")
     if "_strategy" in tensors:
@@ -29,6 +40,9 @@ def entries(path: Path) -> dict[str, Entry]:
             held = type(value).__name__
             raise CheckpointError(f"{path}: {name!r} is of type {held}, so this is no dict of tensors; {_STATE_DICT}")
         found[name] = _entry(path, name, value)
+    sizes = (value.numel() * value.element_size() for value in tensors.values() if value.device.type == "cpu")
+    if (total := sum(sizes)) > _MOST_TIMES * (size := path.stat().st_size):
+        raise CheckpointError(f"{path}: {size} bytes cannot hold tensors of {total}; download it again")
     return found
 
 
@@ -37,13 +51,19 @@ def _load(path: Path) -> Any:
     if not head.startswith((_ZIP, _PICKLE)):
         raise CheckpointError(f"{path}: not a PyTorch checkpoint; give the .pth file that was meant")
     try:
+        (check_zip if head.startswith(_ZIP) else check_legacy)(path)
         # Files from before PyTorch 1.6 are no zip and cannot be mapped.
         return torch.load(str(path), mmap=head.startswith(_ZIP), weights_only=True, map_location="cpu")
+    except OSError:
+        raise
     except Exception as error:
         raise _refusal(path, error) from None
 
 
 def _refusal(path: Path, error: Exception) -> CheckpointError:
+    if isinstance(error, Refused):
+        asks = f"its pickle asks to run {error.wanted}" if error.wanted else f"it {error}"
+        return CheckpointError(f"{path}: refused, {one_line(asks)[:120]}; {_STATE_DICT}")
     if "TorchScript" in str(error):
         return CheckpointError(f"{path}: a TorchScript program, not a dict of tensors; {_STATE_DICT}")
     if not isinstance(error, UnpicklingError):
