@@ -6,29 +6,28 @@ Field names are those of `config.json`; the symbols beside them are the ones the
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from rrwkv_export.errors import ConfigError
-from rrwkv_runtime.errors import InputError
-from rrwkv_runtime.reading import read_utf8
+from rrwkv_runtime import reading
+from rrwkv_runtime.reading import LARGEST_JSON, short
 
 SQUEEZES = ("attention", "mean")
 # A limit far above any real model keeps a hostile config from asking for absurd allocations.
-_LARGEST = 1 << 20
+_LARGEST, _MOST_LAYERS = 1 << 20, 1 << 12
 
 
-def _integer(owner: str, name: str, value: object, smallest: int = 1) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not smallest <= value <= _LARGEST:
-        raise ConfigError(f"{owner}: {name} must be an integer from {smallest} to {_LARGEST}, not {value!r}")
+def _integer(owner: str, name: str, value: object, largest: int = _LARGEST) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
+        raise ConfigError(f"{owner}: {name} must be an integer from 1 to {largest}, not {short(value)}")
 
 
 def _only_known(owner: str, fields: Mapping[str, Any], known: set[str]) -> None:
     if unknown := sorted(set(fields) - known):
-        raise ConfigError(f"{owner}: unknown field {unknown[0]!r}; known are {', '.join(sorted(known))}")
+        raise ConfigError(f"{owner}: unknown field {short(unknown[0])}; known are {', '.join(sorted(known))}")
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class MediumConfig:
         for name in ("interval", "reduction", "slots", "key_size"):
             _integer("medium", name, getattr(self, name))
         if self.squeeze not in SQUEEZES:
-            raise ConfigError(f"medium: squeeze must be one of {', '.join(SQUEEZES)}, not {self.squeeze!r}")
+            raise ConfigError(f"medium: squeeze must be one of {', '.join(SQUEEZES)}, not {short(self.squeeze)}")
 
     def bottleneck(self, hidden_size: int) -> int:
         """E, the width of the excitation's bottleneck for C channels."""
@@ -73,14 +72,14 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "hidden_size", "num_layers", "ffn_size"):
-            _integer("config", name, getattr(self, name))
+            _integer("config", name, getattr(self, name), _MOST_LAYERS if name == "num_layers" else _LARGEST)
         if self.attention_size is not None:
-            _integer("config", "attention_size", self.attention_size)
+            _integer("config", "attention_size", self.attention_size, _LARGEST)
             if self.attention_size == self.hidden_size:  # one model, one config
                 object.__setattr__(self, "attention_size", None)
         epsilon = self.layer_norm_epsilon
         if not isinstance(epsilon, int | float) or isinstance(epsilon, bool) or not 0 < epsilon < 1:
-            raise ConfigError(f"config: layer_norm_epsilon must be a number between 0 and 1, not {epsilon!r}")
+            raise ConfigError(f"config: layer_norm_epsilon must be a number between 0 and 1, not {short(epsilon)}")
 
     @property
     def architecture(self) -> str:
@@ -142,7 +141,7 @@ class ModelConfig:
         fields = dict(fields)
         architecture = fields.pop("architecture", "rrwkv")
         if architecture not in ("rrwkv", "rwkv4"):
-            raise ConfigError(f"{owner}: architecture {architecture!r} is not rrwkv or rwkv4")
+            raise ConfigError(f"{owner}: architecture {short(architecture)} is not rrwkv or rwkv4")
         _only_known(owner, fields, {f.name for f in dataclasses.fields(cls)})
         medium = fields.pop("medium", None)
         if architecture == "rwkv4" and medium is not None:
@@ -166,16 +165,9 @@ def _complete(cls: type, owner: str, fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def read_json(path: Path, largest: int = 1 << 24) -> Any:
-    """One JSON file of someone else's: bounded in size, errors in one line. Raises ConfigError."""
-    try:
-        text = read_utf8(path, largest)
-    except InputError as error:
-        raise ConfigError(str(error)) from None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:  # not JSON, or a number of absurd length
-        raise ConfigError(f"{path}: not valid JSON ({str(error).splitlines()[0]})") from None
+def read_json(path: Path, largest: int = LARGEST_JSON) -> Any:
+    """One JSON file of someone else's: bounded in size and depth, errors in one line. Raises ConfigError."""
+    return reading.read_json(path, ConfigError, largest)
 
 
 def load_config(path: Path) -> ModelConfig:

@@ -6,10 +6,12 @@ import html
 import re
 from collections.abc import Sequence
 
+from rrwkv_runtime.printable import one_line
+
 
 def escaped(text: str) -> str:
     """Names and texts are strangers': one line, no HTML, no Markdown of theirs."""
-    plain = html.escape(" ".join(text.split()), quote=False)
+    plain = html.escape(one_line(text), quote=False)
     return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", plain)
 
 

@@ -16,7 +16,7 @@ from rrwkv_export.errors import ConfigError
 sizes = st.integers(1, 2**20)
 mediums = st.builds(MediumConfig, sizes, st.sampled_from(["attention", "mean"]), sizes, sizes, sizes)
 epsilons = st.floats(0, 1, exclude_min=True, exclude_max=True)
-configs = st.builds(ModelConfig, sizes, sizes, sizes, sizes, epsilons, st.none() | mediums)
+configs = st.builds(ModelConfig, sizes, sizes, st.integers(1, 2**12), sizes, epsilons, st.none() | mediums)
 NOT_A_SIZE = [0, -1, 2**20 + 1, 1.0, 1.5, True, "8", None, [8]]
 
 

@@ -181,7 +181,7 @@ def test_every_required_field_is_missed_by_name(fields):
         (["files", 0, "bytes"], 7),
         (["model_id"], "0" * 64),
         (["tokenizer"], None),
-        (["quantization"], {}),
+        (["quantization"], {"scheme": "int8"}),
     ],
 )
 def test_a_tampered_field_is_noticed(bundle, path, value):
@@ -294,7 +294,7 @@ def test_states_too_large_for_any_model_are_refused(bundle):
         Manifest.load(bundle)
 
 
-@pytest.mark.parametrize("init", [[[0], [1], [2]], [[None]], [{}], ["a"], [[0], [1, 2]], 1e400, 2**2000], ids=repr)
+@pytest.mark.parametrize("init", [[[0], [1], [2]], [[None]], [{}], ["a"], [[0], [1, 2]], 1e400], ids=repr)
 def test_an_initial_value_that_is_none_is_refused(bundle, init):
     rewrite(bundle, lambda fields: set_at(fields, ["states", 1, "init"], init))
     with pytest.raises(BundleError, match="initial value of state 'shift'"):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from rrwkv_export.errors import BenchError
+from rrwkv_runtime.reading import boundary, parse_json
 
 Key: TypeAlias = tuple[str, str, int | None, str]
-_LARGEST = 64 * 2**20
+_LARGEST = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -105,13 +105,12 @@ def read_earlier(path: Path) -> Earlier:
         raise BenchError(f"{path}: cannot be read ({error.strerror}); give the output of an earlier run") from None
     except UnicodeDecodeError:
         text = ""
-    try:
-        found = json.loads(text) if text.lstrip().startswith("[") else [json.loads(x) for x in text.splitlines() if x]
+    with boundary(BenchError, f"{path}: not the output of `rrwkv bench -o json` or `-o jsonl`"):
+        lines = [line for line in text.split("\n") if line.strip()]
+        found = parse_json(text) if text.lstrip().startswith("[") else list(map(parse_json, lines))
         rates = dict(map(_rate, found))
         first: Any = found[0]
         return Earlier(path, rates, {str(k): str(v) for k, v in first["machine"].items()}, str(first["time"]))
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
-        raise BenchError(f"{path}: not the output of `rrwkv bench -o json` or `-o jsonl`") from None
 
 
 def _rate(fields: Any) -> tuple[Key, float]:

@@ -12,6 +12,7 @@ from typing import Any
 from rrwkv_export.bench.record import Earlier, Record
 from rrwkv_export.format import MISSING, count, megabytes, number, ratio
 from rrwkv_export.markdown import escaped, table
+from rrwkv_runtime.printable import json_escaped
 
 _SPEED_COLUMNS = ("bundle", "threads", "test", "tokens/s", "ms a token", "median", "of the roof", "others' CPU")
 _BUNDLE_COLUMNS = (
@@ -125,11 +126,11 @@ def _notes_on_earlier(first: Record, earlier: Earlier | None) -> list[str]:
 
 
 def render_json(records: Sequence[Record], earlier: Earlier | None = None) -> str:
-    return json.dumps([_plain(record) for record in records], indent=1, ensure_ascii=False) + "\n"
+    return json_escaped(json.dumps([_plain(record) for record in records], indent=1, ensure_ascii=False)) + "\n"
 
 
 def render_jsonl(records: Sequence[Record], earlier: Earlier | None = None) -> str:
-    return "".join(json.dumps(_plain(record), ensure_ascii=False) + "\n" for record in records)
+    return "".join(json_escaped(json.dumps(_plain(record), ensure_ascii=False)) + "\n" for record in records)
 
 
 def render_csv(records: Sequence[Record], earlier: Earlier | None = None) -> str:

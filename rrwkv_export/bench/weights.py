@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from rrwkv_runtime.errors import DamagedBundle
+from rrwkv_runtime.graph_file import check_graph
 from rrwkv_runtime.manifest import Manifest, resolve_inside
 
 _ROWS = {"Gather", "GatherBlockQuantized"}  # they read of their weights what their second input asks for
@@ -30,6 +31,7 @@ def token_cost(bundle: Path, manifest: Manifest, fused: bool = False) -> TokenCo
     """
     entry = manifest.graphs.get("step", manifest.graphs["main"])
     path = resolve_inside(bundle, entry.file)
+    check_graph(path.read_bytes(), f"{bundle}: {entry.file}", entry.data)
     try:
         model = ir.load(path)
         nodes = list(ir.traversal.RecursiveGraphIterator(model.graph))

@@ -13,6 +13,7 @@ from rrwkv_export.checkpoint.entries import read_object
 from rrwkv_export.errors import ConfigError
 from rrwkv_runtime.errors import InputError
 from rrwkv_runtime.manifest import ChatFormat
+from rrwkv_runtime.reading import short
 from rrwkv_runtime.sampling import Sampling
 
 _FIELDS = {field.name for field in dataclasses.fields(ChatFormat)}
@@ -31,10 +32,10 @@ def find_chat(explicit: Path | None, folder: Path, vocab_size: int, ending: Call
 
 def _from_json(fields: dict[str, Any], owner: str, vocab_size: int) -> ChatFormat:
     if unknown := sorted(set(fields) - _FIELDS):
-        raise ConfigError(f"{owner}: unknown field {unknown[0]!r}; known are {', '.join(sorted(_FIELDS))}")
+        raise ConfigError(f"{owner}: unknown field {short(unknown[0])}; known are {', '.join(sorted(_FIELDS))}")
     for name, value in fields.items():
         if rule := _broken_rule(name, value, vocab_size):
-            raise ConfigError(f"{owner}: {name} must be {rule}, not {value!r}")
+            raise ConfigError(f"{owner}: {name} must be {rule}, not {short(value)}")
     return ChatFormat.from_json(fields)
 
 

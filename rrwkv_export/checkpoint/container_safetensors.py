@@ -12,11 +12,16 @@ from torch import Tensor
 from rrwkv_export.checkpoint.entries import AGAIN, Entry, brief
 from rrwkv_export.errors import CheckpointError
 
+_LARGEST_HEADER = 16 * 2**20  # a model of 14 thousand million parameters has some 100 kB
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
 
 
 def entries(path: Path) -> dict[str, Entry]:
     """Every tensor of the file by its name there; no data is read. Raises CheckpointError."""
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+    if length > min(_LARGEST_HEADER, path.stat().st_size):
+        raise CheckpointError(f"{path}: cut short or damaged (its header has {length} bytes); {AGAIN}")
     try:
         file: Any = safe_open(path, framework="pt")
         found = {}

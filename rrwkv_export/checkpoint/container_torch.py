@@ -1,4 +1,7 @@
-"""The torch.save container, read with weights_only: nothing in a pickle is ever run. Zip files stay mapped."""
+"""The torch.save container, looked at first (`pickles`) and read with weights_only: nothing in a pickle is ever run.
+
+Zip files stay mapped.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,13 @@ from typing import Any
 import torch
 
 from rrwkv_export.checkpoint.entries import AGAIN, STATE_DICT, Entry, brief, first_bytes
+from rrwkv_export.checkpoint.pickles import Refused, check_legacy, check_zip
 from rrwkv_export.errors import CheckpointError, TensorError
+from rrwkv_runtime.printable import one_line
+from rrwkv_runtime.reading import boundary
 
 _ZIP = b"PK\x03\x04"
+_MOST_TIMES = 4  # a tensor that is there under several names has its data once
 # Where trainers keep the model's state dict among other things, in the order in which they are looked for.
 _NESTS = ("state_dict", "model_state_dict", "model", "module", "model_states", "weights", "params")
 _DEEPEST = 4
@@ -20,13 +27,22 @@ _DEEPEST = 4
 
 def entries(path: Path) -> dict[str, Entry]:
     """Every tensor of the file by its name there; the data of zip files is not read. Raises CheckpointError."""
+    with boundary(CheckpointError, f"{path}: not a PyTorch checkpoint that can be read; {STATE_DICT}"):
+        return _entries(path, _state_dict(path, _load(path)))
+
+
+def _entries(path: Path, tensors: dict[Any, Any]) -> dict[str, Entry]:
     found = {}
-    for name, value in _state_dict(path, _load(path)).items():
+    for name, value in tensors.items():
         if isinstance(name, str) and isinstance(value, torch.Tensor):
             found[name] = _entry(path, name, value)
         elif not (isinstance(name, str) and (value is None or isinstance(value, int | float | str))):
             held = type(value).__name__
             raise CheckpointError(f"{path}: {name!r} is of type {held}, so this is no dict of tensors; {STATE_DICT}")
+    read = [value for value in tensors.values() if isinstance(value, torch.Tensor) and value.device.type == "cpu"]
+    total, size = sum(value.numel() * value.element_size() for value in read), path.stat().st_size
+    if total > _MOST_TIMES * size:
+        raise CheckpointError(f"{path}: {size} bytes cannot hold tensors of {total}; {AGAIN}")
     return found
 
 
@@ -55,16 +71,22 @@ def _check_training_state(path: Path, loaded: dict[Any, Any]) -> None:
 def _load(path: Path) -> Any:
     head = first_bytes(path)
     try:
+        (check_zip if head.startswith(_ZIP) else check_legacy)(path)
         # Files from before PyTorch 1.6 are no zip and cannot be mapped.
         if path.name.endswith(".safetensors"):  # by which torch.load would go, whatever is in it
             with path.open("rb") as stream:
                 return torch.load(stream, mmap=False, weights_only=True, map_location="cpu")
         return torch.load(str(path), mmap=head.startswith(_ZIP), weights_only=True, map_location="cpu")
+    except OSError:
+        raise
     except Exception as error:
         raise _refusal(path, error) from None
 
 
 def _refusal(path: Path, error: Exception) -> CheckpointError:
+    if isinstance(error, Refused):
+        asks = f"its pickle asks to run {error.wanted}" if error.wanted else f"it {error}"
+        return CheckpointError(f"{path}: refused, {one_line(asks)[:120]}; if it is your own, load it and {STATE_DICT}")
     if not isinstance(error, UnpicklingError):
         return CheckpointError(f"{path}: cut short or damaged ({brief(error)}); {AGAIN}")
     if wanted := re.search(r"GLOBAL (\S+)", str(error)):

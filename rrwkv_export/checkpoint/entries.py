@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rrwkv_export.config import ModelConfig, read_json
 from rrwkv_export.errors import CheckpointError, ConfigError
+from rrwkv_runtime.reading import brief as brief
 
 # Of a file that is not whole. Where it came from is not known: its own trainer saved it as often as not.
 AGAIN = "copy, download or save it again"
@@ -43,13 +44,6 @@ class Source:
     files: tuple[Path, ...]
 
 
-def brief(error: BaseException, limit: int = 120) -> str:
-    """A foreign error's first line, shortened."""
-    lines = str(error).strip().splitlines()
-    text = lines[0] if lines else type(error).__name__
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
 def brackets(shape: tuple[int, ...]) -> str:
     return f"[{', '.join(map(str, shape))}]"
 
@@ -67,10 +61,7 @@ def first_bytes(path: Path) -> bytes:
 
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises ConfigError."""
-    try:
-        fields = read_json(path)
-    except ValueError as error:  # such as an integer with more digits than Python converts
-        raise ConfigError(f"{path}: not valid JSON ({brief(error)})") from None
+    fields = read_json(path)
     if not isinstance(fields, dict):
         raise ConfigError(f"{path}: must hold a JSON object")
     return fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from rrwkv_export.commands.sensitivity import sensitivity
 from rrwkv_export.commands.verify import verify
 from rrwkv_runtime.console import silence_stdout, tolerate_encodings
 from rrwkv_runtime.errors import RRWKVError
+from rrwkv_runtime.printable import one_line, visible
 
 
 class _InOrder(click.Group):
@@ -71,7 +73,9 @@ def _run(arguments: list[str]) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        click.echo(visible(said.getvalue()), err=True, nl=False)  # it quotes what was given, names of files among it
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("rrwkv: interrupted", err=True)
@@ -87,11 +91,11 @@ def _run(arguments: list[str]) -> int:
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = one_line(str(error))
     if isinstance(error, RRWKVError):
         return text
     if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}" if error.filename else text
+        return one_line(f"{error.filename}: {error.strerror}") if error.filename else text
     if isinstance(error, MemoryError):
         return "out of memory; close other programs, or use a machine with more"
     return f"{type(error).__name__}: {text[:200]} (this is a bug; run `rrwkv --debug …` and report what it prints)"

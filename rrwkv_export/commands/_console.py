@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Column, Table
+from rich.text import Text
+
+from rrwkv_runtime.printable import replaced
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -19,6 +23,13 @@ if TYPE_CHECKING:
 
 
 class _Console(Console):
+    """What it is given may be of strangers' files: no markup of theirs is followed, and no control character passes."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control else Segment(replaced(text), style)
+
     def on_broken_pipe(self) -> None:
         """The reader is gone, which is no failure; rich would exit with 1."""
         raise BrokenPipeError
@@ -26,7 +37,7 @@ class _Console(Console):
 
 def console(stderr: bool = False) -> Console:
     """Wide enough off a terminal that no line is cut."""
-    made = _Console(stderr=stderr, highlight=False)
+    made = _Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not made.is_terminal:
         made.width = 160
     return made
@@ -59,7 +70,7 @@ def print_parity(screen: Console, parity: Parity) -> None:
     table = Table("run", *(Column(name, justify="right") for name in ("error", "float32 itself", "allowed")), "")
     for check in parity.checks:
         itself = f"{check.float32:.2e}" if math.isfinite(check.float32) else "–"
-        said = "[green]ok[/]" if check.passed else "[red]too large[/]"
+        said = Text("ok", "green") if check.passed else Text("too large", "red")
         table.add_row(check.name, f"{check.error:.2e}", itself, f"{check.rtol:.1e}", said)
     screen.print(table)
     if parity.tolerance:

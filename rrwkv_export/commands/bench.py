@@ -92,6 +92,7 @@ def bench(
     from rrwkv_export.bench import RENDERERS, Options, measure, read_earlier, subjects
     from rrwkv_export.commands._console import progress_bars
     from rrwkv_export.output import new_file
+    from rrwkv_runtime.printable import visible
 
     how = Options(threads=threads or (None,), **options)
     earlier = read_earlier(compare) if compare else None
@@ -104,4 +105,4 @@ def bench(
         text = RENDERERS[form](earlier.compared(records) if earlier else records, earlier)
         if path:
             path.write_text(text, encoding="utf-8")
-    click.echo(f"wrote {output}" if output else text, nl=bool(output))
+    click.echo(visible(f"wrote {output}\n" if output else text), nl=False)

@@ -128,12 +128,13 @@ def hold_script(model: Model) -> None:
     """The scripted conversation, streaming; its speed at the end."""
     from rrwkv_export.commands._console import speed_line
     from rrwkv_runtime.chat import Chat
+    from rrwkv_runtime.printable import without_controls
 
     conversation = Chat(model, seed=1, max_tokens=80)
     for line in SCRIPT:
         click.echo(f"> {line}")
         for token in conversation.send(line):
-            click.echo(token.text, nl=False)
+            click.echo(without_controls(token.text), nl=False)
         click.echo("\n")
     click.echo(speed_line(conversation.stats.total))
 

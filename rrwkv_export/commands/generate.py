@@ -96,11 +96,13 @@ def _stream(tokens: Any, ids_only: bool) -> str:
     """Write tokens as they come; one line on speed."""
     from time import perf_counter
 
+    from rrwkv_runtime.printable import shown
+
     started, first, count = perf_counter(), 0.0, 0
     for token in tokens:
         count += 1
         first = first or perf_counter() - started
-        sys.stdout.write(f"{token.id} " if ids_only else token.text)
+        sys.stdout.write(f"{token.id} " if ids_only else shown(token.text, sys.stdout))
         sys.stdout.flush()
     sys.stdout.write("\n")
     rest = perf_counter() - started - first

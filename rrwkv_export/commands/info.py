@@ -40,6 +40,7 @@ def info(
     """
     from rrwkv_export.commands._console import console
     from rrwkv_runtime.manifest import Manifest, check_sizes
+    from rrwkv_runtime.printable import json_escaped
 
     asked = (strict, nodes, provider_options, context.get_parameter_source("provider") is not ParameterSource.DEFAULT)
     manifest = Manifest.load(bundle)
@@ -47,7 +48,7 @@ def info(
     model = _load(bundle, provider, provider_options, strict) if any(asked) else None
     if as_json:
         placed = {"placement": _placement_json(model, nodes)} if model else {}
-        click.echo(json.dumps({**manifest.to_json(), **placed}, indent=2, ensure_ascii=False))
+        click.echo(json_escaped(json.dumps({**manifest.to_json(), **placed}, indent=2, ensure_ascii=False)))
         return
     screen = console()
     for table in (_model(bundle, manifest), _states(manifest), _files(manifest)):

@@ -34,7 +34,9 @@ from typing import Any, Literal
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.quantize.ranges import METHODS
 from rrwkv_export.quantize.sites import EMB, ROLES, Site
+from rrwkv_runtime.reading import boundary, short
 
+_LARGEST = 256 * 2**10
 Inputs = Literal["static", "dynamic", "float"]
 _VALUES: dict[str, tuple[Any, ...]] = {
     "weights": (4, 8, 16, 32),
@@ -131,7 +133,11 @@ class Recipe:
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe. Raises RecipeError naming the file and the key."""
     try:
-        return parse_recipe(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            content = stream.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise RecipeError(f"larger than {_LARGEST} bytes, which no recipe is")
+        return parse_recipe(content.decode("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'})") from None
     except RecipeError as error:
@@ -140,16 +146,14 @@ def load_recipe(path: Path) -> Recipe:
 
 def parse_recipe(text: str) -> Recipe:
     """A recipe from TOML. Raises RecipeError."""
-    try:
+    with boundary(RecipeError, "not TOML"):
         given = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"not TOML ({error})") from None
     _known("", given, ("scheme", "target", "default", "roles", "layers"))
     scheme, target = given.get("scheme"), given.get("target", "x86-vnni")
     if not isinstance(scheme, str) or not scheme:
         raise RecipeError('scheme is missing; name the recipe with scheme = "…"')
-    if target not in TARGETS:
-        raise RecipeError(f"target must be one of {', '.join(TARGETS)}, not {target!r}")
+    if not isinstance(target, str) or target not in TARGETS:
+        raise RecipeError(f"target must be one of {', '.join(TARGETS)}, not {short(target)}")
     default = Choice(**_table("default", given.get("default", {})))
     layers = {
         _layer(number): _by_role(f"layers.{number}", table)
@@ -162,7 +166,7 @@ def _by_role(where: str, given: Any) -> dict[str, dict[str, Any]]:
     tables = _mapping(where, given)
     for pattern in tables:
         if not any(fnmatchcase(role, pattern) for role in ROLES):
-            raise RecipeError(f"{where}: {pattern!r} is no role; the roles are {', '.join(ROLES)}")
+            raise RecipeError(f"{where}: {short(pattern)} is no role; the roles are {', '.join(ROLES)}")
     return {pattern: _table(f'{where}."{pattern}"', table) for pattern, table in tables.items()}
 
 
@@ -176,13 +180,13 @@ def _table(where: str, given: Any) -> dict[str, Any]:
 
 def _check(where: str, key: str, value: Any) -> None:
     if key in _VALUES:
-        if isinstance(value, bool) or value not in _VALUES[key]:
-            raise RecipeError(f"{where} must be one of {', '.join(map(str, _VALUES[key]))}, not {value!r}")
+        if type(value) is not type(_VALUES[key][0]) or value not in _VALUES[key]:  # true is no 1, 8.0 no 8
+            raise RecipeError(f"{where} must be one of {', '.join(map(str, _VALUES[key]))}, not {short(value)}")
     elif key == "percentile":
         if not _number(value) or not 50 < value <= 100:
-            raise RecipeError(f"{where} must be a number over 50, up to 100, not {value!r}")
+            raise RecipeError(f"{where} must be a number over 50, up to 100, not {short(value)}")
     elif value != "search" and not (_number(value) and 0 <= value <= 1):
-        raise RecipeError(f'{where} must be a number from 0 to 1 or "search", not {value!r}')
+        raise RecipeError(f'{where} must be a number from 0 to 1 or "search", not {short(value)}')
 
 
 def _number(value: Any) -> bool:
@@ -190,8 +194,8 @@ def _number(value: Any) -> bool:
 
 
 def _layer(number: str) -> int:
-    if not number.isdecimal():
-        raise RecipeError(f"layers.{number}: a layer is a whole number from 0")
+    if not (number.isascii() and number.isdecimal() and len(number) < 8):
+        raise RecipeError(f"layers.{number[:20]}: a layer is a whole number from 0")
     return int(number)
 
 
@@ -204,4 +208,4 @@ def _mapping(where: str, given: Any) -> dict[str, Any]:
 def _known(where: str, given: Mapping[str, Any], allowed: Sequence[str]) -> None:
     for key in given:
         if key not in allowed:
-            raise RecipeError(f"{where + '.' if where else ''}{key} is not known; known are {', '.join(allowed)}")
+            raise RecipeError(f"{where + '.' if where else ''}{key[:60]} is not known; known are {', '.join(allowed)}")

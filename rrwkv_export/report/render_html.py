@@ -10,6 +10,7 @@ from rrwkv_export.report.continuations import Continuation
 from rrwkv_export.report.plots import Plot, plots
 from rrwkv_export.report.result import Report
 from rrwkv_export.report.tables import Table, gates, tables
+from rrwkv_runtime.printable import visible
 
 
 def render_html(report: Report) -> str:
@@ -24,7 +25,8 @@ def render_html(report: Report) -> str:
         *(_table(table) for table in tables(report)),
         _recipe(report),
     ]
-    return (
+    # Escaped where it stands; and of the whole, no character hides or reorders others.
+    return visible(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"

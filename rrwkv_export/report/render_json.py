@@ -16,6 +16,7 @@ from rrwkv_export.report.drift import Drift, StateDrift
 from rrwkv_export.report.metrics import EDGES, Figures
 from rrwkv_export.report.result import Measured, Report, Subject
 from rrwkv_export.report.speed import Speed
+from rrwkv_runtime.printable import json_escaped
 
 Json = dict[str, Any]
 FORMAT_VERSION = 1
@@ -25,7 +26,7 @@ def render_json(report: Report, files: Mapping[str, str] | None = None) -> str:
     """files: the sha256 of the files beside it, by name."""
     fields = {**to_json(report), "files": dict(files or {})}
     fields["report_id"] = report_id(fields)
-    return json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_escaped(json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def report_id(fields: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from rrwkv_export.markdown import escaped
 from rrwkv_export.markdown import table as markdown_table
 from rrwkv_export.report.result import Report
 from rrwkv_export.report.tables import Table, gates, headline, tables
+from rrwkv_runtime.printable import visible
 
 
 def render_markdown(report: Report) -> str:
@@ -21,7 +22,7 @@ def render_markdown(report: Report) -> str:
     ]
     if report.main.subject.recipe is not None:
         parts.append(f"## The whole recipe\n\n{_indented(json.dumps(report.main.subject.recipe, indent=2))}")
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return visible("\n\n".join(part for part in parts if part)) + "\n"
 
 
 def _table(table: Table) -> str:

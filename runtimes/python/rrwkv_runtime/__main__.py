@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rrwkv_runtime.errors import RRWKVError
 from rrwkv_runtime.manifest import Manifest, check_sizes
+from rrwkv_runtime.printable import json_escaped, one_line, shown
 from rrwkv_runtime.prompt import read_prompt, token_limit, typed
 from rrwkv_runtime.providers import NAMES, parse_options
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (RRWKVError, OSError) as error:
-        print(f"rrwkv_runtime: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"rrwkv_runtime: error: {one_line(str(error))}", file=sys.stderr)
         return 1
     return 0
 
@@ -94,7 +95,7 @@ def _generate(options: argparse.Namespace) -> None:
     )
     try:
         for token in tokens:
-            print(token.text if model.tokenizer else f"{token.id} ", end="", flush=True)
+            print(shown(token.text, sys.stdout) if model.tokenizer else f"{token.id} ", end="", flush=True)
     finally:
         reading.erase()
     print()
@@ -104,10 +105,10 @@ def _info(options: argparse.Namespace) -> None:
     manifest = Manifest.load(options.bundle)
     check_sizes(options.bundle, manifest)
     if options.json:
-        print(json.dumps(manifest.to_json(), indent=2, ensure_ascii=False))
+        print(json_escaped(json.dumps(manifest.to_json(), indent=2, ensure_ascii=False)))
         return
     for name, value in _facts(manifest):
-        print(f"{name:<14}{value}")
+        print(f"{name:<14}{one_line(value)}")
 
 
 def _facts(manifest: Manifest) -> list[tuple[str, str]]:
@@ -139,7 +140,7 @@ def _model(options: argparse.Namespace) -> Model:
         native=False if options.no_native else None,
     )
     if note := model.provider_note(options.provider):
-        print(f"rrwkv_runtime: {note}", file=sys.stderr)
+        print(f"rrwkv_runtime: {one_line(note)}", file=sys.stderr)
     return model
 
 

@@ -16,6 +16,7 @@ from rrwkv_runtime.checks import check_ids, check_run
 from rrwkv_runtime.device import Binding, Buffers, Device
 from rrwkv_runtime.engine import reason
 from rrwkv_runtime.errors import Cancelled, RRWKVError
+from rrwkv_runtime.held import HeldFiles
 from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.state import State
 
@@ -26,8 +27,16 @@ Progress = Callable[[int, int], bool | None]
 class Decoder:
     """A conversation in motion. Made by `Model.decoder`; not for use from several threads at once."""
 
-    def __init__(self, sessions: Mapping[str, Any], manifest: Manifest, device: Device, state: State) -> None:
-        self._sessions, self._manifest, self._device = sessions, manifest, device
+    def __init__(
+        self,
+        sessions: Mapping[str, Any],
+        manifest: Manifest,
+        device: Device,
+        state: State,
+        files: HeldFiles | None = None,
+    ) -> None:
+        """files: those that the sessions have mapped, to be looked at before each run."""
+        self._sessions, self._manifest, self._device, self._files = sessions, manifest, device, files
         self._entries = {name: manifest.graphs[name] for name in sessions}
         self._step, self._update = self._entries.get("step"), self._entries.get("update")
         self._wandering = self._step.reads if self._step else ()
@@ -184,6 +193,8 @@ class Decoder:
         return Binding(io, [*inputs.values(), *outputs.values()])
 
     def _run(self, name: str, binding: Binding) -> None:
+        if self._files:
+            self._files.check()
         try:
             self._sessions[name].run_with_iobinding(binding.io, binding.options)
         except Exception as error:  # onnxruntime's own exception types share no base

@@ -59,6 +59,8 @@ class GraphEntry:
             raise DamagedBundle("manifest.json: graph 'update' does not say which states it updates, and when")
         if self.weights and not self.data:
             raise DamagedBundle(f"manifest.json: graph {name!r} has weights, but no file of them")
+        if not self.file.endswith(".onnx"):  # by the name onnxruntime tells its own formats, which are not checked here
+            raise DamagedBundle(f"manifest.json: {self.file!r} of graph {name!r} is no .onnx file")
         if self.static:
             self.static.check(name, states)
 

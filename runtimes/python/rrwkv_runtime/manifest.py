@@ -10,10 +10,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,17 @@ import numpy as np
 
 from rrwkv_runtime.errors import BundleError, DamagedBundle, NewerFormat
 from rrwkv_runtime.graph_entry import GraphEntry
+from rrwkv_runtime.graph_file import LARGEST_GRAPH, check_graph
+from rrwkv_runtime.reading import boundary, read_json
 from rrwkv_runtime.schema import violations
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
-_LARGEST_MANIFEST = 16 * 2**20
 _LARGEST_STATE = 2**32
+# States of a bundle this small, or of so many times the bytes of its files, are nothing that a model is made for.
+_SMALL_STATE, _STATE_TO_FILES = 2**26, 4
 _LARGEST_EXPONENT = 32
+_MOST_LOGITS = 2**28  # of one run of a graph in static shapes
 
 
 @cache
@@ -66,11 +71,14 @@ class StateSpec:
         if self.exponents == 0:
             return
         try:
-            exponents = np.broadcast_to(np.asarray(self.exponents, np.float32), self.shape)
+            exponents = np.asarray(self.exponents, np.float32)
+            np.broadcast_to(exponents, self.shape)  # a view: the shape may be of any size yet
         except (ValueError, TypeError, OverflowError):
             raise BundleError(f"the manifest's exponents of state {self.input!r} do not fit its shape") from None
         if not (np.abs(exponents) <= _LARGEST_EXPONENT).all():
             raise BundleError(f"the manifest's exponents of state {self.input!r} are out of range")
+        if not self.dtype.startswith("float"):
+            raise BundleError(f"the manifest has exponents for state {self.input!r}, which is {self.dtype}")
 
     def inputs(self, apart: bool) -> list[tuple[str, tuple[int, ...]]]:
         """Name and shape of the graph's input; apart: of one input for each of the first axis."""
@@ -176,12 +184,14 @@ class Manifest:
             raise DamagedBundle("manifest.json: its content does not match its bundle id; export the bundle again")
         tokenizer, chat = fields["tokenizer"], fields["chat"]
         states = tuple(StateSpec(**{**s, "shape": tuple(s["shape"])}) for s in fields["states"])
-        if (size := sum(spec.nbytes for spec in states)) > _LARGEST_STATE:
-            raise DamagedBundle(f"manifest.json: states of {size} bytes are larger than any model's")
+        files = tuple(FileEntry(**entry) for entry in fields["files"])
+        _check_states(states, sum(entry.bytes for entry in files))
         graphs = {name: GraphEntry.from_json(graph) for name, graph in fields["graphs"].items()}
         by_name = {spec.input: spec for spec in states}
         for name, graph in graphs.items():
             graph.check(name, by_name)
+            if graph.static and graph.static.tokens * fields["config"]["vocab_size"] > _MOST_LOGITS:
+                raise DamagedBundle(f"manifest.json: graph {name!r} has more logits than any model")
         return cls(
             bundle_id=fields["bundle_id"],
             model_id=fields["model_id"],
@@ -194,7 +204,7 @@ class Manifest:
             quantization=fields["quantization"],
             provenance=fields["provenance"],
             parity=fields["parity"],
-            files=tuple(FileEntry(**entry) for entry in fields["files"]),
+            files=files,
         )
 
     @classmethod
@@ -205,15 +215,20 @@ class Manifest:
             raise BundleError(f"{bundle}: no such bundle directory")
         if not path.is_file():
             raise BundleError(f"{bundle}: not a bundle, it has no {MANIFEST_NAME}; make one with `rrwkv export`")
-        if path.stat().st_size > _LARGEST_MANIFEST:
-            raise DamagedBundle(f"{path}: larger than any manifest")
-        try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from None
-        except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or a number of absurd length
-            raise DamagedBundle(f"{path}: not valid JSON ({str(error).splitlines()[0]})") from None
-        return cls.from_json(fields)
+        fields = read_json(path, DamagedBundle)
+        with boundary(DamagedBundle, f"{path}: not the manifest of a bundle"):
+            return cls.from_json(fields)
+
+
+def _check_states(states: Sequence[StateSpec], files: int) -> None:
+    """Raises DamagedBundle. files: bytes of all files of the bundle."""
+    size = sum(spec.nbytes for spec in states)
+    if size > _LARGEST_STATE:
+        raise DamagedBundle(f"manifest.json: states of {size} bytes are larger than any model's")
+    if size > max(_SMALL_STATE, _STATE_TO_FILES * files):
+        raise DamagedBundle(f"manifest.json: states of {size} bytes do not belong to a model of {files} bytes")
+    if not any((spec.input, spec.dtype, spec.shape) == ("position", "int64", ()) for spec in states):
+        raise DamagedBundle("manifest.json: there is no state 'position', a single int64")
 
 
 def _check_format(fields: Any) -> None:
@@ -249,12 +264,17 @@ def compute_bundle_id(fields: Mapping[str, Any]) -> str:
 
 def file_sha256(path: Path, progress: Callable[[int], None] | None = None) -> str:
     """sha256 of a file, read in pieces; `progress` is told the bytes of each piece."""
-    digest, piece = hashlib.sha256(), memoryview(bytearray(1 << 17))
     with path.open("rb", buffering=0) as stream:
-        while size := stream.readinto(piece):
-            digest.update(piece[:size])
-            if progress:
-                progress(size)
+        return stream_sha256(stream, progress)
+
+
+def stream_sha256(stream: FileIO, progress: Callable[[int], None] | None = None) -> str:
+    """sha256 of what is left of a file, as `file_sha256`."""
+    digest, piece = hashlib.sha256(), memoryview(bytearray(1 << 17))
+    while size := stream.readinto(piece):
+        digest.update(piece[:size])
+        if progress:
+            progress(size)
     return digest.hexdigest()
 
 
@@ -280,20 +300,32 @@ def check_sizes(bundle: Path, manifest: Manifest) -> None:
     for name in sorted(used - listed):
         raise DamagedBundle(f"{bundle}: {name} is used but not listed under files")
     for entry in manifest.files:
-        size = resolve_inside(bundle, entry.name).stat().st_size
-        if size != entry.bytes:
-            raise DamagedBundle(
-                f"{bundle}: {entry.name} has {size} bytes instead of {entry.bytes}; copy the bundle again"
-            )
+        check_size(bundle, entry, resolve_inside(bundle, entry.name).stat().st_size)
+
+
+def check_size(bundle: Path, entry: FileEntry, size: int) -> None:
+    """Raises DamagedBundle."""
+    if size != entry.bytes:
+        raise DamagedBundle(f"{bundle}: {entry.name} has {size} bytes instead of {entry.bytes}; copy the bundle again")
+
+
+def check_digest(bundle: Path, entry: FileEntry, digest: str) -> None:
+    """Raises DamagedBundle."""
+    if digest != entry.sha256:
+        raise DamagedBundle(f"{bundle}: {entry.name} is not the file that was exported (its sha256 differs)")
 
 
 def verify_files(bundle: Path, manifest: Manifest) -> None:
-    """Every listed file has the listed sha256. Reads them all. Raises DamagedBundle naming the file."""
+    """Every listed file has the listed sha256, and no graph reads others. Reads them all. Raises DamagedBundle naming
+    the file.
+    """
     check_sizes(bundle, manifest)
     for entry in manifest.files:
         try:
             digest = file_sha256(resolve_inside(bundle, entry.name))
         except OSError as error:
             raise DamagedBundle(f"{bundle}: {entry.name} cannot be read ({error.strerror or error})") from None
-        if digest != entry.sha256:
-            raise DamagedBundle(f"{bundle}: {entry.name} is not the file that was exported (its sha256 differs)")
+        check_digest(bundle, entry, digest)
+    for graph in manifest.graphs.values():
+        with resolve_inside(bundle, graph.file).open("rb") as stream:
+            check_graph(stream.read(LARGEST_GRAPH + 1), f"{bundle}: {graph.file}", graph.data)

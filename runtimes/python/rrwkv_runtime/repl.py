@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from rrwkv_runtime.chat import Chat
 from rrwkv_runtime.console import Console, ReadingLine, silence_stdout
 from rrwkv_runtime.errors import InputError, RRWKVError
+from rrwkv_runtime.printable import one_line, without_controls
 from rrwkv_runtime.prompt import token_limit
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ _PROMPT, _CONTINUED = "> ", ". "
 _BLOCK = '"""'
 _WHOLE = ("top_k", "seed", "max_tokens")
 _NONE = ("seed", "max_tokens")
-# A model's text must not move the cursor or rename the window.
-_CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 HELP = """\
 /help             this list
@@ -116,7 +115,7 @@ class Repl:
         except BrokenPipeError:
             raise
         except (RRWKVError, OSError) as error:
-            self.console.say(" ".join(str(error).split()), "error")
+            self.console.say(one_line(str(error)), "error")
 
     def _command(self, text: str) -> None:
         name, _, argument = text.strip().partition(" ")
@@ -153,7 +152,7 @@ class Repl:
     def _write(self, text: str) -> None:
         if not self.console.interactive:
             text = text.replace("\n", " ")
-        self.console.write(text.translate(_CONTROLS))
+        self.console.write(without_controls(text))  # which must not move the cursor or rename the window
 
     def _note(self, text: str) -> None:
         self.console.say(text, "note")

@@ -1,7 +1,7 @@
 """A checker for the part of JSON Schema that `manifest.schema.json` uses; nothing else to install on a device.
 
-Known keywords: type, enum, pattern, minimum, maximum, maxLength, required, properties, additionalProperties, items,
-$ref to `#/$defs/…`. The test suite holds its verdicts against the `jsonschema` package's.
+Known keywords: type, enum, pattern, minimum, maximum, maxLength, maxItems, required, properties, additionalProperties,
+items, $ref to `#/$defs/…`. The test suite holds its verdicts against the `jsonschema` package's.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ def violations(
         if not schema.get("minimum", value) <= value <= schema.get("maximum", value):
             yield f"{where} is out of range: {value}"
     elif isinstance(value, list):
+        if len(value) > schema.get("maxItems", len(value)):
+            yield f"{where} has {len(value)} items, and {schema['maxItems']} are the most"
+            return
         for index, item in enumerate(value):
             yield from violations(item, schema.get("items", {}), root, f"{where}[{index}]")
     elif isinstance(value, dict):

@@ -20,8 +20,10 @@ from rrwkv_runtime.decoder import Decoder, Progress
 from rrwkv_runtime.device import Device, device_for, device_graphs
 from rrwkv_runtime.engine import Engine, candidates, reason, start
 from rrwkv_runtime.errors import BundleError, DamagedBundle, InputError, ProviderError, RRWKVError
+from rrwkv_runtime.graph_file import LARGEST_GRAPH, check_graph
+from rrwkv_runtime.held import HeldFiles
 from rrwkv_runtime.install import hint
-from rrwkv_runtime.manifest import Manifest, check_sizes, resolve_inside, verify_files
+from rrwkv_runtime.manifest import Manifest, check_sizes, resolve_inside
 from rrwkv_runtime.placement import Node, assigned, shares
 from rrwkv_runtime.providers import AUTO, import_onnxruntime
 from rrwkv_runtime.shared_weights import SharedWeights
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 OPTIMIZATION_LEVELS = ("disabled", "basic", "extended", "layout", "all")
 _MOST_THREADS = 1024
+# What onnxruntime may make of constants ahead of time: a matrix as floats, and not gigabytes of a few bytes.
+_LEAST_FOLDED, _FOLDED_TO_FILES = 2**18, 2
 _SPIN_US = "500"  # longer than what is between two tokens; from onnxruntime 1.32 on
 _DAMAGE = frozenset({"InvalidProtobuf", "InvalidGraph", "NoSuchFile"})  # onnxruntime's errors that no provider explains
 _SHARING = frozenset({"main", "step"})  # graphs that one file's weights are lent to
@@ -50,12 +54,14 @@ class Model:
         sessions: Mapping[str, Any],
         tokenizer: Tokenizer | None,
         engine: Engine,
+        files: HeldFiles | None = None,
     ) -> None:
         self.path = path
         self.manifest = manifest
         self.sessions = sessions
         self.tokenizer = tokenizer
         self.engine = engine
+        self._files = files
         self._device: Device = device_for(engine.provider.name, manifest)
 
     @classmethod
@@ -93,10 +99,12 @@ class Model:
         bundle = Path(path)
         manifest = Manifest.load(bundle)
         check_sizes(bundle, manifest)
+        files = HeldFiles(bundle, manifest)
         engine = start(provider, provider_options)
         threads = limited() if threads is None else threads
         names = device_graphs(provider, manifest, _graphs(bundle, manifest, variant, engine.provider.static))
         options = {name: _session_options(threads, optimization, engine.provider.name) for name in names}
+        fold = str(max(_LEAST_FOLDED, _FOLDED_TO_FILES * sum(entry.bytes for entry in manifest.files)))
         library = kernels.find(engine.provider.name, native)
         kernel_threads = threads or usable() if library else 0
         weights = _shared_weights(bundle, manifest) if library else None
@@ -104,6 +112,7 @@ class Model:
             if manifest.graphs[name].updates:  # so little work that threads and an arena of its own cost more than that
                 one.intra_op_num_threads, one.enable_cpu_mem_arena = 1, False
             one.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
+            one.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", fold)
             # A run's threads stop with it: another graph may run next, with threads of its own on the same cores. Those
             # of a step wait a little for the next one, if no other graph with threads comes in between.
             stops = name != "step" or bool(manifest.graphs[name].not_every)
@@ -115,14 +124,20 @@ class Model:
                 kernels.register(one, library, kernel_threads)
             if weights and name in _SHARING:
                 weights.lend(one)
-        with _Verification(bundle, manifest, verify):
+        graphs = [manifest.graphs[name] for name in names]
+        contents = [files.read(graph.file, LARGEST_GRAPH + 1) for graph in graphs]
+        with _Verification(files, verify):
+            for graph, content in zip(graphs, contents):
+                check_graph(content, f"{bundle}: {graph.file}", graph.data)
+            del contents
             sessions = {name: _make_session(bundle, manifest, name, engine, options[name], strict) for name in options}
             for name in _SHARING & sessions.keys():
                 sessions[name].lent = weights  # which onnxruntime itself does not keep
             from rrwkv_runtime.text import load_tokenizer
 
             tokenizer = load_tokenizer(bundle, manifest)
-        return cls(bundle, manifest, sessions, tokenizer, engine)
+        files.settle({data for name in names for data in manifest.graphs[name].data})
+        return cls(bundle, manifest, sessions, tokenizer, engine, files)
 
     @property
     def provider(self) -> str:
@@ -159,8 +174,8 @@ class Model:
         if state is not None:
             state.check_belongs(self.manifest, allow_other_quantization)
         if "main" not in self.sessions:
-            return StaticDecoder(self.sessions, self.manifest, state or self.initial_state())
-        return Decoder(self.sessions, self.manifest, self._device, state or self.initial_state())
+            return StaticDecoder(self.sessions, self.manifest, state or self.initial_state(), self._files)
+        return Decoder(self.sessions, self.manifest, self._device, state or self.initial_state(), self._files)
 
     def forward(
         self,
@@ -191,14 +206,14 @@ class Model:
 class _Verification:
     """Hashes the files in a thread of its own while the session is made, and raises what it found at the end."""
 
-    def __init__(self, bundle: Path, manifest: Manifest, wanted: bool) -> None:
-        self._bundle, self._manifest = bundle, manifest
+    def __init__(self, files: HeldFiles, wanted: bool) -> None:
+        self._files = files
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True) if wanted else None
 
     def _run(self) -> None:
         try:
-            verify_files(self._bundle, self._manifest)
+            self._files.verify()
         except BaseException as error:  # handed to the thread that waits
             self._error = error
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from rrwkv_runtime.errors import DamagedBundle
 from rrwkv_runtime.providers import import_onnxruntime
+from rrwkv_runtime.reading import boundary
 
 _MOST_AXES = 8
 
@@ -47,8 +48,9 @@ class SharedWeights:
     def __init__(self, path: Path, weights: tuple[Weight, ...]) -> None:
         """Raises DamagedBundle."""
         values = import_onnxruntime().OrtValue
-        data = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
-        self._values = {w.name: values.ortvalue_from_numpy(w.within(data)) for w in weights}
+        with boundary(DamagedBundle, f"{path}: does not hold the weights that the manifest says"):
+            data = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
+            self._values = {w.name: values.ortvalue_from_numpy(w.within(data)) for w in weights}
 
     def lend(self, options: Any) -> None:
         """Let a session take them in place of what its graph names so."""

@@ -15,6 +15,7 @@ import numpy as np
 from rrwkv_runtime.checks import check_ids, check_run
 from rrwkv_runtime.decoder import Decoder, Progress
 from rrwkv_runtime.errors import Cancelled, DamagedBundle, RRWKVError
+from rrwkv_runtime.held import HeldFiles
 from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.providers import import_onnxruntime
 from rrwkv_runtime.state import State
@@ -26,8 +27,11 @@ Arrays = dict[str, np.ndarray]
 class StaticDecoder(Decoder):
     """A decoder's verbs over static graphs. Made by `Model.decoder`; not for use from several threads at once."""
 
-    def __init__(self, sessions: Mapping[str, Any], manifest: Manifest, state: State) -> None:
-        self._manifest = manifest
+    def __init__(
+        self, sessions: Mapping[str, Any], manifest: Manifest, state: State, files: HeldFiles | None = None
+    ) -> None:
+        """files: those that the sessions have mapped, to be looked at before each run."""
+        self._manifest, self._files = manifest, files
         given = {spec.input: spec.carried(state.values[spec.input]) for spec in manifest.states}
         self._current: Arrays = {name: np.array(value, order="C") for name, value in given.items()}
         self._other: Arrays = {name: np.empty_like(value) for name, value in self._current.items()}
@@ -83,6 +87,8 @@ class StaticDecoder(Decoder):
 
     def _forward(self, graph: _Graph, tokens: np.ndarray) -> np.ndarray:
         """Logits [tokens, V] of a run, which the graph's next one overwrites."""
+        if self._files:
+            self._files.check()
         source, target = self._current, self._other
         logits = graph.run(tokens, self.position, source, target)
         target["position"][...] = source["position"] + graph.tokens

@@ -11,6 +11,8 @@ import numpy as np
 
 from rrwkv_runtime.errors import DamagedBundle
 
+_LARGEST_DERIVED = 2**20  # elements; real ones are as many as a model has slots for mediums
+
 
 class StateLike(Protocol):
     """What is asked of a state."""
@@ -49,6 +51,8 @@ class DerivedInput:
     then: float
 
     def __post_init__(self) -> None:
+        if prod(self.shape) > _LARGEST_DERIVED:
+            raise DamagedBundle(f"manifest.json: {self.input!r} of {list(self.shape)} is larger than any such input")
         try:
             np.broadcast_to(np.asarray(self.since, np.float64), self.shape)
         except (ValueError, TypeError, OverflowError):
