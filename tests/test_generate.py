@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrwkv_runtime.errors import Cancelled, InputError, TokenizerError
-from rrwkv_runtime.generate import StopStrings, Timing, generate
+from rrwkv_runtime.generate import Timing, generate
+from rrwkv_runtime.stopping import StopStrings
 from rrwkv_runtime.text import JsonTokenizer
 
 

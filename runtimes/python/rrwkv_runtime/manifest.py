@@ -116,14 +116,15 @@ class TokenizerEntry:
 class ChatFormat:
     """How a dialogue is written as text: `{user}{text}{turn_end}{assistant} {reply}{turn_end}`.
 
-    stop: strings that end a reply. bos_token_id: token put before a dialogue, if any. eos_token_id: the token that ends
-    a text, or several of them. sampling: the model's preferred sampling options by name.
+    stop: strings that end a reply; none given means `turn_end`, which else ends one only if it is listed. bos_token_id:
+    token put before a dialogue, if any. eos_token_id: the token that ends a text, or several of them. sampling: the
+    model's preferred sampling options by name.
     """
 
     user: str = "User: "
     assistant: str = "Assistant:"
     turn_end: str = "\n\n"
-    stop: tuple[str, ...] = ("\n\n",)
+    stop: tuple[str, ...] = ()
     bos_token_id: int | None = None
     eos_token_id: int | tuple[int, ...] | None = None
     sampling: Mapping[str, float] = field(default_factory=dict)
