@@ -13,18 +13,19 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rrwkv_export.errors import TextError
+from rrwkv_runtime.dialogue import Dialogue
 from rrwkv_runtime.errors import InputError
-from rrwkv_runtime.manifest import ChatFormat, Manifest
+from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.text import load_tokenizer
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
-Encode = Callable[[str], list[int]]
 ROLES = ("user", "assistant")
 
 
@@ -80,15 +81,17 @@ def _passages(path: Path, content: str, bundle: Path, manifest: Manifest) -> Ite
         raise TextError(f"{path}: {bundle} has no tokenizer, so it takes token ids only; give a .ids file")
     bos = [] if manifest.chat.bos_token_id is None else [manifest.chat.bos_token_id]
     if path.suffix == ".jsonl":
-        for dialogue in _dialogues(path, content, manifest.chat):
-            yield bos + _encoded(path, tokenizer.encode, dialogue)
+        dialogue = Dialogue(tokenizer, manifest.chat)
+        for turns in _dialogues(path, content):
+            yield bos + _encoded(path, partial(dialogue.whole, turns))
     elif content.strip():
-        yield bos + _encoded(path, tokenizer.encode, content)
+        # A corpus is its owner's, who may well have written <|endoftext|> between its texts.
+        yield bos + _encoded(path, partial(tokenizer.encode, content, special=True))
 
 
-def _encoded(path: Path, encode: Encode, text: str) -> list[int]:
+def _encoded(path: Path, encode: Callable[[], list[int]]) -> list[int]:
     try:
-        return encode(text)
+        return encode()
     except InputError as error:
         raise TextError(f"{path}: {error}") from None
 
@@ -101,22 +104,21 @@ def _listed_ids(path: Path, content: str) -> Iterator[list[int]]:
             raise TextError(f"{path}: line {number} holds something that is not a token id") from None
 
 
-def _dialogues(path: Path, content: str, form: ChatFormat) -> Iterator[str]:
-    """Each dialogue as the text that the model reads."""
+def _dialogues(path: Path, content: str) -> Iterator[list[tuple[str, str]]]:
+    """Each dialogue as (role, text) of its turns."""
     for number, line in enumerate(content.splitlines(), 1):
         if line.strip():
             try:
-                turns = json.loads(line)["turns"]
-                yield "".join(_turn(turn["role"], turn["text"], form) for turn in turns)
+                yield [_turn(turn["role"], turn["text"]) for turn in json.loads(line)["turns"]]
             except (ValueError, KeyError, TypeError, RecursionError):
                 example = '{"turns": [{"role": "user", "text": "Hi!"}, {"role": "assistant", "text": "Hello."}]}'
                 raise TextError(f"{path}: line {number} is not a dialogue such as {example}") from None
 
 
-def _turn(role: str, text: str, form: ChatFormat) -> str:
+def _turn(role: str, text: str) -> tuple[str, str]:
     if role not in ROLES or not isinstance(text, str):
         raise ValueError(role)
-    return (form.user + text if role == "user" else f"{form.assistant} {text}") + form.turn_end
+    return role, text
 
 
 def _check_ids(path: Path, passages: Sequence[Ids], vocab_size: int) -> None:
