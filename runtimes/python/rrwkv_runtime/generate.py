@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from rrwkv_runtime.checks import check_ids, check_max_tokens
+from rrwkv_runtime.checks import check_ids, check_max_tokens, check_whole
 from rrwkv_runtime.errors import InputError, TokenizerError
-from rrwkv_runtime.sampling import Sampler, Sampling, SamplingOptions, log_probability
+from rrwkv_runtime.sampling import Sampler, Sampling, SamplingOptions, likeliest, log_probability
 from rrwkv_runtime.stopping import StopStrings, check_stops
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rrwkv_runtime.session import Model
     from rrwkv_runtime.state import State
     from rrwkv_runtime.text import Tokenizer
+
+MOST_LOGPROBS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class Token:
     text: what may be shown now: whole characters, without stop strings; often not exactly this token's own text, since
     an unfinished character or the possible start of a stop string waits. logprob: natural logarithm of the token's
     probability under the model itself, before any sampling option. index: from 0. finish: None until the last token,
-    then "stop" (a stop string or stop id), "length" (max_tokens) or "eos" (the model's end token).
+    then "stop" (a stop string or stop id), "length" (max_tokens) or "eos" (the model's end token). top: (id, logprob)
+    of the likeliest tokens in its place, as many as `top_logprobs` asked for.
     """
 
     id: int
@@ -36,6 +39,7 @@ class Token:
     logprob: float
     index: int
     finish: str | None = None
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ def generate(
     stop_ids: Iterable[int] = (),
     ignore_eos: bool = False,
     special: bool = False,
+    top_logprobs: int = 0,
     progress: Progress | None = None,
     **sampling: Unpack[SamplingOptions],
 ) -> Iterator[Token]:
@@ -94,6 +99,7 @@ def generate(
     stop        strings that end the text and are not part of it; special tokens are found in them, though never shown
     stop_ids    token ids likewise
     ignore_eos  let the end token be a token like any other
+    top_logprobs  how many of the likeliest tokens each Token lists; they cost a little time
     special     special tokens written out in the prompt are tokens; else they are text like any other
     progress    called as progress(done, total) while the prompt is read; returning False raises Cancelled
     sampling    the fields of `Sampling`, with its defaults
@@ -105,12 +111,15 @@ def generate(
     max_tokens = check_max_tokens(max_tokens)
     ending = set(check_ids(stop_ids, model.manifest.vocab_size, "stop_ids").tolist())
     eos = frozenset() if ignore_eos else model.manifest.chat.eos_token_ids
+    top_logprobs = check_whole("top_logprobs", top_logprobs, 0, MOST_LOGPROBS, f"from 0 to {MOST_LOGPROBS}")
     sampler = Sampler(Sampling(**sampling), seed)
 
     def run() -> Iterator[Token]:
         decoder = model.decoder(state)
         logits = decoder.prefill(ids, progress)
-        yield from Reply(decoder, logits, sampler, model.tokenizer, ids, max_tokens, stops, ending, eos)
+        yield from Reply(
+            decoder, logits, sampler, model.tokenizer, ids, max_tokens, stops, ending, eos, top=top_logprobs
+        )
 
     return run()
 
@@ -150,17 +159,19 @@ class Reply:
         stop_ids: Collection[int] = (),
         eos: Collection[int] = (),
         ends: Sequence[str] = (),
+        top: int = 0,
     ) -> None:
         """logits: [V] float32, what `decoder.prefill` gave. tokenizer: None where there is none.
 
         after: ids that the text goes on from. stop, eos: what ends a text. ends: what `ended_with` may be asked for.
+        top: how many of the likeliest tokens to list.
         """
         self._decoder, self._logits, self._sampler = decoder, logits, sampler
         self._stream = tokenizer.stream(after=after) if tokenizer else None
         self._hidden: Mapping[int, str] = tokenizer.special if tokenizer else {}
         self._stops = StopStrings(stop, ends)
         self._max_tokens, self._stop_ids, self._eos = max_tokens, stop_ids, eos
-        self._cut = False
+        self._cut, self._top = False, top
         self.pending: int | None = None
 
     @property
@@ -192,7 +203,8 @@ class Reply:
             self.pending = token_id = self._sampler.sample(logits)
             self._sampler.accept(token_id)
             text, finish = self._text(token_id, index)
-            yield Token(token_id, text, log_probability(logits, token_id), index, finish)
+            top = tuple(likeliest(logits, self._top))
+            yield Token(token_id, text, log_probability(logits, token_id), index, finish, top)
             if finish:
                 return
             logits = self._decoder.step(token_id)
