@@ -202,6 +202,14 @@ class Manifest:
     def load(cls, bundle: Path) -> Manifest:
         """Read `bundle/manifest.json` and check it. Raises BundleError."""
         path = bundle / MANIFEST_NAME
+        if bundle.is_file():
+            folder = next((f for f in bundle.absolute().parents if (f / MANIFEST_NAME).is_file()), None)
+            remedy = (
+                f"give the bundle's folder, {folder}"
+                if folder
+                else "a bundle is a folder; make one with `rrwkv export`"
+            )
+            raise BundleError(f"{bundle}: is a file; {remedy}")
         if not bundle.is_dir():
             raise BundleError(f"{bundle}: no such bundle directory")
         if not path.is_file():

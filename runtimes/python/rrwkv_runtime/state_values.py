@@ -71,8 +71,8 @@ def _plain(wkv: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):
             largest = (np.log(np.abs(exact[:, :2])) + exact[:, 2:]).max()
         raise StateError(
-            f"its sums reach e^{largest:.0f}, and float32, in which this bundle's plain form of wkv carries them, holds "
-            f"e^{math.log(np.finfo(np.float32).max):.0f}; go on with a bundle exported with --wkv stable"
+            f"its sums reach e^{largest:.0f}, and float32, in which the plain form of wkv carries them, "
+            f"holds e^{math.log(np.finfo(np.float32).max):.0f}; go on with a bundle exported with --wkv stable"
         )
     return sums.astype(np.float32)
 
