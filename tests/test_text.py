@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 import time
@@ -18,6 +19,8 @@ from rrwkv_runtime.text_stream import WindowStream
 
 DEMO = Path(__file__).parent.parent / "rrwkv_export/assets/rrwkv-chat/tokenizer.json"
 WORLD = Path(rwkv.__path__[0]) / "rwkv_vocab_v20230424.txt"
+
+GROWTH = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 100}
 
 json_tokenizer = JsonTokenizer.from_file(DEMO)
 world_tokenizer = WorldTokenizer.from_file(WORLD)
@@ -170,6 +173,28 @@ def test_a_damaged_tokenizer_json_is_an_error_of_one_line(tmp_path, content):
     with pytest.raises(TokenizerError) as caught:
         JsonTokenizer.from_file(tmp_path / "tokenizer.json")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": []}, "it has no model"),
+        ({"model": {"vocab": {"a": 2**40}}}, "the id 1099511627776 of a token"),
+        ({"model": {"vocab": {"a": -1}}}, "the id -1"),
+        ({"added_tokens": [{"id": "x"}]}, "the id x"),
+        ({"model": {"vocab": [["", 0]] * (2**20 + 1)}}, "1,048,577 tokens are more than any model has"),
+        (
+            {"normalizer": {"type": "Sequence", "normalizers": [{"type": "Lowercase"}] * 99}},
+            "its normalizer has 100 parts",
+        ),
+        ({"normalizer": {"type": "Sequence", "normalizers": [GROWTH] * 3}}, "may make a text 1,000,000 times as long"),
+        ({"decoder": {"type": "Strip", "content": "x" * 20_000}}, "its decoder has a content of 20,000 characters"),
+    ],
+)
+def test_a_tokenizer_json_that_asks_for_too_much_is_refused_unread(tmp_path, change, message):
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**json.loads(DEMO.read_text()), **change}))
+    with pytest.raises(TokenizerError, match=f"tokenizer.json: .*{message}"):
+        JsonTokenizer.from_file(tmp_path / "tokenizer.json")
 
 
 def manifest(kind, vocab_size=4096):

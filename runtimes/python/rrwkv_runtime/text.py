@@ -14,6 +14,7 @@ from rrwkv_runtime.errors import InputError, TokenizerError
 from rrwkv_runtime.manifest import resolve_inside
 from rrwkv_runtime.plain_text import Joined, JsonComposer, Part, no_panic, one_line
 from rrwkv_runtime.text_stream import ByteStream, TextStream, WindowStream, byte_of_character
+from rrwkv_runtime.tokenizer_limits import check_tokenizer_json
 
 if TYPE_CHECKING:
     from rrwkv_runtime.manifest import Manifest
@@ -99,6 +100,10 @@ class JsonTokenizer:
         import tokenizers
 
         text = _read(path)
+        try:
+            check_tokenizer_json(text)
+        except TokenizerError as error:
+            raise TokenizerError(f"{path}: {error}") from None
         with no_panic(f"{path}: not a usable tokenizer.json"):
             return cls(tokenizers.Tokenizer.from_str(text))
 
