@@ -27,7 +27,7 @@ def shared(option: Option, dest: str | None = None, **changes: Any) -> Decorator
     if option.kind is bool:
         how["is_flag"] = True
     elif option.kind is None:
-        names = [f"{name}/{name.replace('--', '--no-')}" for name in names]
+        names = [f"{name}/--no-{name[2:]}" if name.startswith("--") else name for name in names]
         how["default"] = None
     else:
         how |= {
