@@ -42,6 +42,8 @@ def fitted(values: Values, manifest: Manifest) -> dict[str, np.ndarray]:
         value = values[spec.input]
         if spec.input == _WKV and value.ndim == 3 and value.shape != spec.shape:
             value = _converted(value, spec)
+        if spec.shape == () and value.size == 1:  # numpy's functions for memory layouts make [1] of []
+            value = value.reshape(())
         if value.shape != spec.shape or value.dtype != np.dtype(spec.dtype):
             described = f"{value.dtype} {list(value.shape)}, not {spec.dtype} {list(spec.shape)}"
             raise StateError(f"its states are laid out differently from this bundle's ({spec.input} is {described})")
