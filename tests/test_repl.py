@@ -1,6 +1,7 @@
 import dataclasses
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -340,6 +341,8 @@ def test_the_demo_generates_the_same_from_every_kind_of_prompt(demo_model, tmp_p
 
 def test_the_demo_talks_through_a_pipe(demo_model):
     lines = b"Hello!\n/non sense\n\xff\nHow are you?\n"
-    result = run("chat", demo_model.path, "--seed", 1, "--max-tokens", 30, input=lines, env={"PYTHONUTF8": "1"})
+    result = run(
+        "chat", demo_model.path, "--seed", 1, "--max-tokens", 30, input=lines, env={**os.environ, "PYTHONUTF8": "1"}
+    )
     assert (result.returncode, len(result.stdout.splitlines())) == (1, 4)
     assert result.stderr.splitlines() == [b"line 3: the message is not UTF-8 text: it holds the byte 0xff"]
