@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import tokenizers
 
 from rrwkv_runtime.errors import Cancelled, StateError
 from rrwkv_runtime.manifest import ChatFormat
@@ -12,6 +13,15 @@ from rrwkv_runtime.text import JsonTokenizer
 TOKENIZER = JsonTokenizer.from_file(Path(__file__).parent.parent / "rrwkv_export/assets/rrwkv-chat/tokenizer.json")
 EOS = 0
 V = 4096
+
+
+def words_tokenizer(*names, added=3):
+    """A tokenizer of words, as MIDI models have it. The first are special tokens, the very first for unknown words."""
+    model = tokenizers.models.WordLevel({name: i for i, name in enumerate(names)}, unk_token=names[0])
+    package = tokenizers.Tokenizer(model)
+    package.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    package.add_special_tokens(list(names[:added]))
+    return JsonTokenizer(package)
 
 
 class FakeState(tuple):

@@ -218,9 +218,9 @@ def test_a_cancelled_retry_leaves_the_old_reply():
 def test_system_text_comes_first_and_survives_reset():
     chat = Chat(words(" One\n\n"), system="Be\n\nbrief.")
     say(chat, "hi")
-    assert written(chat) == "Be\nbrief.\n\nUser: hi\n\nAssistant: One\n\n"
+    assert written(chat) == "Be\n\nbrief.\n\nUser: hi\n\nAssistant: One\n\n"
     chat.reset()
-    assert (chat.system, chat.turns, chat.position) == ("Be\nbrief.", [], 0)
+    assert (chat.system, chat.turns, chat.position) == ("Be\n\nbrief.", [], 0)
     chat.reset("")
     say(chat, "hi")
     assert written(chat).startswith("User: hi")

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrwkv_runtime.errors import Cancelled, InputError, TokenizerError
-from rrwkv_runtime.generate import StopStrings, Timing, generate
+from rrwkv_runtime.generate import Timing, generate
+from rrwkv_runtime.stopping import StopStrings
 from rrwkv_runtime.text import JsonTokenizer
 
 
@@ -98,13 +99,21 @@ def test_logprob_is_the_models_own_whatever_the_options():
     assert next(generate(model, "a", logit_bias={9: 100})).logprob == pytest.approx(-50, abs=1e-4)
 
 
+def test_the_likeliest_tokens_are_listed_if_asked_for():
+    model = FakeModel(lambda seen: 7)
+    token = next(generate(model, "a", top_logprobs=2, logit_bias={9: 100}))
+    assert (token.id, [i for i, _ in token.top]) == (9, [7, 0])
+    assert token.top[0][1] == pytest.approx(-math.log(1 + (V - 1) * math.exp(-50)))
+    assert next(generate(model, "a")).top == ()
+
+
 def test_without_tokenizer_ids_go_in_and_come_out():
     model = FakeModel(lambda seen: len(seen) + 1, tokenizer=None)
     tokens = list(generate(model, np.array([1, 2, 3]), max_tokens=2))
     assert [(token.id, token.text) for token in tokens] == [(4, ""), (5, "")]
     with pytest.raises(TokenizerError, match="no tokenizer"):
         generate(model, "text")
-    with pytest.raises(InputError, match="stop strings need a tokenizer"):
+    with pytest.raises(InputError, match=r"stop strings need a tokenizer.*--stop-id"):
         generate(model, [1], stop="x")
 
 
@@ -156,6 +165,7 @@ def test_a_given_state_comes_before_the_prompt_and_is_left_as_it_was():
         {"seed": -1},
         {"top_p": 2},
         {"logit_bias": None},
+        {"top_logprobs": -1},
     ],
 )
 def test_a_wrong_option_is_an_input_error_that_names_it_at_once(options):

@@ -1,6 +1,7 @@
 import dataclasses
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from test_generate import TOKENIZER
 from rrwkv_runtime.__main__ import main
 from rrwkv_runtime.chat import Chat
 from rrwkv_runtime.console import ReadingLine, Terminal
+from rrwkv_runtime.errors import OtherBundle
 from rrwkv_runtime.repl import HELP, Repl
 
 
@@ -40,11 +42,11 @@ class Script:
         self.closed = True
 
 
-def play(*lines, chat=None, **options):
+def play(*lines, chat=None, status=0, allow=False, **options):
     """Run a conversation of these lines; gives (chat, console)."""
     chat = chat or Chat(words(" One\n\n", " Two\n\n", " Three\n\n"))
     console = Script(*lines, **options)
-    assert Repl(chat, console).run() == 0
+    assert Repl(chat, console, allow_other_quantization=allow).run() == status
     assert console.closed
     return chat, console
 
@@ -65,6 +67,35 @@ def test_piped_input_has_no_prompts_and_one_line_per_reply():
     assert console.text == "One more[2J\nTwo\n"
     assert console.prompts == ["", "", ""]
     assert console.said == []
+
+
+def test_piped_lines_are_messages_unless_they_name_a_command():
+    chat, console = play("/etc/fstab is a file", "/rety", "/undo", "/retry", interactive=False)
+    assert [user for user, _ in chat.turns] == ["/etc/fstab is a file"]
+    assert console.text == "One\nTwo\nOne\n"
+
+
+def test_what_fails_in_a_pipe_gives_an_empty_line_and_a_status_of_1(tmp_path):
+    lines = ["hi", "caf\udce9", "and?", f"/load {tmp_path}/none"]
+    chat, console = play(*lines, interactive=False, status=1)
+    assert console.text == "One\n\nTwo\n"
+    assert errors(console)[0] == "line 2: the message is not UTF-8 text: it holds the byte 0xe9"
+    assert errors(console)[1].startswith("line 4: ")
+    assert len(chat.turns) == 2
+
+
+@pytest.mark.parametrize("allow", [True, False])
+def test_load_follows_the_flag_that_the_program_was_started_with(tmp_path, allow, monkeypatch):
+    chat = Chat(words(" One\n\n"))
+
+    def load(path, allow_other_quantization=False):
+        if not allow_other_quantization:
+            raise OtherBundle("the state belongs to another bundle of this model")
+
+    monkeypatch.setattr(chat, "load", load)
+    _, console = play("/load x", chat=chat, allow=allow)
+    advice = "the state belongs to another bundle of this model; start with --allow-other-quantization"
+    assert [error.startswith(advice) for error in errors(console)] == ([] if allow else [True])
 
 
 def test_quit_leaves_what_follows_unread():
@@ -142,7 +173,7 @@ def test_set_changes_and_shows_options():
     chat, console = play("/set temperature 0.5", "/set top_k 3", "/set seed 4", "/set max_tokens none", "/set")
     assert (chat.sampling.temperature, chat.sampling.top_k, chat.seed, chat.max_tokens) == (0.5, 3, 4, None)
     assert console.said[0] == ("note", "temperature = 0.5")
-    assert len(console.said[-1][1].splitlines()) == 9
+    assert len(console.said[-1][1].splitlines()) == 10
 
 
 @pytest.mark.parametrize(
@@ -159,7 +190,8 @@ def test_set_changes_and_shows_options():
         ("/save ~nobodyx/f", "~nobodyx/f: there is no home folder of that name"),
         ("/save a\0b", "a file name cannot hold the character NUL"),
         ("/load a\0b", "a file name cannot hold the character NUL"),
-        ("\ud800", "the text has a lone surrogate at character 6; it is not valid Unicode"),
+        ("\udcff", "the message is not UTF-8 text: it holds the byte 0xff"),
+        ("\ud800", "the text has a lone surrogate at character 0; it is not valid Unicode"),
     ],
 )
 def test_mistakes_are_said_in_one_line_and_the_conversation_goes_on(line, message):
@@ -228,9 +260,13 @@ def test_reading_a_long_prompt_shows_a_line_that_erases_itself(monkeypatch):
     assert screen.getvalue().endswith(f"\r{' ' * 44}\r")
 
 
-def test_without_a_terminal_nothing_is_shown_of_reading(capsys):
-    ReadingLine()(1, 2)
-    assert capsys.readouterr() == ("", "")
+def test_without_a_terminal_reading_is_told_in_lines_if_it_takes_long(capsys):
+    times = iter([0, 4.9, 5, 9, 10.5, 11])
+    reading = ReadingLine(lambda: next(times))
+    for done in (1000, 2000, 3000, 4000, 5000, 6000):
+        reading(done, 6000)
+    lines = [f"reading the prompt: {done},000 of 6,000 tokens" for done in (3, 5)]
+    assert capsys.readouterr() == ("", "\n".join([*lines, ""]))
 
 
 def run(*arguments, **options):
@@ -288,7 +324,9 @@ def test_the_demo_generates_the_same_from_every_kind_of_prompt(demo_model, tmp_p
 
 
 def test_the_demo_talks_through_a_pipe(demo_model):
-    lines = b"Hello!\n/nonsense\n\xff\nHow are you?\n"
-    result = run("chat", demo_model.path, "--seed", 1, "--max-tokens", 30, input=lines, env={"PYTHONUTF8": "1"})
-    assert (result.returncode, len(result.stdout.splitlines())) == (0, 2)
-    assert len(result.stderr.splitlines()) == 2
+    lines = b"Hello!\n/non sense\n\xff\nHow are you?\n"
+    result = run(
+        "chat", demo_model.path, "--seed", 1, "--max-tokens", 30, input=lines, env={**os.environ, "PYTHONUTF8": "1"}
+    )
+    assert (result.returncode, len(result.stdout.splitlines())) == (1, 4)
+    assert result.stderr.splitlines() == [b"line 3: the message is not UTF-8 text: it holds the byte 0xff"]

@@ -117,6 +117,20 @@ def test_history_is_bounded(tokens, window):
     assert sorted(sampler._counts.elements()) == sorted(tokens[len(tokens) - min(window, len(tokens)) :])
 
 
+@given(st.lists(st.integers(0, 3), max_size=30), st.sampled_from([0, 0.5, 0.996]), st.integers(1, 40))
+def test_what_was_seen_long_ago_counts_less(tokens, decay, window):
+    """As in BlinkDL's pipelines: every count is multiplied by the decay, then the new token's becomes one more."""
+    sampler, counts = Sampler(Sampling(frequency_penalty=1, penalty_decay=decay, penalty_window=window)), np.zeros(4)
+    for n, token in enumerate(tokens):
+        sampler.accept(token)
+        counts *= decay
+        counts[token] += 1
+        if n >= window:
+            counts[tokens[n - window]] -= decay**window
+    np.testing.assert_allclose(sampler._adjusted(np.zeros(4, np.float32)), -counts, atol=1e-5)
+    assert len(sampler._decayed) <= window
+
+
 @pytest.mark.parametrize("bias", [-math.inf, -100])
 def test_bias_excludes(bias):
     sampler = Sampler(Sampling(logit_bias={0: bias}), seed=0)
@@ -189,6 +203,13 @@ def test_log_probability_is_the_log_of_softmax():
         ({"presence_penalty": 3}, "presence_penalty must be a number from -2 to 2, not 3"),
         ({"logit_bias": {-1: 1}}, "-1 is not a token id"),
         ({"logit_bias": {1: math.inf}}, "logit_bias of token 1"),
+        ({"logit_bias": {0: 10**400}}, "logit_bias of token 0 must be a number from -1,000,000"),
+        ({"logit_bias": {0: 1e300}}, "logit_bias of token 0"),
+        ({"logit_bias": {2**63: 1.0}}, "9223372036854775808 is not a token id"),
+        ({"logit_bias": {0: "1"}}, "not '1'"),
+        ({"temperature": 10**400}, "temperature must be"),
+        ({"top_k": 10**5000}, "not int of absurd length"),
+        ({"penalty_decay": 1.5}, "penalty_decay must be a number from 0 to 1"),
     ],
 )
 def test_an_option_out_of_range_is_named(options, message):

@@ -300,7 +300,7 @@ def test_the_state_of_another_bundle_is_refused(tiny, make_tiny):
 def test_the_state_of_another_quantization_is_taken_when_allowed(tiny, expected):
     _, state = tiny.forward(IDS[:9])
     sibling = dataclasses.replace(state, bundle_id="f" * 64)
-    with pytest.raises(StateError, match=r"allow it with allow_other_quantization \(--allow-other-quantization\)"):
+    with pytest.raises(StateError, match=r"another bundle of this model .*; allow_other_quantization=True"):
         tiny.decoder(sibling)
     decoder = tiny.decoder(sibling, allow_other_quantization=True)
     assert_close(decoder.run(IDS[9:], 15), expected[9:])
@@ -311,7 +311,7 @@ def test_a_state_of_the_wrong_shape_is_one_line_and_nothing_is_printed(make_tiny
     tiny = Model.load(make_tiny(RRWKV).path)
     state = tiny.initial_state()
     state.values["shift"] = np.zeros((2, 2, 17), np.float32)
-    with pytest.raises(RRWKVError, match=r"onnxruntime failed: .*shift") as caught:
+    with pytest.raises(RRWKVError, match=r"laid out differently .*\(shift is float32 \[2, 2, 17\]") as caught:
         tiny.forward(IDS, state)
     assert len(str(caught.value).splitlines()) == 1
     assert capfd.readouterr() == ("", "")

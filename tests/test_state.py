@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import struct
 
 import numpy as np
@@ -14,7 +15,7 @@ from checkpoint_files import RRWKV, RWKV4
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rrwkv_runtime.errors import StateError
+from rrwkv_runtime.errors import OtherBundle, StateError
 from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.state import State
 
@@ -106,7 +107,7 @@ def test_a_state_of_another_model_is_refused(tiny, saved):
 
 def test_a_state_of_another_quantization_is_refused_unless_allowed(tiny, saved, state):
     sibling = other(tiny.model.manifest, bundle_id="a")
-    with pytest.raises(StateError, match=r"another bundle of this model .* \(--allow-other-quantization\)"):
+    with pytest.raises(StateError, match=r"another bundle of this model .*; allow_other_quantization=True"):
         State.load(saved, sibling)
     loaded = State.load(saved, sibling, allow_other_quantization=True)
     assert loaded.bundle_id == "a" * 64
@@ -114,11 +115,73 @@ def test_a_state_of_another_quantization_is_refused_unless_allowed(tiny, saved, 
 
 
 def test_another_layout_is_refused(tiny, make_tiny, saved):
-    """The same model with the other form of wkv shares the model id, not the layout."""
-    stable = make_tiny(RRWKV, 0, "stable").model
-    assert stable.manifest.model_id == tiny.model.manifest.model_id
+    """Another model that gives itself out to be this one."""
+    other_size = dataclasses.replace(RRWKV, num_layers=RRWKV.num_layers + 1)
+    model = make_tiny(other_size, 0).model
+    assert model.manifest.model_id == tiny.model.manifest.model_id
     with pytest.raises(StateError, match="laid out differently"):
-        stable.load_state(saved, allow_other_quantization=True)
+        model.load_state(saved, allow_other_quantization=True)
+    with pytest.raises(StateError, match=r"laid out differently .*\(shift is float32 \["):
+        model.decoder(tiny.model.initial_state(), allow_other_quantization=True)
+
+
+@pytest.mark.parametrize(("first", "second"), [("plain", "stable"), ("stable", "plain")])
+@pytest.mark.parametrize("count", [0, 1, 9, 12])
+def test_a_text_goes_on_in_the_other_form_of_wkv(make_tiny, tmp_path, first, second, count):
+    one, other = (make_tiny(RRWKV, 0, form).model for form in (first, second))
+    state = one.forward(IDS[:count])[1] if count else one.initial_state()
+    state.save(tmp_path / "s")
+    with pytest.raises(OtherBundle):
+        other.load_state(tmp_path / "s")
+    loaded = other.load_state(tmp_path / "s", allow_other_quantization=True)
+    expected = one.forward(IDS[count:], state)[0]
+    for decoder in (other.decoder(loaded), other.decoder(state, allow_other_quantization=True)):
+        assert np.abs(decoder.prefill(IDS[count:]) - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_sums_beyond_float32_stay_in_the_stable_form(make_tiny):
+    plain, stable = (make_tiny(RRWKV, 0, form).model for form in ("plain", "stable"))
+    state = stable.forward(IDS)[1]
+    wkv = state.values["wkv"]
+    wkv[:, 2] = 87
+    wkv[:, :2] = 1
+    assert np.isfinite(plain.decoder(state, allow_other_quantization=True).prefill(IDS)).all()
+    wkv[0, 2, 0] = 300
+    with pytest.raises(StateError, match=r"sums reach e\^300, and float32.* holds e\^89; .* with --wkv stable"):
+        plain.decoder(state, allow_other_quantization=True)
+    wkv[0, :2, 0] = 0  # then the exponent says nothing
+    plain.decoder(state, allow_other_quantization=True)
+
+
+@pytest.mark.parametrize("wkv", ["plain", "stable"])
+@pytest.mark.parametrize(
+    ("name", "at", "value", "message"),
+    [
+        ("shift", (0, 0, 0), np.nan, "shift holds NaN or infinity"),
+        ("wkv", (1, 1, 3), np.inf, "wkv holds NaN or infinity"),
+        ("wkv", (1, 1, 3), -1, "wkv holds a negative sum"),
+        ("medium_bank", (0, 0, 0), -np.inf, "medium_bank holds NaN"),
+        ("medium_weight", (1, 0, 0), 0, "medium_weight is 0, . tokens into a segment of"),
+        ("medium_weight", (0, 0, 0), -2, "medium_weight is -2"),
+        ("position", (), -1, "a position of -1 is out of range"),
+        ("position", (), 2**63 - 1, "a position of 9223372036854775807 is out of range"),
+    ],
+)
+def test_values_that_no_text_leads_to_are_refused(make_tiny, tmp_path, wkv, name, at, value, message):
+    model = make_tiny(RRWKV, 0, wkv).model
+    state = model.forward(IDS[:7])[1]
+    state.values[name][at] = value
+    state.save(tmp_path / "s")
+    for use in (lambda: model.load_state(tmp_path / "s"), lambda: model.forward([1], state)):
+        with pytest.raises(StateError, match=message):
+            use()
+    with pytest.raises(StateError, match="its states are not this bundle's"):
+        model.decoder(dataclasses.replace(state, values={}))
+
+
+def test_a_state_and_a_model_are_shown_in_a_line(tiny, state):
+    assert re.fullmatch(r"State\(position=20, [\d,]+ bytes, bundle \w{12}, model \w{12}\)", repr(state))
+    assert re.fullmatch(r"Model\('.*', rrwkv, [\d,]+ parameters, cpu\)", repr(tiny.model))
 
 
 @settings(max_examples=300)

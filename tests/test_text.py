@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 import time
@@ -13,11 +14,14 @@ from rwkv.rwkv_tokenizer import TRIE_TOKENIZER
 
 from rrwkv_runtime.errors import DamagedBundle, InputError, TokenizerError
 from rrwkv_runtime.manifest import TokenizerEntry
-from rrwkv_runtime.text import JsonTokenizer, WindowStream, WorldTokenizer, load_tokenizer
+from rrwkv_runtime.text import JsonTokenizer, WorldTokenizer, load_tokenizer
+from rrwkv_runtime.text_stream import WindowStream
 from rrwkv_runtime.world_vocabulary import load_world_vocabulary
 
 DEMO = Path(__file__).parent.parent / "rrwkv_export/assets/rrwkv-chat/tokenizer.json"
 WORLD = Path(rwkv.__path__[0]) / "rwkv_vocab_v20230424.txt"
+
+GROWTH = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 100}
 
 json_tokenizer = JsonTokenizer.from_file(DEMO)
 world_tokenizer = WorldTokenizer.from_file(WORLD)
@@ -126,7 +130,7 @@ def test_lone_surrogate_is_an_input_error(tokenizer):
 
 
 def test_special_tokens_have_no_text():
-    assert json_tokenizer.encode("a<|endoftext|>b")[1] == 0
+    assert json_tokenizer.encode("a<|endoftext|>b", special=True)[1] == 0
     assert json_tokenizer.decode([0]) == json_tokenizer.stream().push(0) == ""
 
 
@@ -170,6 +174,28 @@ def test_a_damaged_tokenizer_json_is_an_error_of_one_line(tmp_path, content):
     with pytest.raises(TokenizerError) as caught:
         JsonTokenizer.from_file(tmp_path / "tokenizer.json")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": []}, "it has no model"),
+        ({"model": {"vocab": {"a": 2**40}}}, "the id 1099511627776 of a token"),
+        ({"model": {"vocab": {"a": -1}}}, "the id -1"),
+        ({"added_tokens": [{"id": "x"}]}, "the id x"),
+        ({"model": {"vocab": [["", 0]] * (2**20 + 1)}}, "1,048,577 tokens are more than any model has"),
+        (
+            {"normalizer": {"type": "Sequence", "normalizers": [{"type": "Lowercase"}] * 99}},
+            "its normalizer has 100 parts",
+        ),
+        ({"normalizer": {"type": "Sequence", "normalizers": [GROWTH] * 3}}, "may make a text 1,000,000 times as long"),
+        ({"decoder": {"type": "Strip", "content": "x" * 20_000}}, "its decoder has a content of 20,000 characters"),
+    ],
+)
+def test_a_tokenizer_json_that_asks_for_too_much_is_refused_unread(tmp_path, change, message):
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**json.loads(DEMO.read_text()), **change}))
+    with pytest.raises(TokenizerError, match=f"tokenizer.json: .*{message}"):
+        JsonTokenizer.from_file(tmp_path / "tokenizer.json")
 
 
 def manifest(kind, vocab_size=4096):

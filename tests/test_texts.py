@@ -54,6 +54,14 @@ def test_dialogues_are_in_the_bundles_chat_format(write, demo_bundle, encode):
     assert text.ids.dtype == np.int64
 
 
+def test_special_tokens_in_what_is_said_are_text_and_between_the_texts_of_a_corpus_tokens(write, demo_bundle, encode):
+    said = [{"role": role, "text": "a<|endoftext|>b"} for role in ("user", "assistant")]
+    (ids,) = read_text(write("a.jsonl", json.dumps({"turns": said})), demo_bundle).passages
+    assert ids.tolist() == [0, *encode("User: a<|endoftext|>b\n\nAssistant: a<|endoftext|>b\n\n")]
+    assert ids.tolist().count(0) == 1
+    assert read_text(write("a.txt", "a<|endoftext|>b"), demo_bundle).ids.tolist().count(0) == 2
+
+
 def test_ids_need_no_tokenizer(write, make_tiny):
     text = read_text(write("a.ids", "1, 2,3\n\n4 5\n"), make_tiny(RWKV4).path)
     assert [ids.tolist() for ids in text.passages] == [[1, 2, 3], [4, 5]]

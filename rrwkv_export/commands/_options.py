@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-from rrwkv_runtime.providers import NAMES, parse_options
+from rrwkv_runtime import options
+from rrwkv_runtime.options import Option
+from rrwkv_runtime.providers import parse_options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
@@ -20,29 +22,33 @@ TEXT_FILES = (
 )
 
 bundle_argument: Decorator[Any] = click.argument("bundle", type=PATH)
-json_option: Decorator[Any] = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-spin_option: Decorator[Any] = click.option(
-    "--spin/--no-spin",
-    default=True,
-    show_default=True,
-    help="Whether threads look for work all the time; letting them sleep is slower and saves a battery.",
-)
-native_option: Decorator[Any] = click.option(
-    "--native/--no-native",
-    default=None,
-    help="Whether to run on the kernels of rrwkv-native; by default where they are installed and the processor has "
-    "AVX-512 VNNI.",
-)
-threads_option: Decorator[Any] = click.option(
-    "-t", "--threads", type=click.IntRange(min=1), metavar="N", help="Threads; by default one for each usable core."
-)
-provider_option: Decorator[Any] = click.option(
-    "--provider",
-    default="cpu",
-    show_default=True,
-    metavar="NAME",
-    help=f"Execution provider: {', '.join(NAMES)}. The last takes the best that is installed and works.",
-)
+
+
+def shared(option: Option, dest: str | None = None, **changes: Any) -> Decorator[Any]:
+    """An option that `python -m rrwkv_runtime` has too, in the same words."""
+    names = list(option.names)
+    how: dict[str, Any] = {"help": option.help}
+    if option.kind is bool:
+        how["is_flag"] = True
+    elif option.kind is None:
+        names = [f"{name}/--no-{name[2:]}" if name.startswith("--") else name for name in names]
+        how["default"] = None
+    else:
+        how |= {
+            "type": PATH if option.kind is Path else option.kind,
+            "metavar": option.metavar,
+            "multiple": option.many,
+        }
+        if option.default is not None:
+            how |= {"default": option.default, "show_default": True}
+    return click.option(*names, dest or option.dest, **{**how, **changes})
+
+
+json_option = shared(options.WHOLE_MANIFEST, "as_json")
+spin_option = shared(options.SPIN, default=True)
+native_option = shared(options.NATIVE)
+threads_option = shared(options.THREADS, type=click.IntRange(min=1))
+provider_option = shared(options.PROVIDER)
 
 
 def stacked(*decorators: Decorator[Any]) -> Decorator[Any]:
@@ -58,15 +64,12 @@ def stacked(*decorators: Decorator[Any]) -> Decorator[Any]:
 
 provider_options = stacked(
     provider_option,
-    click.option(
-        "--provider-option",
+    shared(
+        options.PROVIDER_OPTION,
         "provider_options",
-        multiple=True,
-        metavar="KEY=VALUE",
         callback=lambda _context, _option, pairs: parse_options(pairs),
-        help="One of the provider's own options; for plugins also device=CPU, GPU or NPU.",
     ),
-    click.option("--strict", is_flag=True, help="Fail if any node is on the CPU instead of the provider."),
+    shared(options.STRICT),
 )
 
 checkpoint_options = stacked(
@@ -121,20 +124,4 @@ verification_options = stacked(
     ),
 )
 
-sampling_options = stacked(
-    click.option(
-        "--temp", "--temperature", "temperature", type=float, metavar="X", help="0 takes the likeliest token."
-    ),
-    click.option("--top-k", type=int, metavar="K", help="Keep the K likeliest tokens; 0 keeps all."),
-    click.option("--top-p", type=float, metavar="P", help="Keep the likeliest tokens that reach P together."),
-    click.option("--min-p", type=float, metavar="P", help="Keep tokens at least P times as likely as the likeliest."),
-    click.option("--repetition-penalty", type=float, metavar="R", help="Divide positive logits of seen tokens by R."),
-    click.option("--presence-penalty", type=float, metavar="X", help="Subtract from the logits of seen tokens."),
-    click.option("--frequency-penalty", type=float, metavar="X", help="Subtract as often as a token was seen."),
-    click.option("-s", "--seed", type=int, metavar="N", help="The same seed gives the same text."),
-)
-
-
-def given(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given on the command line."""
-    return {name: value for name, value in options.items() if value is not None}
+sampling_options = stacked(*(shared(option) for option in (*options.SAMPLING, options.LOGIT_BIAS, options.SEED)))

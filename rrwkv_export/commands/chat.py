@@ -9,25 +9,24 @@ import click
 
 from rrwkv_export.commands._options import (
     PATH,
-    given,
     native_option,
     provider_options,
     sampling_options,
+    shared,
     spin_option,
     threads_option,
 )
+from rrwkv_runtime import options
 
 
 @click.command()
 @click.argument("bundle", type=PATH, required=False)
-@click.option("--system", metavar="TEXT", help="Text put before the conversation.")
-@click.option("--state", type=PATH, metavar="FILE", help="Continue from a conversation saved with /save.")
-@click.option(
-    "--allow-other-quantization", is_flag=True, help="Let --state be of another quantization of the same model."
-)
-@click.option(
-    "-n", "--max-tokens", type=int, default=512, show_default=True, metavar="N", help="Of a reply; 0 or -1: no limit."
-)
+@shared(options.SYSTEM)
+@shared(options.STATE)
+@shared(options.ALLOW_OTHER)
+@shared(options.SPECIAL)
+@shared(options.CHAT_STATS, default=True)
+@shared(options.MAX_TOKENS, default=512, show_default=True)
 @sampling_options
 @threads_option
 @spin_option
@@ -38,6 +37,8 @@ def chat(
     system: str | None,
     state: Path | None,
     allow_other_quantization: bool,
+    special: bool,
+    stats: bool,
     max_tokens: int,
     threads: int | None,
     spin: bool,
@@ -46,38 +47,45 @@ def chat(
     provider_options: dict[str, str],
     strict: bool,
     **sampling: Any,
-) -> None:
+) -> int:
     """Talk with BUNDLE; without one, with the built-in demo model.
 
-    Type /help in the chat for its commands. Ctrl-C stops a reply, Ctrl-D leaves. Piped input is answered line by line.
+    Type /help in the chat for its commands. Ctrl-C stops a reply, Ctrl-D leaves. Piped input is answered line by line:
+    a message that cannot be answered gives an empty line, and exit status 1 at the end.
     The demo is exported once, into the user's cache folder.
     """
     from rrwkv_export.commands._models import load_model
     from rrwkv_export.commands.demo import cached_demo
     from rrwkv_runtime.prompt import token_limit
 
-    options = {"system": system, "max_tokens": token_limit(max_tokens), **given(sampling)}
+    said = {"system": system, "special": special, "max_tokens": token_limit(max_tokens), **options.sampling(sampling)}
     # The cached demo was verified a moment ago.
     where: dict[str, Any] = {"provider_options": provider_options, "strict": strict, "spin": spin, "native": native}
     model = load_model(bundle or cached_demo(), provider, threads, **where, verify=bundle is not None)
-    talk(model, state, allow_other_quantization, **options)
+    return talk(model, state, allow_other_quantization, stats, **said)
 
 
-def talk(model: Any, state: Path | None = None, allow_other_quantization: bool = False, **options: Any) -> None:
-    """A conversation on this terminal, or through a pipe, until it ends; `state` is a file to continue from."""
+def talk(
+    model: Any, state: Path | None = None, allow_other_quantization: bool = False, stats: bool = True, **said: Any
+) -> int:
+    """A conversation on this terminal, or through a pipe, until it ends; gives the exit status.
+
+    state: a file to continue from. said: options of `Chat`.
+    """
     from platformdirs import user_state_path
 
     from rrwkv_runtime.chat import Chat
     from rrwkv_runtime.console import Terminal
-    from rrwkv_runtime.repl import Repl
+    from rrwkv_runtime.repl import Repl, go_on_from
 
-    conversation = Chat(model, **options)
+    conversation = Chat(model, **said)
     if state:
-        conversation.load(state, allow_other_quantization)
+        go_on_from(conversation, state, allow_other_quantization)
     terminal = Terminal(history=user_state_path("rrwkv") / "history")
     if terminal.interactive:
         config = model.manifest.config
         terminal.say(
             f"{config['architecture']}, {model.manifest.parameters:,} parameters. /help lists commands.", "note"
         )
-    Repl(conversation, terminal, show_stats=True).run()
+    repl = Repl(conversation, terminal, show_stats=stats, allow_other_quantization=allow_other_quantization)
+    return repl.run()

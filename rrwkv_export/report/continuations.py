@@ -10,6 +10,7 @@ import numpy as np
 from rrwkv_export.texts import Ids, Text
 from rrwkv_runtime.manifest import ChatFormat
 from rrwkv_runtime.session import Model
+from rrwkv_runtime.stopping import written_text
 from rrwkv_runtime.text import Tokenizer
 
 PROMPTS, PROMPT_TOKENS, LONGEST_TURN, NEW_TOKENS = 4, 32, 128, 48
@@ -60,7 +61,7 @@ def _spread(count: int, wanted: int) -> list[int]:
 def _first_turn(ids: Ids, tokenizer: Tokenizer | None, chat: ChatFormat) -> Ids:
     if tokenizer is not None:
         for end in range(1, min(len(ids), LONGEST_TURN)):
-            if tokenizer.decode(ids[:end].tolist()).endswith(chat.turn_end + chat.assistant):
+            if written_text(ids[:end].tolist(), tokenizer).endswith(chat.turn_end + chat.assistant):
                 return ids[:end]
     return ids[:PROMPT_TOKENS]
 

@@ -23,15 +23,16 @@ import numpy as np
 
 from rrwkv_export.errors import TextError
 from rrwkv_export.texts.records import Record, Turn, is_dialogue, read_record
+from rrwkv_runtime.dialogue import control_ids
 from rrwkv_runtime.errors import InputError
 from rrwkv_runtime.manifest import ChatFormat, Manifest
+from rrwkv_runtime.plain_text import Part
 from rrwkv_runtime.prompt import iterate_ids
 from rrwkv_runtime.reading import decode_utf8, read_bounded
 from rrwkv_runtime.text import load_tokenizer
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
 Encode = Callable[[str], list[int]]
-Piece = tuple[str, bool]  # some text, and whether the chat format wrote it (and not who made the data set)
 
 _LINES, _JSON, _IDS, _PLAIN = (".jsonl", ".ndjson"), ".json", ".ids", ("", ".txt", ".text", ".md", ".raw")
 _LARGEST_FILE = 128 << 20  # bytes
@@ -88,29 +89,36 @@ def _encoded(path: Path, kind: str, content: str, bundle: Path, manifest: Manife
     if tokenizer is None:
         raise TextError(f"{path}: {bundle} has no tokenizer, so it takes token ids only; give a .ids file")
     bos = [] if manifest.chat.bos_token_id is None else [manifest.chat.bos_token_id]
-    for pieces in _passages(path, kind, content, manifest.chat):
+    control = control_ids(tokenizer, manifest.chat)
+    for parts in _passages(path, kind, content, manifest.chat):
         try:
-            ids = tokenizer.encode("".join(text for text, _ in pieces))
+            ids = tokenizer.compose(parts, control)
         except InputError as error:
             raise TextError(f"{path}: {error}") from None
         yield np.array(bos + ids, np.int64)
 
 
-def _passages(path: Path, kind: str, content: str, form: ChatFormat) -> Iterator[list[Piece]]:
-    """What is written in each passage; those without any text are left out."""
+def _passages(path: Path, kind: str, content: str, form: ChatFormat) -> Iterator[list[Part]]:
+    """What is written in each passage; those without any text are left out.
+
+    In a corpus special tokens are tokens: it is its owner's, who may well have written <|endoftext|> between its texts.
+    In what is said in a dialogue they are text like any other.
+    """
     if kind in _PLAIN:
         records: Iterable[Record] = [content]
     else:
         records = _lines(path, content) if kind in _LINES else _json(path, content)
     for record in records:
-        pieces = [(record, False)] if isinstance(record, str) else [p for turn in record for p in _turn(turn, form)]
-        if any(text.strip() for text, written_by_format in pieces if not written_by_format):
-            yield pieces
+        if isinstance(record, str):
+            if record.strip():
+                yield [Part(record, trusted=True)]
+        elif any(turn.text.strip() for turn in record):
+            yield [part for turn in record for part in _turn(turn, form)]
 
 
-def _turn(turn: Turn, form: ChatFormat) -> list[Piece]:
+def _turn(turn: Turn, form: ChatFormat) -> list[Part]:
     before = {"user": form.user, "assistant": f"{form.assistant} ", "system": ""}[turn.role]
-    return [(before, True), (turn.text, False), (form.turn_end, True)]
+    return [Part(before, trusted=True), Part(turn.text), Part(form.turn_end, trusted=True)]
 
 
 def _lines(path: Path, content: str) -> Iterator[Record]:

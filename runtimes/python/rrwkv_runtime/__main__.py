@@ -7,35 +7,29 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rrwkv_runtime.errors import RRWKVError
+from rrwkv_runtime import options
+from rrwkv_runtime.errors import InputError, RRWKVError
 from rrwkv_runtime.manifest import Manifest, check_sizes
-from rrwkv_runtime.printable import json_escaped, one_line, shown
+from rrwkv_runtime.options import Option
+from rrwkv_runtime.printable import one_line
 from rrwkv_runtime.prompt import read_prompt, token_limit, typed
-from rrwkv_runtime.providers import NAMES, parse_options
+from rrwkv_runtime.providers import parse_options
 
 if TYPE_CHECKING:
     from rrwkv_runtime.session import Model
 
-_TEXTS = ("--prompt", "--stop", "--system")
-_SAMPLING: dict[str, tuple[type, str]] = {
-    "temperature": (float, "0 takes the most likely token"),
-    "top_k": (int, "keep the K most likely tokens; 0 keeps all"),
-    "top_p": (float, "keep the most likely tokens that reach P together; 0 keeps one"),
-    "min_p": (float, "keep tokens at least P times as likely as the likeliest"),
-    "repetition_penalty": (float, "divide positive logits of seen tokens by R"),
-    "presence_penalty": (float, "subtract from the logits of seen tokens"),
-    "frequency_penalty": (float, "subtract as often as a token was seen"),
-}
+_TEXTS = ("-p", "--prompt", "--stop", "--system")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code: 0, 1 after an error, 130 after Ctrl-C."""
-    options = _parser().parse_args(_texts_joined(sys.argv[1:] if arguments is None else arguments))
+    given = parser().parse_args(_texts_joined(sys.argv[1:] if arguments is None else arguments))
     try:
-        options.run(options)
+        status: int | None = given.run(given)
         sys.stdout.flush()
+        return status or 0
     except BrokenPipeError:
         from rrwkv_runtime.console import silence_stdout
 
@@ -59,53 +53,63 @@ def _texts_joined(arguments: Sequence[str]) -> list[str]:
     return made
 
 
-def _chat(options: argparse.Namespace) -> None:
+def _chat(given: argparse.Namespace) -> int:
     from rrwkv_runtime.chat import Chat
     from rrwkv_runtime.console import Terminal
-    from rrwkv_runtime.repl import Repl
+    from rrwkv_runtime.repl import Repl, go_on_from
 
     chat = Chat(
-        _model(options),
-        system=options.system,
-        max_tokens=token_limit(options.max_tokens),
-        seed=options.seed,
-        **_given_sampling(options),
+        _model(given),
+        system=given.system,
+        special=given.special,
+        max_tokens=token_limit(given.max_tokens),
+        **options.sampling(vars(given)),
     )
-    if options.state:
-        chat.load(options.state, options.allow_other_quantization)
-    Repl(chat, Terminal(), show_stats=options.stats).run()
+    allowed = given.allow_other_quantization
+    if given.state:
+        go_on_from(chat, given.state, allowed)
+    return Repl(chat, Terminal(), show_stats=given.stats is not False, allow_other_quantization=allowed).run()
 
 
-def _generate(options: argparse.Namespace) -> None:
+def _generate(given: argparse.Namespace) -> None:
     from rrwkv_runtime.console import ReadingLine, tolerate_encodings
     from rrwkv_runtime.generate import generate
+    from rrwkv_runtime.writing import Writer, special_note
 
     tolerate_encodings()
-    prompt = read_prompt(options.prompt, options.prompt_file, options.ids, options.escape)
-    model, reading = _model(options), ReadingLine()
+    if sum(source is not None for source in (given.prompt, given.prompt_file, given.ids)) > 1:
+        raise InputError("give one of --prompt, --prompt-file and --ids")
+    escape = given.escape is not False
+    writer = Writer(given.json, given.logprobs)
+    prompt = read_prompt(given.prompt, given.prompt_file, given.ids, escape)
+    model, reading = _model(given), ReadingLine()
+    if note := special_note(model.tokenizer, prompt, given.special):
+        print(f"rrwkv_runtime: {one_line(note)}", file=sys.stderr)
     tokens = generate(
         model,
         prompt,
-        max_tokens=token_limit(options.max_tokens),
-        seed=options.seed,
-        stop=[typed(stop, options.escape) for stop in options.stop],
-        ignore_eos=options.ignore_eos,
+        max_tokens=token_limit(given.max_tokens),
+        stop=[typed(stop, escape) for stop in given.stop],
+        stop_ids=given.stop_id,
+        ignore_eos=given.ignore_eos,
+        special=given.special,
+        top_logprobs=writer.top_logprobs,
         progress=reading,
-        **_given_sampling(options),
+        **options.sampling(vars(given)),
     )
     try:
-        for token in tokens:
-            print(shown(token.text, sys.stdout) if model.tokenizer else f"{token.id} ", end="", flush=True)
+        timing = writer.write(tokens, model.tokenizer)
     finally:
         reading.erase()
-    print()
+    if given.stats:
+        print(timing, file=sys.stderr)
 
 
-def _info(options: argparse.Namespace) -> None:
-    manifest = Manifest.load(options.bundle)
-    check_sizes(options.bundle, manifest)
-    if options.json:
-        print(json_escaped(json.dumps(manifest.to_json(), indent=2, ensure_ascii=False)))
+def _info(given: argparse.Namespace) -> None:
+    manifest = Manifest.load(given.bundle)
+    check_sizes(given.bundle, manifest)
+    if given.json:
+        print(json.dumps(manifest.to_json(), indent=2, ensure_ascii=False))
         return
     for name, value in _facts(manifest):
         print(f"{name:<14}{one_line(value)}")
@@ -127,85 +131,49 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
     ]
 
 
-def _model(options: argparse.Namespace) -> Model:
+def _model(given: argparse.Namespace) -> Model:
     from rrwkv_runtime.session import Model
 
     model = Model.load(
-        options.bundle,
-        options.provider,
-        options.threads,
-        provider_options=parse_options(options.provider_option),
-        strict=options.strict,
-        spin=not options.no_spin,
-        native=False if options.no_native else None,
+        given.bundle,
+        given.provider,
+        given.threads,
+        provider_options=parse_options(given.provider_option),
+        strict=given.strict,
+        spin=given.spin is not False,
+        native=given.native,
     )
-    if note := model.provider_note(options.provider):
+    if note := model.provider_note(given.provider):
         print(f"rrwkv_runtime: {one_line(note)}", file=sys.stderr)
     return model
 
 
-def _given_sampling(options: argparse.Namespace) -> dict[str, Any]:
-    return {name: value for name in _SAMPLING if (value := getattr(options, name)) is not None}
+def parser() -> argparse.ArgumentParser:
+    """The command line; its options are those of `rrwkv`, in the same words."""
+    whole = argparse.ArgumentParser(prog="rrwkv_runtime", description="Run an exported bundle.")
+    commands = whole.add_subparsers(required=True, metavar="{chat,generate,info}")
+    sampling = (*options.SAMPLING, options.LOGIT_BIAS, options.SEED)
 
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rrwkv_runtime", description="Run an exported bundle.")
-    commands = parser.add_subparsers(required=True, metavar="{chat,generate,info}")
-
-    chat = commands.add_parser("chat", help="talk with the model")
-    _add_model_options(chat, max_tokens=512)
-    chat.add_argument("--system", metavar="TEXT", help="text put before the conversation")
-    chat.add_argument("--state", type=Path, metavar="FILE", help="continue from a saved conversation")
-    chat.add_argument(
-        "--allow-other-quantization",
-        action="store_true",
-        help="let --state be of another quantization of the same model",
-    )
-    chat.add_argument("--stats", action="store_true", help="show tokens and speed after each reply")
+    chat = commands.add_parser("chat", help="Talk with the model.")
+    _add(chat, *options.CHAT, *sampling, *options.RUN, max_tokens=512)
     chat.set_defaults(run=_chat)
 
-    generate = commands.add_parser("generate", help="continue a text; reads standard input if no prompt is given")
-    _add_model_options(generate, max_tokens=256)
-    prompt = generate.add_mutually_exclusive_group()
-    prompt.add_argument("--prompt", metavar="TEXT", help="what to continue; standard input if none is given")
-    prompt.add_argument("--prompt-file", type=Path, metavar="FILE", help="the prompt in a file, less its last line end")
-    prompt.add_argument("--ids", metavar="1,2,3", help="token ids, for bundles without a tokenizer")
-    generate.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before TEXT; repeatable")
-    generate.add_argument(
-        "-e",
-        "--escape",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help=r"whether \n, \t, \xHH and the like in --prompt and --stop stand for what they do in C (they do)",
-    )
-    generate.add_argument("--ignore-eos", action="store_true", help="go on after the model's end token")
+    generate = commands.add_parser("generate", help="Continue a text.")
+    _add(generate, *options.GENERATE, *sampling, *options.RUN, max_tokens=256)
     generate.set_defaults(run=_generate)
 
-    info = commands.add_parser("info", help="say what a bundle holds")
-    info.add_argument("bundle", type=Path, metavar="BUNDLE")
-    info.add_argument("--json", action="store_true", help="the whole manifest")
+    info = commands.add_parser("info", help="Say what a bundle holds.")
+    _add(info, options.WHOLE_MANIFEST)
     info.set_defaults(run=_info)
-    return parser
+    return whole
 
 
-def _add_model_options(parser: argparse.ArgumentParser, max_tokens: int) -> None:
+def _add(parser: argparse.ArgumentParser, *found: Option, max_tokens: int | None = None) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
-    for name, (kind, text) in _SAMPLING.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=name[-1].upper(), help=text)
-    parser.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same text")
-    parser.add_argument(
-        "--max-tokens", type=int, default=max_tokens, metavar="N", help="default %(default)s; 0 or -1 for no limit"
-    )
-    parser.add_argument("--threads", type=int, metavar="N", help="default: one for each core that may be used")
-    parser.add_argument(
-        "--no-spin", action="store_true", help="let threads sleep between runs: slower, saves a battery"
-    )
-    parser.add_argument("--no-native", action="store_true", help="leave the kernels of rrwkv-native out")
-    parser.add_argument("--provider", default="cpu", metavar="NAME", help=f"{', '.join(NAMES)}; default %(default)s")
-    parser.add_argument(
-        "--provider-option", action="append", default=[], metavar="KEY=VALUE", help="the provider's own; repeatable"
-    )
-    parser.add_argument("--strict", action="store_true", help="fail if any node is not on the provider")
+    if max_tokens:
+        options.MAX_TOKENS.add_to(parser, max_tokens)
+    for option in found:
+        option.add_to(parser)
 
 
 if __name__ == "__main__":

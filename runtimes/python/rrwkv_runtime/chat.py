@@ -7,7 +7,6 @@ the model ended the reply itself or was stopped.
 
 from __future__ import annotations
 
-import re
 import weakref
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
@@ -16,9 +15,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Unpack
 
 from rrwkv_runtime.checks import check_max_tokens
+from rrwkv_runtime.dialogue import Dialogue, tidied
 from rrwkv_runtime.errors import InputError, TokenizerError
 from rrwkv_runtime.generate import Reply, Timing, Token
 from rrwkv_runtime.sampling import Sampler, Sampling, SamplingOptions, generator
+from rrwkv_runtime.stopping import written_text
 
 if TYPE_CHECKING:
     from rrwkv_runtime.decoder import Decoder, Progress
@@ -58,6 +59,7 @@ class _Draft:
     prefix: State
     reply: Reply
     timing: Timing
+    ids: list[int] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
     blank: bool = True
     certain: bool = True
@@ -67,7 +69,9 @@ class _Draft:
 class Chat:
     """A conversation with a model that has a tokenizer.
 
-    system      text put before the first turn, as a paragraph of its own
+    system      text put before the first turn, as it is: it may hold examples of turns, and special tokens in it are
+                tokens, so it should be the program's own text and not that of the people who talk
+    special     special tokens in what users say are tokens too; else they are text like any other
     max_tokens  most tokens of a reply; None for no limit
     seed        of one random stream for the whole conversation; setting it starts the stream again
     sampling    fields of `Sampling`; what is not given is the bundle's preference, then `Sampling`'s default
@@ -80,6 +84,7 @@ class Chat:
         model: Model,
         *,
         system: str | None = None,
+        special: bool = False,
         max_tokens: int | None = 512,
         seed: int | None = None,
         **sampling: Unpack[SamplingOptions],
@@ -91,8 +96,7 @@ class Chat:
         self.max_tokens = max_tokens
         self.seed = seed
         self.stats = Stats()
-        self._stops = tuple(dict.fromkeys(s for s in (self._format.turn_end, *self._format.stop) if s))
-        self._turn_end_ids = self._encode_turn_end()
+        self._dialogue = Dialogue(self._tokenizer, self._format, special)
         self._active: weakref.ref[Generator[Token, None, None]] | None = None
         self._turns: list[_Turn] = []
         self.system = ""
@@ -150,7 +154,7 @@ class Chat:
     def reset(self, system: str | None = None) -> None:
         """Start anew; system None keeps the present one, "" removes it."""
         self._settle()
-        self.system = self.system if system is None else self._normalise(system)
+        self.system = self.system if system is None else tidied(system)
         self._state, self._turns = self._model.initial_state(), []
 
     def save(self, path: str | Path) -> None:
@@ -197,8 +201,8 @@ class Chat:
         logits = decoder.prefill(ids, progress)
         timing = Timing(len(ids), perf_counter() - started)
         sampler, eos = Sampler(self.sampling, self._random), self._format.eos_token_ids
-        stream = self._tokenizer.stream(after=ids)
-        reply = Reply(decoder, logits, sampler, stream, self.max_tokens, self._stops, (), eos)
+        stops, ends = self._dialogue.stops, self._dialogue.ends
+        reply = Reply(decoder, logits, sampler, self._tokenizer, ids, self.max_tokens, stops, (), eos, ends)
         draft = _Draft(user, before, base, decoder, decoder.state(), reply, timing)
         try:
             yield from self._stream(draft)
@@ -216,6 +220,7 @@ class Chat:
             draft.timing += Timing(0, 0.0, 1, perf_counter() - started)
             # The space between "Assistant:" and the reply belongs to the reply's first token, not to what is shown.
             shown = token.text.lstrip() if draft.blank else token.text
+            draft.ids.append(token.id)
             draft.pieces.append(token.text)
             draft.blank = draft.blank and not shown
             if token.finish:
@@ -224,15 +229,11 @@ class Chat:
 
     def _close(self, draft: _Draft) -> None:
         """End the turn with `turn_end`, feeding what the model has not written of it, and make it part of the chat."""
-        decoder, reply, end = draft.decoder, draft.reply, self._format.turn_end
-        text = "".join(draft.pieces)
-        ids = [] if reply.pending is None else [reply.pending]
-        if not (draft.certain and reply.ended_with(end)):
-            ids += self._turn_end_ids
-            if not (draft.certain and reply.whole and text == text.rstrip()):
-                text = text.rstrip("\ufffd").rstrip()
-                decoder = self._model.decoder(draft.prefix)
-                ids = [*self._tokenizer.encode(text), *self._turn_end_ids]
+        decoder, (ids, text) = draft.decoder, self._kept(draft) if draft.certain else (None, "")
+        if ids is None:
+            text = "".join(draft.pieces).rstrip("\ufffd").rstrip()
+            decoder = self._model.decoder(draft.prefix)
+            ids = self._dialogue.answered(text)
         draft.certain = False  # from here on, should an interrupt lead here again
         if ids:
             decoder.prefill(ids)
@@ -243,27 +244,22 @@ class Chat:
         self.stats = Stats(draft.timing, self.stats.total + draft.timing)
         draft.open = False
 
-    def _user_ids(self, user: str, first: bool) -> list[int]:
-        form, ids = self._format, []
-        if first and form.bos_token_id is not None:
-            ids.append(form.bos_token_id)
-        if first and self.system:
-            ids += [*self._tokenizer.encode(self.system), *self._turn_end_ids]
-        return ids + self._tokenizer.encode(form.user + user + form.turn_end + form.assistant)
+    def _kept(self, draft: _Draft) -> tuple[list[int] | None, str]:
+        """What is to be fed after the model's own tokens, None if they cannot stay, and the reply's text."""
+        reply, text = draft.reply, "".join(draft.pieces)
+        pending = [] if reply.pending is None else [reply.pending]
+        if end := reply.ended_with(self._dialogue.ends):
+            return pending, text.removesuffix(end.removesuffix(reply.matched or ""))
+        begun = self._dialogue.begun_turn_end(draft.ids if pending else draft.ids[:-1])
+        written = written_text(begun, self._tokenizer)
+        beyond = reply.matched is not None and (reply.rest or len(reply.matched) > len(written))
+        if beyond or not reply.whole or text != text.rstrip():
+            return None, text
+        text = text.removesuffix(self._tokenizer.decode(begun))
+        return [*pending, *self._dialogue.turn_end_ids[len(begun) :]], text
 
-    def _encode_turn_end(self) -> list[int]:
-        """`turn_end` as it is tokenized where a turn follows it, as in the text the model was trained on."""
-        end, user = self._format.turn_end, self._format.user
-        both, after = self._tokenizer.encode(end + user), self._tokenizer.encode(user)
-        cut = len(both) - len(after)
-        return both[:cut] if both[cut:] == after else self._tokenizer.encode(end)
+    def _user_ids(self, user: str, first: bool) -> list[int]:
+        return [*(self._dialogue.opening(self.system) if first else ()), *self._dialogue.asked(user)]
 
     def _normalise(self, text: str) -> str:
-        """The text without what would end its turn."""
-        end = self._format.turn_end
-        text = text.replace("\r\n", "\n").strip()
-        if end.isspace():
-            text = re.sub(r"\n(?:[^\S\n]*\n)+", "\n", text)
-        while end and end in text:
-            text = text.replace(end, " " if end == "\n" else "\n")
-        return text.strip()
+        return self._dialogue.normalised(text)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+_SECONDS_BETWEEN_LINES = 5.0
 _COLOURS = {"note": "2", "stats": "2", "error": "31"}
 
 
@@ -73,22 +76,38 @@ class Terminal:
 
 
 class ReadingLine:
-    """How far a long prompt is read, in a line of standard error that erases itself; only at a terminal. A `Progress`.
+    """How far a long prompt is read, on standard error. A `Progress`.
 
-    A prompt of one chunk is done at the first call, and nothing is shown.
+    At a terminal a line that erases itself; elsewhere, where lines stay, one from time to time if it takes long. A
+    prompt of one chunk is done at the first call, and nothing is shown.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._shown = 0  # characters
+        self._clock = clock
+        self._due: float | None = None
 
     def __call__(self, done: int, total: int) -> None:
-        self.erase()
-        if done < total and sys.stderr.isatty():
-            text = f"reading the prompt: {done:,} of {total:,} tokens"
+        text = f"reading the prompt: {done:,} of {total:,} tokens"
+        if not sys.stderr.isatty():
+            self._say_sometimes(text)
+        elif done < total:
+            self.erase()
             print(text, end="", file=sys.stderr, flush=True)
             self._shown = len(text)
+        if done >= total:
+            self.erase()
+
+    def _say_sometimes(self, text: str) -> None:
+        now = self._clock()
+        if self._due is not None and now >= self._due:
+            print(text, file=sys.stderr, flush=True)
+        if self._due is None or now >= self._due:
+            self._due = now + _SECONDS_BETWEEN_LINES
 
     def erase(self) -> None:
+        """The prompt is read, or is read no further."""
+        self._due = None
         if self._shown:
             print(f"\r{' ' * self._shown}\r", end="", file=sys.stderr, flush=True)
             self._shown = 0

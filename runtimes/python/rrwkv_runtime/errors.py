@@ -5,6 +5,7 @@ RRWKVError
 │   ├── DamagedBundle      a file is missing, truncated, changed, or not what the manifest says
 │   └── NewerFormat        the manifest has a format version that this runtime does not know
 ├── StateError             a saved or given state cannot be used with this model
+│   └── OtherBundle        it is of another bundle of the same model, which `allow_other_quantization` would allow
 ├── TokenizerError         a tokenizer file is unusable, or the bundle has none and text was given
 ├── ProviderError          an execution provider was asked for that is not there, or does not take the graph
 ├── InputError             token ids, counts or options outside what the model accepts
@@ -34,6 +35,17 @@ class NewerFormat(BundleError):
 
 class StateError(RRWKVError):
     """A saved or given state does not belong to this model, or its file is damaged."""
+
+
+class OtherBundle(StateError):
+    """A state of another bundle of the same model: another quantization, or the other form of wkv.
+
+    what: the message without its remedy, which is the API's; a program says in its own words how to allow it.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}; allow_other_quantization=True takes it all the same")
+        self.what = what
 
 
 class TokenizerError(RRWKVError):

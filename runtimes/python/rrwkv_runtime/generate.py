@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from rrwkv_runtime.checks import check_ids, check_max_tokens
+from rrwkv_runtime.checks import check_ids, check_max_tokens, check_whole
 from rrwkv_runtime.errors import InputError, TokenizerError
-from rrwkv_runtime.sampling import Sampler, Sampling, SamplingOptions, log_probability
+from rrwkv_runtime.sampling import Sampler, Sampling, SamplingOptions, likeliest, log_probability
+from rrwkv_runtime.stopping import StopStrings, check_stops
 
 if TYPE_CHECKING:
     from rrwkv_runtime.decoder import Decoder, Progress
     from rrwkv_runtime.session import Model
     from rrwkv_runtime.state import State
-    from rrwkv_runtime.text import TextStream, Tokenizer
+    from rrwkv_runtime.text import Tokenizer
+
+MOST_LOGPROBS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,8 @@ class Token:
     text: what may be shown now: whole characters, without stop strings; often not exactly this token's own text, since
     an unfinished character or the possible start of a stop string waits. logprob: natural logarithm of the token's
     probability under the model itself, before any sampling option. index: from 0. finish: None until the last token,
-    then "stop" (a stop string or stop id), "length" (max_tokens) or "eos" (the model's end token).
+    then "stop" (a stop string or stop id), "length" (max_tokens) or "eos" (the model's end token). top: (id, logprob)
+    of the likeliest tokens in its place, as many as `top_logprobs` asked for.
     """
 
     id: int
@@ -35,6 +39,7 @@ class Token:
     logprob: float
     index: int
     finish: str | None = None
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,8 @@ def generate(
     stop: str | Iterable[str] = (),
     stop_ids: Iterable[int] = (),
     ignore_eos: bool = False,
+    special: bool = False,
+    top_logprobs: int = 0,
     progress: Progress | None = None,
     **sampling: Unpack[SamplingOptions],
 ) -> Iterator[Token]:
@@ -89,36 +96,40 @@ def generate(
     prompt      text, or token ids; an empty one means the bundle's beginning token
     state       what came before the prompt; left as it was
     max_tokens  None goes on until something else stops it, in constant memory
-    stop        strings that end the text and are not part of it
+    stop        strings that end the text and are not part of it; special tokens are found in them, though never shown
     stop_ids    token ids likewise
     ignore_eos  let the end token be a token like any other
+    top_logprobs  how many of the likeliest tokens each Token lists; they cost a little time
+    special     special tokens written out in the prompt are tokens; else they are text like any other
     progress    called as progress(done, total) while the prompt is read; returning False raises Cancelled
     sampling    the fields of `Sampling`, with its defaults
 
     Without a tokenizer the prompt must be ids, and each text is "". Raises InputError, TokenizerError, Cancelled.
     """
-    ids = prompt_ids(model, prompt, fresh=state is None)
+    ids = prompt_ids(model, prompt, fresh=state is None, special=special)
     stops = check_stops(stop, model.tokenizer)
     max_tokens = check_max_tokens(max_tokens)
     ending = set(check_ids(stop_ids, model.manifest.vocab_size, "stop_ids").tolist())
     eos = frozenset() if ignore_eos else model.manifest.chat.eos_token_ids
+    top_logprobs = check_whole("top_logprobs", top_logprobs, 0, MOST_LOGPROBS, f"from 0 to {MOST_LOGPROBS}")
     sampler = Sampler(Sampling(**sampling), seed)
 
     def run() -> Iterator[Token]:
         decoder = model.decoder(state)
         logits = decoder.prefill(ids, progress)
-        stream = model.tokenizer.stream(after=ids) if model.tokenizer else None
-        yield from Reply(decoder, logits, sampler, stream, max_tokens, stops, ending, eos)
+        yield from Reply(
+            decoder, logits, sampler, model.tokenizer, ids, max_tokens, stops, ending, eos, top=top_logprobs
+        )
 
     return run()
 
 
-def prompt_ids(model: Model, prompt: str | Sequence[int], fresh: bool) -> list[int]:
+def prompt_ids(model: Model, prompt: str | Sequence[int], fresh: bool, special: bool = False) -> list[int]:
     """The prompt as ids, at least one. fresh: nothing came before it. Raises InputError or TokenizerError."""
     if isinstance(prompt, str):
         if model.tokenizer is None:
             raise TokenizerError("this bundle has no tokenizer; give the prompt as token ids")
-        ids = model.tokenizer.encode(prompt)
+        ids = model.tokenizer.encode(prompt, special)
     else:
         ids = check_ids(prompt, model.manifest.vocab_size).tolist()
     bos = model.manifest.chat.bos_token_id
@@ -129,52 +140,6 @@ def prompt_ids(model: Model, prompt: str | Sequence[int], fresh: bool) -> list[i
             "the prompt is empty, and the bundle names no beginning token to start from; give some text or token ids"
         )
     return ids
-
-
-def check_stops(stop: str | Iterable[str], tokenizer: Tokenizer | None) -> tuple[str, ...]:
-    """Raises InputError for an empty stop string, or any where there is no text to look for it in."""
-    if isinstance(stop, str):
-        stop = (stop,)
-    stops = tuple(stop) if isinstance(stop, Iterable) else (stop,)
-    if not all(isinstance(s, str) for s in stops):
-        raise InputError(f"stop must be a string or several, not {stop!r}")
-    if not all(stops):
-        raise InputError("a stop string is empty; it would stop at once")
-    if stops and tokenizer is None:
-        raise InputError("stop strings need a tokenizer, and this bundle has none; use stop_ids")
-    return stops
-
-
-class StopStrings:
-    """Lets text through up to the first stop string, however it is cut into pieces; O(longest stop) memory.
-
-    matched: the stop string found. rest: text that came after it in the same piece.
-    """
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = stops
-        self._longest = max(map(len, stops), default=0)
-        self.held = ""
-        self.matched: str | None = None
-        self.rest = ""
-
-    def push(self, piece: str) -> str:
-        """Text that is certainly not part of a stop string."""
-        text = self.held + piece
-        found = [(text.index(stop), -len(stop), stop) for stop in self._stops if stop in text]
-        if found:
-            at, _, self.matched = min(found)
-            self.held, self.rest = "", text[at + len(self.matched) :]
-            return text[:at]
-        held = min(len(text), max(self._longest - 1, 0))
-        while held and not any(stop.startswith(text[-held:]) for stop in self._stops):
-            held -= 1
-        self.held = text[len(text) - held :]
-        return text[: len(text) - held]
-
-    def flush(self) -> str:
-        held, self.held = self.held, ""
-        return held
 
 
 class Reply:
@@ -189,29 +154,50 @@ class Reply:
         decoder: Decoder,
         logits: np.ndarray,
         sampler: Sampler,
-        stream: TextStream | None,
+        tokenizer: Tokenizer | None,
+        after: Sequence[int] = (),
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
         stop_ids: Collection[int] = (),
         eos: Collection[int] = (),
+        ends: Sequence[str] = (),
+        top: int = 0,
     ) -> None:
-        """logits: [V] float32, what `decoder.prefill` gave. stream: None without a tokenizer. eos: what ends a text."""
+        """logits: [V] float32, what `decoder.prefill` gave. tokenizer: None where there is none.
+
+        after: ids that the text goes on from. stop, eos: what ends a text. ends: what `ended_with` may be asked for.
+        top: how many of the likeliest tokens to list.
+        """
         self._decoder, self._logits, self._sampler = decoder, logits, sampler
-        self._stream, self._stops = stream, StopStrings(stop)
+        self._stream = tokenizer.stream(after=after) if tokenizer else None
+        self._hidden: Mapping[int, str] = tokenizer.special if tokenizer else {}
+        self._stops = StopStrings(stop, ends)
         self._max_tokens, self._stop_ids, self._eos = max_tokens, stop_ids, eos
-        self._cut = False
+        self._cut, self._top = False, top
         self.pending: int | None = None
+
+    @property
+    def matched(self) -> str | None:
+        """The stop string that was found."""
+        return self._stops.matched
+
+    @property
+    def rest(self) -> str:
+        """What the last token wrote after it."""
+        return self._stops.rest
 
     @property
     def whole(self) -> bool:
         """Whether the text of all Tokens is that of all ids fed or pending: nothing held, cut or replaced."""
         held = self._stops.held or (self._stream is not None and self._stream.pending)
-        return not (self._cut or held or self._stops.matched)
+        return not (self._cut or held or self._stops.cut)
 
-    def ended_with(self, stop: str) -> bool:
-        """Whether the ids' text ends exactly where this stop string, the one that matched, ends."""
-        after = self._stops.rest or (self._stream is not None and self._stream.pending)
-        return self._stops.matched == stop and not after
+    def ended_with(self, ends: Iterable[str]) -> str | None:
+        """That of the `ends` whose end is the end of the ids' text and of the stop string found, which lies in it."""
+        if self.matched is None or self.rest or (self._stream is not None and self._stream.pending):
+            return None
+        found = (end for end in ends if self._stops.tail.endswith(end) and len(self.matched) <= len(end))
+        return max(found, key=len, default=None)
 
     def __iter__(self) -> Iterator[Token]:
         logits = self._logits
@@ -219,7 +205,8 @@ class Reply:
             self.pending = token_id = self._sampler.sample(logits)
             self._sampler.accept(token_id)
             text, finish = self._text(token_id, index)
-            yield Token(token_id, text, log_probability(logits, token_id), index, finish)
+            top = tuple(likeliest(logits, self._top))
+            yield Token(token_id, text, log_probability(logits, token_id), index, finish, top)
             if finish:
                 return
             logits = self._decoder.step(token_id)
@@ -229,7 +216,7 @@ class Reply:
         if token_id in self._eos or token_id in self._stop_ids:
             self.pending = None
             return self._rest(), "eos" if token_id in self._eos else "stop"
-        text = self._stops.push(self._stream.push(token_id)) if self._stream else ""
+        text = self._stops.push(self._stream.push(token_id), self._hidden.get(token_id, "")) if self._stream else ""
         if self._stops.matched is not None:
             return text, "stop"
         if index + 1 == self._max_tokens:

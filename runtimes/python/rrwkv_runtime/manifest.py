@@ -124,14 +124,15 @@ class TokenizerEntry:
 class ChatFormat:
     """How a dialogue is written as text: `{user}{text}{turn_end}{assistant} {reply}{turn_end}`.
 
-    stop: strings that end a reply. bos_token_id: token put before a dialogue, if any. eos_token_id: the token that ends
-    a text, or several of them. sampling: the model's preferred sampling options by name.
+    stop: strings that end a reply; none given means `turn_end`, which else ends one only if it is listed. bos_token_id:
+    token put before a dialogue, if any. eos_token_id: the token that ends a text, or several of them. sampling: the
+    model's preferred sampling options by name.
     """
 
     user: str = "User: "
     assistant: str = "Assistant:"
     turn_end: str = "\n\n"
-    stop: tuple[str, ...] = ("\n\n",)
+    stop: tuple[str, ...] = ()
     bos_token_id: int | None = None
     eos_token_id: int | tuple[int, ...] | None = None
     sampling: Mapping[str, float] = field(default_factory=dict)
@@ -211,6 +212,14 @@ class Manifest:
     def load(cls, bundle: Path) -> Manifest:
         """Read `bundle/manifest.json` and check it. Raises BundleError."""
         path = bundle / MANIFEST_NAME
+        if bundle.is_file():
+            folder = next((f for f in bundle.absolute().parents if (f / MANIFEST_NAME).is_file()), None)
+            remedy = (
+                f"give the bundle's folder, {folder}"
+                if folder
+                else "a bundle is a folder; make one with `rrwkv export`"
+            )
+            raise BundleError(f"{bundle}: is a file; {remedy}")
         if not bundle.is_dir():
             raise BundleError(f"{bundle}: no such bundle directory")
         if not path.is_file():

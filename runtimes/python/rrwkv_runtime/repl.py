@@ -1,6 +1,8 @@
 """A conversation at a terminal, or line by line through a pipe. What is read and written goes through a `Console`.
 
-On a terminal: prompts, colours, Ctrl-C stops a reply, Ctrl-D leaves. Piped: every message gives one line of output.
+On a terminal: prompts, colours, Ctrl-C stops a reply, Ctrl-D leaves. Piped: every message gives one line of output, one
+that cannot be answered an empty one, and then the exit status is 1; a line is a command only if it begins with one's
+name, so that "/etc/fstab is a file" is a message.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from rrwkv_runtime.chat import Chat
 from rrwkv_runtime.console import Console, ReadingLine, silence_stdout
-from rrwkv_runtime.errors import InputError, RRWKVError
+from rrwkv_runtime.errors import InputError, OtherBundle, RRWKVError, StateError
 from rrwkv_runtime.printable import one_line, without_controls
 from rrwkv_runtime.prompt import token_limit
 
@@ -43,18 +45,24 @@ A line ending in \\ goes on in the next; a line of \"\"\" starts and ends a long
 class Repl:
     """Reads messages and commands, streams replies.
 
-    show_stats: a line with tokens and speed after each reply on a terminal. progress: as in `generate`; without one, a
-    terminal shows a `ReadingLine`.
+    show_stats: a line with tokens and speed after each reply on a terminal. allow_other_quantization: for /load, as for
+    `Chat.load`. progress: as in `generate`; without one, a `ReadingLine`.
     """
 
     def __init__(
-        self, chat: Chat, console: Console, *, show_stats: bool = False, progress: Progress | None = None
+        self,
+        chat: Chat,
+        console: Console,
+        *,
+        show_stats: bool = False,
+        allow_other_quantization: bool = False,
+        progress: Progress | None = None,
     ) -> None:
         self.chat, self.console = chat, console
         self._reading = ReadingLine()
-        self._show_stats = show_stats
-        self._progress = progress or (self._reading if console.interactive else None)
-        self._open = True
+        self._show_stats, self._allow_other = show_stats, allow_other_quantization
+        self._progress = progress or self._reading
+        self._open, self._failed, self._lines = True, False, 0
         self._commands: dict[str, Callable[[str], None]] = {
             "/help": lambda _: self._note(HELP),
             "/reset": self._reset,
@@ -69,7 +77,10 @@ class Repl:
         }
 
     def run(self) -> int:
-        """Until the end of input or /quit; gives the exit code. Raises KeyboardInterrupt only when piped."""
+        """Until the end of input or /quit; gives the exit code, 1 if anything piped failed.
+
+        Raises KeyboardInterrupt only when piped.
+        """
         try:
             while self._open:
                 try:
@@ -84,38 +95,51 @@ class Repl:
             silence_stdout()
         finally:
             self.console.close()
-        return 0
+        return int(self._failed and not self.console.interactive)
 
     def _read(self) -> tuple[str, bool]:
         """(message, whether it was a block and so is no command)."""
-        line = self.console.read_line(self._prompt(_PROMPT))
+        line = self._line(_PROMPT)
         lines: list[str] = []
         block = line.strip() == _BLOCK
         try:
             if block:
-                while (line := self.console.read_line(self._prompt(_CONTINUED))).strip() != _BLOCK:
+                while (line := self._line(_CONTINUED)).strip() != _BLOCK:
                     lines.append(line)
                 return "\n".join(lines), True
             while line.endswith("\\"):
                 lines.append(line[:-1])
-                line = self.console.read_line(self._prompt(_CONTINUED))
+                line = self._line(_CONTINUED)
         except EOFError:
             return "\n".join(lines), block
         return "\n".join([*lines, line]), False
 
-    def _prompt(self, prompt: str) -> str:
-        return prompt if self.console.interactive else ""
+    def _line(self, prompt: str) -> str:
+        self._lines += 1
+        return self.console.read_line(prompt if self.console.interactive else "")
 
     def _handle(self, text: str, verbatim: bool) -> None:
+        command = self._is_command(text) and not verbatim
         try:
-            if text.startswith("/") and not verbatim:
+            if command:
                 self._command(text)
             elif text.strip():
+                _check_utf8(text)
                 self._stream(self.chat.send(text, self._progress))
         except BrokenPipeError:
             raise
         except (RRWKVError, OSError) as error:
-            self.console.say(one_line(str(error)), "error")
+            self._fail(error, answer=not command)
+
+    def _is_command(self, text: str) -> bool:
+        return text.startswith("/") and (self.console.interactive or text.split(maxsplit=1)[0] in self._commands)
+
+    def _fail(self, error: Exception, answer: bool) -> None:
+        self._failed = True
+        where = "" if self.console.interactive else f"line {self._lines}: "
+        self.console.say(where + one_line(str(error)), "error")
+        if answer and not self.console.interactive:
+            self.console.write("\n")
 
     def _command(self, text: str) -> None:
         name, _, argument = text.strip().partition(" ")
@@ -207,7 +231,7 @@ class Repl:
 
     def _load(self, argument: str) -> None:
         path = _path(argument)
-        self.chat.load(path)
+        go_on_from(self.chat, path, self._allow_other)
         self._note(f"(continuing after {self.chat.position} tokens from {path})")
 
     def _quit(self, _: str) -> None:
@@ -215,6 +239,21 @@ class Repl:
 
     def _stats(self) -> str:
         return f"last   {self.chat.stats.last}\ntotal  {self.chat.stats.total}"
+
+
+def go_on_from(chat: Chat, path: Path, allow_other_quantization: bool) -> None:
+    """`Chat.load` for a program that was started with --allow-other-quantization, or could have been."""
+    try:
+        chat.load(path, allow_other_quantization)
+    except OtherBundle as error:
+        raise StateError(f"{error.what}; start with --allow-other-quantization to go on from it all the same") from None
+
+
+def _check_utf8(text: str) -> None:
+    """Raises InputError for text with bytes that are not UTF-8, which the console keeps as lone surrogates."""
+    for character in text:
+        if "\udc80" <= character <= "\udcff":
+            raise InputError(f"the message is not UTF-8 text: it holds the byte 0x{ord(character) - 0xDC00:02x}")
 
 
 def _path(argument: str) -> Path:

@@ -17,6 +17,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from rrwkv_runtime.checks import shown
 from rrwkv_runtime.errors import InputError
 
 # name: (lowest, highest); temperature may be 0 as well. Where a number is divided by, far from what overflows float32.
@@ -28,9 +29,12 @@ _RANGES: dict[str, tuple[float, float]] = {
     "repetition_penalty": (0.01, 100),
     "presence_penalty": (-2, 2),
     "frequency_penalty": (-2, 2),
+    "penalty_decay": (0, 1),
     "penalty_window": (0, 65536),
 }
 _WHOLE = ("top_k", "penalty_window")
+_LARGEST_ID = 2**31 - 1
+_LARGEST_BIAS = 1_000_000
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -43,6 +47,7 @@ class SamplingOptions(TypedDict, total=False):
     repetition_penalty: float
     presence_penalty: float
     frequency_penalty: float
+    penalty_decay: float
     logit_bias: Mapping[int, float]
     penalty_window: int
 
@@ -60,6 +65,8 @@ class Sampling:
                          `RepetitionPenaltyLogitsProcessor` of transformers)
     presence_penalty     subtracted once from the logit of a seen token, and
     frequency_penalty    subtracted as often as it was seen (OpenAI API reference)
+    penalty_decay        a time that a token was seen counts this much less for every token since, in frequency_penalty
+                         (`alpha_decay` of BlinkDL's RWKV pipelines, 0.996 there); 1 for not at all
     logit_bias           token id -> number added to its logit; -inf or -100 excludes it (OpenAI API reference)
     penalty_window       "seen" means among that many latest tokens given to `Sampler.accept`
     """
@@ -71,6 +78,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    penalty_decay: float = 1.0
     logit_bias: Mapping[int, float] = field(default_factory=dict, hash=False)
     penalty_window: int = 1024
 
@@ -78,13 +86,15 @@ class Sampling:
         for name, limits in _RANGES.items():
             _check(name, getattr(self, name), *limits)
         if not isinstance(self.logit_bias, Mapping):
-            raise InputError(f"logit_bias must map token ids to numbers, not {self.logit_bias!r}")
+            raise InputError(f"logit_bias must map token ids to numbers, not {shown(self.logit_bias)}")
         object.__setattr__(self, "logit_bias", dict(self.logit_bias))
         for token_id, bias in self.logit_bias.items():
-            if not isinstance(token_id, Integral) or token_id < 0:
-                raise InputError(f"logit_bias: {token_id!r} is not a token id")
-            if not isinstance(bias, Real) or math.isnan(bias) or bias == math.inf:
-                raise InputError(f"logit_bias of token {token_id} must be a number or -inf, not {bias!r}")
+            if not isinstance(token_id, Integral) or isinstance(token_id, bool) or not 0 <= token_id <= _LARGEST_ID:
+                raise InputError(f"logit_bias: {shown(token_id)} is not a token id")
+            fits = isinstance(bias, Real) and (bias == -math.inf or -_LARGEST_BIAS <= bias <= _LARGEST_BIAS)
+            if not fits:
+                allowed = f"a number from -{_LARGEST_BIAS:,} to {_LARGEST_BIAS:,}, or -inf"
+                raise InputError(f"logit_bias of token {token_id} must be {allowed}, not {shown(bias)}")
 
     @property
     def greedy(self) -> bool:
@@ -113,6 +123,8 @@ class Sampler:
         self._random = generator(seed)
         self._window: deque[int] = deque()
         self._counts: Counter[int] = Counter()
+        self._decayed: dict[int, tuple[float, int]] = {}  # how much a token counts as seen, and as of which token
+        self._accepted = 0
         self._bias_ids = np.array(list(sampling.logit_bias), np.int64)
         self._biases = np.array(list(sampling.logit_bias.values()), np.float32)
 
@@ -134,13 +146,27 @@ class Sampler:
 
     def accept(self, token_id: int) -> None:
         """Count this token as seen from now on, and the one that leaves the window no longer."""
+        decay, window = self.sampling.penalty_decay, self.sampling.penalty_window
         self._window.append(token_id)
         self._counts[token_id] += 1
-        if len(self._window) > self.sampling.penalty_window:
+        self._accepted += 1
+        if decay != 1:
+            self._decayed[token_id] = (self._times(token_id) + 1, self._accepted)
+        if len(self._window) > window:
             gone = self._window.popleft()
             self._counts[gone] -= 1
+            if decay != 1:
+                self._decayed[gone] = (max(self._times(gone) - decay**window, 0), self._accepted)
             if not self._counts[gone]:
                 del self._counts[gone]
+                self._decayed.pop(gone, None)
+
+    def _times(self, token_id: int) -> float:
+        """How often a token was seen, each time counting less the longer ago it is."""
+        if self.sampling.penalty_decay == 1:
+            return self._counts[token_id]
+        times, at = self._decayed.get(token_id, (0.0, 0))
+        return times * self.sampling.penalty_decay ** (self._accepted - at)
 
     def _adjusted(self, logits: np.ndarray) -> np.ndarray:
         """Bias and penalties applied; a copy if anything changes."""
@@ -155,7 +181,7 @@ class Sampler:
             logits[self._bias_ids] += self._biases
         if penalised:
             ids = np.fromiter(self._counts.keys(), np.int64)
-            times = np.fromiter(self._counts.values(), np.float32)
+            times = np.fromiter(map(self._times, self._counts), np.float32)
             logits[ids] = penalise(logits[ids], times, s)
         return logits
 
@@ -165,7 +191,7 @@ def generator(seed: int | np.random.Generator | None) -> np.random.Generator:
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError):
-        raise InputError(f"seed must be a whole number of 0 or more, not {seed!r}") from None
+        raise InputError(f"seed must be a whole number of 0 or more, not {shown(seed)}") from None
 
 
 def penalise(logits: np.ndarray, times: np.ndarray, sampling: Sampling) -> np.ndarray:
@@ -222,6 +248,11 @@ def log_probability(logits: np.ndarray, token_id: int) -> float:
     return float(shifted[token_id]) - math.log(float(np.exp(shifted).sum(dtype=np.float64)))
 
 
+def likeliest(logits: np.ndarray, n: int) -> list[tuple[int, float]]:
+    """The n most likely tokens and their log probabilities, the likeliest first; logits: [V] float32."""
+    return [(int(i), log_probability(logits, int(i))) for i in largest(logits, n)] if n else []
+
+
 def _check(name: str, value: Any, lowest: float, highest: float) -> None:
     number = isinstance(value, Integral if name in _WHOLE else Real) and not isinstance(value, bool)
     zero = name == "temperature" and number and value == 0
@@ -229,4 +260,4 @@ def _check(name: str, value: Any, lowest: float, highest: float) -> None:
         what = ("0 or " if name == "temperature" else "") + ("a whole number" if name in _WHOLE else "a number")
         # A share that was meant in percent.
         meant = f"; {value:g} % is {value / 100:g}" if number and highest == 1 < value <= 100 else ""
-        raise InputError(f"{name} must be {what} from {lowest} to {highest}, not {value!r}{meant}")
+        raise InputError(f"{name} must be {what} from {lowest} to {highest}, not {shown(value)}{meant}")

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from rrwkv_runtime.static import StaticDecoder, check_static_interface
 
 if TYPE_CHECKING:
     from rrwkv_runtime.generate import Token
+    from rrwkv_runtime.sampling import SamplingOptions
     from rrwkv_runtime.text import Tokenizer
 
 OPTIMIZATION_LEVELS = ("disabled", "basic", "extended", "layout", "all")
@@ -139,6 +140,11 @@ class Model:
         files.settle({data for name in names for data in manifest.graphs[name].data})
         return cls(bundle, manifest, sessions, tokenizer, engine, files)
 
+    def __repr__(self) -> str:
+        manifest = self.manifest
+        kind = f"{manifest.config['architecture']}, {manifest.parameters:,} parameters"
+        return f"Model({str(self.path)!r}, {kind}, {'quantized, ' if manifest.quantization else ''}{self.provider})"
+
     @property
     def provider(self) -> str:
         """The name of the provider that it runs on; after "auto", which one was taken."""
@@ -166,13 +172,16 @@ class Model:
         return State.initial(self.manifest)
 
     def load_state(self, path: str | os.PathLike[str], allow_other_quantization: bool = False) -> State:
-        """Read a saved state of this bundle. Raises StateError."""
+        """Read a saved state of this bundle, or one of any of the same model if that is allowed. Raises StateError."""
         return State.load(path, self.manifest, allow_other_quantization)
 
     def decoder(self, state: State | None = None, allow_other_quantization: bool = False) -> Decoder:
-        """A moving copy of a state (None: before the first token); the given state is left as it was."""
+        """A moving copy of a state (None: before the first token); the given state is left as it was.
+
+        Its values are checked here, once, and not again at every token. Raises StateError.
+        """
         if state is not None:
-            state.check_belongs(self.manifest, allow_other_quantization)
+            state = state.fitted(self.manifest, allow_other_quantization)
         if "main" not in self.sessions:
             return StaticDecoder(self.sessions, self.manifest, state or self.initial_state(), self._files)
         return Decoder(self.sessions, self.manifest, self._device, state or self.initial_state(), self._files)
@@ -196,11 +205,38 @@ class Model:
         logits = decoder.run(ids, num_logits, chunk=chunk, progress=progress)
         return logits, decoder.take_state()
 
-    def generate(self, prompt: str | Sequence[int], **options: Any) -> Iterator[Token]:
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        state: State | None = None,
+        max_tokens: int | None = 256,
+        seed: int | None = None,
+        stop: str | Iterable[str] = (),
+        stop_ids: Iterable[int] = (),
+        ignore_eos: bool = False,
+        special: bool = False,
+        top_logprobs: int = 0,
+        progress: Progress | None = None,
+        **sampling: Unpack[SamplingOptions],
+    ) -> Iterator[Token]:
         """Stream tokens after a prompt; see `rrwkv_runtime.generate.generate` for the options."""
         from rrwkv_runtime.generate import generate
 
-        return generate(self, prompt, **options)
+        return generate(
+            self,
+            prompt,
+            state=state,
+            max_tokens=max_tokens,
+            seed=seed,
+            stop=stop,
+            stop_ids=stop_ids,
+            ignore_eos=ignore_eos,
+            special=special,
+            top_logprobs=top_logprobs,
+            progress=progress,
+            **sampling,
+        )
 
 
 class _Verification:

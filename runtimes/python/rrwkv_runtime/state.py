@@ -22,18 +22,20 @@ from typing import Any
 import numpy as np
 
 from rrwkv_runtime.atomic import new_file
-from rrwkv_runtime.errors import StateError
+from rrwkv_runtime.errors import OtherBundle, StateError
 from rrwkv_runtime.manifest import Manifest, StateSpec
+from rrwkv_runtime.state_values import fitted, other_form
 
 _MAGIC = b"RRWKVST1"
 _LARGEST_HEADER = 1 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class State:
     """The values of all states after some tokens, by the names of the graph's inputs.
 
-    A state belongs to one bundle (`bundle_id`); quantizations of one model share its `model_id`.
+    A state belongs to one bundle (`bundle_id`); other bundles of one model, quantized or with the other form of wkv,
+    share its `model_id`, and with `allow_other_quantization` their states too.
     """
 
     bundle_id: str
@@ -49,6 +51,10 @@ class State:
     def position(self) -> int:
         """Tokens seen so far."""
         return int(self.values["position"])
+
+    def __repr__(self) -> str:
+        known = f"position={self.position}, " if "position" in self.values else ""
+        return f"State({known}{self.nbytes:,} bytes, bundle {self.bundle_id[:12]}, model {self.model_id[:12]})"
 
     @property
     def nbytes(self) -> int:
@@ -85,14 +91,25 @@ class State:
                 header = _read_header(source, stream.read(12), stream.read)
                 state = cls(str(header.get("bundle_id")), str(header.get("model_id")), {})
                 state.check_belongs(manifest, allow_other_quantization)
-                _check_layout(source, header, manifest.states)
-                payload = _read_payload(
-                    source, header, manifest.states, stream.read, source.stat().st_size - stream.tell()
-                )
+                specs = _layout(source, header, manifest.states)
+                payload = _read_payload(source, header, specs, stream.read, source.stat().st_size - stream.tell())
         except (OSError, ValueError) as error:
             raise StateError(f"{source}: cannot read the state ({_reason(error)})") from None
-        state.values.update(_unpack(payload, manifest.states))
-        return cls(manifest.bundle_id, manifest.model_id, state.values)
+        try:
+            return cls(manifest.bundle_id, manifest.model_id, fitted(_unpack(payload, specs), manifest))
+        except StateError as error:
+            raise StateError(f"{source}: cannot go on from this state: {error}") from None
+
+    def fitted(self, manifest: Manifest, allow_other_quantization: bool = False) -> State:
+        """This state for the bundle with this manifest; its values are not copied where they fit as they are.
+
+        Raises StateError for one of another bundle, and for values that no text leads to.
+        """
+        self.check_belongs(manifest, allow_other_quantization)
+        try:
+            return State(manifest.bundle_id, manifest.model_id, fitted(self.values, manifest))
+        except StateError as error:
+            raise StateError(f"cannot go on from the given state: {error}") from None
 
     def check_belongs(self, manifest: Manifest, allow_other_quantization: bool = False) -> None:
         """Raises StateError if the state is not one of the bundle with this manifest."""
@@ -103,9 +120,9 @@ class State:
                 f"the state belongs to another model ({self.model_id[:12]}), not to this one ({manifest.model_id[:12]})"
             )
         if not allow_other_quantization:
-            raise StateError(
+            raise OtherBundle(
                 f"the state belongs to another bundle of this model ({self.bundle_id[:12]}, this is "
-                f"{manifest.bundle_id[:12]}); allow it with allow_other_quantization (--allow-other-quantization)"
+                f"{manifest.bundle_id[:12]})"
             )
 
 
@@ -128,10 +145,12 @@ def _read_header(source: Path, start: bytes, read: Any) -> dict[str, Any]:
     return header
 
 
-def _check_layout(source: Path, header: dict[str, Any], specs: Sequence[StateSpec]) -> None:
-    expected = [{"name": s.input, "dtype": s.dtype, "shape": list(s.shape)} for s in specs]
-    if header.get("states") != expected:
-        raise StateError(f"{source}: its states are laid out differently from this bundle's")
+def _layout(source: Path, header: dict[str, Any], specs: Sequence[StateSpec]) -> Sequence[StateSpec]:
+    """The layout of the file: the bundle's, or with the other form of wkv."""
+    for candidate in (specs, other_form(specs)):
+        if header.get("states") == [{"name": s.input, "dtype": s.dtype, "shape": list(s.shape)} for s in candidate]:
+            return candidate
+    raise StateError(f"{source}: its states are laid out differently from this bundle's")
 
 
 def _read_payload(source: Path, header: dict[str, Any], specs: Sequence[StateSpec], read: Any, left: int) -> bytes:

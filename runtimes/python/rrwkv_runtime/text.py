@@ -5,35 +5,22 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rrwkv_runtime.errors import InputError, TokenizerError
 from rrwkv_runtime.manifest import resolve_inside
+from rrwkv_runtime.plain_text import Joined, JsonComposer, Part, no_panic
 from rrwkv_runtime.reading import read_utf8
+from rrwkv_runtime.text_stream import ByteStream, TextStream, WindowStream, byte_of_character
+from rrwkv_runtime.tokenizer_limits import check_tokenizer_json
 from rrwkv_runtime.world_vocabulary import load_world_vocabulary
 
 if TYPE_CHECKING:
     from rrwkv_runtime.manifest import Manifest
 
 _LARGEST_FILE = 64 << 20  # bytes
-
-
-class TextStream(Protocol):
-    """Ids in, text out: whole characters only, each as soon as its last byte is there."""
-
-    @property
-    def pending(self) -> bool:
-        """Whether the start of a character is held back."""
-
-    def push(self, token_id: int) -> str:
-        """The characters that this token completes, possibly none. An unknown id adds nothing."""
-
-    def flush(self) -> str:
-        """What is held back, as replacement characters; the stream is then as new."""
 
 
 class Tokenizer(Protocol):
@@ -55,8 +42,14 @@ class Tokenizer(Protocol):
     def unknown(self) -> int | None:
         """The id that stands for what has no token of its own; None if there is none such."""
 
-    def encode(self, text: str) -> list[int]:
-        """Raises InputError for text that is not Unicode (lone surrogates), TokenizerError where it has no tokens."""
+    def encode(self, text: str, special: bool = False) -> list[int]:
+        """Ids of a text. special: special tokens written out in it become their ids, else they are text like any other.
+
+        Raises InputError for text that is not Unicode (lone surrogates), TokenizerError where it has no tokens.
+        """
+
+    def compose(self, parts: Sequence[Part], control: Collection[int] = ()) -> list[int]:
+        """Ids of parts joined. Special tokens, and the ids of `control`, come out of trusted parts only."""
 
     def decode(self, ids: Iterable[int]) -> str:
         """Broken UTF-8 becomes U+FFFD; unknown ids and special tokens become nothing."""
@@ -87,7 +80,7 @@ def open_tokenizer(kind: str, path: Path) -> Tokenizer:
 
 
 class JsonTokenizer:
-    """A `tokenizer.json`, by the `tokenizers` package. Special tokens written out in the text become their ids."""
+    """A `tokenizer.json`, by the `tokenizers` package."""
 
     def __init__(self, tokenizer: Any) -> None:
         tokenizer.no_truncation()
@@ -96,7 +89,7 @@ class JsonTokenizer:
         added = tokenizer.get_added_tokens_decoder()
         self.added = frozenset(added)
         self.special = {i: token.content for i, token in added.items() if token.special}
-        self.unknown = _unknown(tokenizer)
+        self._composer = JsonComposer(tokenizer)
         self._byte_level = type(tokenizer.decoder).__name__ == "ByteLevel"
         self.vocab_size = max(tokenizer.get_vocab().values(), default=-1) + 1
 
@@ -107,20 +100,28 @@ class JsonTokenizer:
 
         text = _read(path)
         try:
+            check_tokenizer_json(text)
+        except TokenizerError as error:
+            raise TokenizerError(f"{path}: {error}") from None
+        with no_panic(f"{path}: not a usable tokenizer.json"):
             return cls(tokenizers.Tokenizer.from_str(text))
-        except Exception as error:  # the package raises bare Exception
-            raise TokenizerError(f"{path}: not a usable tokenizer.json ({_one_line(error)})") from None
 
-    def encode(self, text: str) -> list[int]:
-        _utf8(text)
-        try:
-            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        except Exception as error:  # the package raises bare Exception
-            raise TokenizerError(f"the tokenizer cannot encode this text ({_one_line(error)})") from None
-        return ids
+    @property
+    def unknown(self) -> int | None:
+        return next(iter(self._composer.unknown), None)
+
+    def encode(self, text: str, special: bool = False) -> list[int]:
+        return self.compose([Part(text, trusted=special)])
+
+    def compose(self, parts: Sequence[Part], control: Collection[int] = ()) -> list[int]:
+        for part in parts:
+            _utf8(part.text)
+        return self._composer.encode(parts, control)
 
     def decode(self, ids: Iterable[int]) -> str:
-        text: str = self._tokenizer.decode([i for i in ids if 0 <= i < self.vocab_size], skip_special_tokens=True)
+        known = [i for i in ids if 0 <= i < self.vocab_size]
+        with no_panic("the tokenizer cannot decode these ids"):
+            text: str = self._tokenizer.decode(known, skip_special_tokens=True)
         return text
 
     def stream(self, after: Sequence[int] = ()) -> TextStream:
@@ -131,17 +132,11 @@ class JsonTokenizer:
         if not 0 <= token_id < self.vocab_size or token_id in self.special:
             return b""
         token: str = self._tokenizer.id_to_token(token_id) or ""
-        table = _byte_of_character()
+        table = byte_of_character()
         try:
             return bytes([table[character] for character in token])
         except KeyError:
             return token.encode("utf-8")
-
-
-def _unknown(tokenizer: Any) -> int | None:
-    token = getattr(tokenizer.model, "unk_token", None)
-    found: int | None = tokenizer.token_to_id(token) if token else getattr(tokenizer.model, "unk_id", None)
-    return found
 
 
 class WorldTokenizer:
@@ -169,7 +164,7 @@ class WorldTokenizer:
         """Raises TokenizerError."""
         return cls(load_world_vocabulary(path))
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, special: bool = False) -> list[int]:
         data, ids, at = _utf8(text), [], 0
         known, lengths = self._ids, self._lengths
         while at < len(data):
@@ -179,6 +174,26 @@ class WorldTokenizer:
             else:
                 length, token = 1, known[data[at : at + 1]]
             ids.append(token)
+            at += length
+        return ids
+
+    def compose(self, parts: Sequence[Part], control: Collection[int] = ()) -> list[int]:
+        text = "".join(part.text for part in parts)
+        ids = self.encode(text)
+        if not set(control).intersection(ids):
+            return ids
+        return self._without(control, parts)
+
+    def _without(self, control: Collection[int], parts: Sequence[Part]) -> list[int]:
+        """The ids, with shorter tokens in place of those of `control` that are not of trusted parts alone."""
+        joined = Joined(Part(_utf8(part.text).decode("latin-1"), part.trusted) for part in parts)  # a byte a character
+        data, ids, at = joined.text.encode("latin-1"), list[int](), 0
+        while at < len(data):
+            for length in (*self._lengths.get(data[at : at + 2], ()), 1):
+                token = self._ids.get(data[at : at + length])
+                if token is not None and (token not in control or joined.trusts(at, at + length)):
+                    ids.append(token)
+                    break
             at += length
         return ids
 
@@ -195,73 +210,6 @@ TOKENIZERS: dict[str, Callable[[Path], Tokenizer]] = {
 }
 
 
-class ByteStream:
-    """A TextStream for tokens that are bytes."""
-
-    def __init__(self, token_bytes: Callable[[int], bytes]) -> None:
-        self._token_bytes = token_bytes
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-
-    @property
-    def pending(self) -> bool:
-        return bool(self._decoder.getstate()[0])
-
-    def push(self, token_id: int) -> str:
-        return self._decoder.decode(self._token_bytes(token_id))
-
-    def flush(self) -> str:
-        text = self._decoder.decode(b"", final=True)
-        self._decoder.reset()
-        return text
-
-
-class WindowStream:
-    """A TextStream for any decoder: the last token that ended on a whole character, then those since, decoded together.
-
-    The difference to the decoded first part is new text, as in text-generation-inference's `decode_token`. At the start
-    the first part is the end of `after`, so that the first new token is not taken for the beginning of a text.
-    """
-
-    _LONGEST = 16  # tokens: more than any character takes, so what still looks broken then is broken
-
-    def __init__(self, decode: Callable[[Sequence[int]], str], after: Sequence[int] = ()) -> None:
-        self._decode = decode
-        before = list(after[-self._LONGEST :])
-        self._shown = [] if decode(before).endswith("\ufffd") else before
-        self._new: list[int] = []
-
-    @property
-    def pending(self) -> bool:
-        return bool(self._new)
-
-    def push(self, token_id: int) -> str:
-        self._new.append(token_id)
-        text = self._text()
-        return "" if text.endswith("\ufffd") and len(self._new) < self._LONGEST else self._show(text)
-
-    def flush(self) -> str:
-        text = self._show(self._text())
-        self._shown = []
-        return text
-
-    def _text(self) -> str:
-        return self._decode(self._shown + self._new)[len(self._decode(self._shown)) :]
-
-    def _show(self, text: str) -> str:
-        if text:  # without text, as special tokens are, what came before stays the context of what comes next
-            self._shown = self._new
-        self._new = []
-        return text
-
-
-@cache
-def _byte_of_character() -> dict[str, int]:
-    """GPT-2's 256 visible characters for bytes: `bytes_to_unicode` of https://github.com/openai/gpt-2, inverted."""
-    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in visible]
-    return {chr(byte): byte for byte in visible} | {chr(256 + n): byte for n, byte in enumerate(others)}
-
-
 def _read(path: Path) -> str:
     try:
         return read_utf8(path, _LARGEST_FILE)
@@ -274,7 +222,3 @@ def _utf8(text: str) -> bytes:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError(f"the text has a lone surrogate at character {error.start}; it is not valid Unicode") from None
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
