@@ -11,9 +11,11 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
+from click.testing import CliRunner
 from conftest import SMALL, THREADS
 from test_cli import rrwkv
 
+from rrwkv_export.commands import cli
 from rrwkv_export.commands.quantize import SCHEMES
 from rrwkv_export.divergence import measure
 from rrwkv_export.errors import RecipeError
@@ -24,7 +26,7 @@ from rrwkv_export.quantize.outline import inline
 from rrwkv_export.quantize.quantizer import Calibration, Source, quantize, rewrite
 from rrwkv_export.quantize.recipe import TARGETS, Choice, Recipe, parse_recipe
 from rrwkv_export.quantize.rewrite import finished
-from rrwkv_export.quantize.sensitivity import KINDS, Scale, choose, sensitivity, trade_off
+from rrwkv_export.quantize.sensitivity import KINDS, Scale, choose, least_bytes, sensitivity, trade_off
 from rrwkv_export.quantize.shipped import TEXT, shipped_recipe
 from rrwkv_export.quantize.sites import sites
 from rrwkv_export.report.layers import layer_errors
@@ -362,6 +364,40 @@ def test_what_a_role_costs_alone_and_what_a_budget_allows(source, small_bundle):
         choose(source, observed, scale, points, Recipe("x"), max_bytes=10)
     with pytest.raises(RecipeError, match="best found has"):
         choose(source, observed, scale, points, Recipe("x"), max_kl=1e-12)
+
+
+def test_the_least_bytes_are_those_of_the_smallest_recipe(source, calibration):
+    """As what it makes of the matrices takes, all of it."""
+    kinds = {site.role: "weight 8" if site.role == "emb" else "weight 4" for site in source.sites}
+    smallest = Recipe("x", roles={role: {**KINDS[kind], "rounding": "nearest"} for role, kind in kinds.items()})
+    matrices = {site.weight for site in source.sites}
+    tensors = rewrite(source, smallest, calibration).model.graph.initializer
+    made = [t for t in tensors if t.name.removesuffix(".q").removesuffix(".scale") in matrices]
+    assert least_bytes(source.sites) == sum(onnx.numpy_helper.to_array(t).nbytes for t in made)
+
+
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        (("--max-bytes", 1000), "--max-bytes 1,000: the matrices of this model take {least:,} bytes at least"),
+        (("--max-kl", 0), "--max-kl 0: a mean KL divergence is a number above 0"),
+        (("--max-kl", -1), "--max-kl -1: a mean KL"),
+        (("--max-kl", "nan"), "--max-kl nan: a mean KL"),
+        (("--max-kl", 0.1, "--max-bytes", 5), "--max-bytes 5: "),
+    ],
+)
+def test_a_budget_that_nothing_keeps_is_refused_before_anything_is_measured(
+    budget, said, small_bundle, source, tmp_path, monkeypatch
+):
+    def measured(*_, **__):
+        pytest.fail("measured")
+
+    monkeypatch.setattr("rrwkv_export.quantize.sensitivity.Scale", measured)
+    arguments = ["quantize", str(small_bundle), "-o", str(tmp_path / "out"), *map(str, budget)]
+    done = CliRunner().invoke(cli, arguments)
+    assert isinstance(done.exception, RecipeError)
+    assert said.format(least=least_bytes(source.sites)) in str(done.exception)
+    assert not (tmp_path / "out").exists()
 
 
 def test_exponents_are_searched_by_what_they_cost(source, small_bundle, monkeypatch):

@@ -156,8 +156,8 @@ def quantize(
     if source.for_gpu:
         recipe = _weights_only(recipe, source)
     require_space(out, source.manifest.parameters)
-    quantized = rewrite(source, recipe, calibration, insert=insert, progress=progress)
-    with new_directory(out, FILES if overwrite else None) as folder:
+    with new_directory(out, FILES if overwrite else None) as folder:  # first, as what stands there may be refused
+        quantized = rewrite(source, recipe, calibration, insert=insert, progress=progress)
         save_with_weights(quantized.model, folder, progress)
         for name in ("step", "update"):
             if name in source.manifest.graphs:
@@ -316,15 +316,15 @@ def _is_equalized(choice: Choice) -> bool:
 
 def _observer(source: Source, calibration: Calibration, progress: Progress | None) -> Observe:
     def observed(
-        graph: Rewriter, wanted: Sequence[Site], what: str, moments: Sequence[str] = ()
+        graph: Rewriter, wanted: Sequence[Site], what: str, moments: Sequence[str] = (), ranges: bool = True
     ) -> dict[str, Observation]:
         def told(done: int, total: int) -> None:
             if progress:
                 progress(what, done, total)
 
         calibration.require()
-        states = source.manifest.states
-        return observe(graph.model, states, wanted, calibration.passages, moments=moments, progress=told)
+        kept: dict[str, Any] = {"moments": moments, "ranges": ranges}
+        return observe(graph.model, source.manifest.states, wanted, calibration.passages, progress=told, **kept)
 
     return observed
 
