@@ -104,8 +104,6 @@ def quantize(
         f"{chosen.scheme}: {megabytes(graph_bytes(source))} to {megabytes(graph_bytes(made))}"
         + (f", calibrated on {read.tokens:,} tokens" if (made.quantization or {}).get("calibration") else "")
     )
-    if any(graph.static for name, graph in source.graphs.items() if name not in made.graphs):
-        screen.print("its graphs in static shapes are left out: --scheme qnn, or target qnn, quantizes those")
     screen.print(f"wrote {output}; what it cost: rrwkv report {output} --reference {bundle}", soft_wrap=True)
 
 
