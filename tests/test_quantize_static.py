@@ -115,6 +115,20 @@ def test_the_weights_are_the_main_graphs_and_stored_once(scheme, rounded):
         assert any(t.external_data for t in found.values())
 
 
+@pytest.mark.parametrize("scheme", ON_CPU)
+def test_every_product_has_a_static_shape(scheme, rounded):
+    """Also of operators that ONNX itself does not know."""
+    for name in GRAPHS:
+        model = onnx.load(str(rounded(scheme) / "variants" / f"{name}.onnx"), load_external_data=False)
+        graph = onnx.shape_inference.infer_shapes(model).graph
+        shapes = {
+            v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.value_info, *graph.output)
+        }
+        products = [n for n in graph.node if n.op_type in ("MatMul", "MatMulInteger", "MatMulNBits")]
+        assert len(products) >= len(sites(SMALL)) - 1
+        assert all(len(shapes[n.output[0]]) == 3 and min(shapes[n.output[0]]) > 0 for n in products)
+
+
 def test_static_values_are_rounded_with_one_scale_each(rounded):
     """After the mixes are split: engines that take pairs know no scale for every part."""
     for name in GRAPHS:

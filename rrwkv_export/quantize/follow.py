@@ -39,12 +39,15 @@ def follow_in_static_shapes(
 ) -> ir.Model:
     """The same of a graph in static shapes, whose sequences are [1, T, C] where the main graph's are [T, 1, C].
 
-    beside: with what was moved into the main graph's vectors moved into its own, and without its matrices.
+    beside: with what was moved into the main graph's vectors moved into its own, without its matrices, shapes inferred.
+    Those of the products are kept, as engines need them and ONNX infers none past onnxruntime's own operators.
     """
     made, sites = _followed(beside, source, rounded, sites), tuple(sites)
     matrices = {site.weight for site in sites}
     own = [t for t in beside.graph.initializer if t.name not in matrices]
     emb = next(node.output[0] for node in beside.graph.node if node.name == EMB)
+    results = {node.output[0] for node in beside.graph.node if node.name in {site.node for site in sites}}
+    made.graph.value_info.extend(value for value in beside.graph.value_info if value.name in results)
     own.append(numpy_helper.from_array(np.array([1, -1, hidden_size], np.int64), f"{emb}.shape"))
     made.graph.initializer.extend(_initializers(rounded, own))
     round_after_splitting(made)

@@ -123,7 +123,7 @@ def observe(
     folder = model.parent if isinstance(model, Path) else None
     found = {name: Observation(name, inputs, name in moments, ranges) for name, inputs in names.items()}
     done, total = 0, sum(len(ids) for ids in passages)
-    with exposed(graph, outputs, folder, threads, prepack=ranges) as session:
+    with exposed(graph, outputs, folder, threads, lean=not ranges) as session:
         cut = pieces(passages, chunk, steps) if ranges else chunks(np.concatenate(passages), chunk)
         for ids, values in carried(session, states, list(names), cut):
             for observation, value in zip(found.values(), values):

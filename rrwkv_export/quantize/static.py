@@ -57,7 +57,7 @@ def save_variants(
     (folder / VARIANTS).mkdir()
     for name in source.static:
         graph = onnx.load(str(source.path / source.manifest.graphs[name].file), load_external_data=False)
-        beside = folded(without_matrices(graph), folds)
+        beside = folded(without_matrices(onnx.shape_inference.infer_shapes(graph)), folds)
         followed = follow_in_static_shapes(beside, main, rounded, source.sites, source.config.hidden_size)
         ir.external_data.set_base_dir(followed.graph, folder)
         save_variant(followed, folder, name)
