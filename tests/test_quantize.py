@@ -371,13 +371,14 @@ def test_what_a_role_costs_alone_and_what_a_budget_allows(source, small_bundle):
 
 
 def test_the_least_bytes_are_those_of_the_smallest_recipe(source, calibration):
-    """As what it makes of the matrices takes, all of it."""
+    """As what it makes of the matrices takes, all of it; but of matrices of few inputs, which fill no block of 32."""
     kinds = {site.role: "weight 8" if site.role == "emb" else "weight 4" for site in source.sites}
     smallest = Recipe("x", roles={role: {**KINDS[kind], "rounding": "nearest"} for role, kind in kinds.items()})
-    matrices = {site.weight for site in source.sites}
+    counted = [site for site in source.sites if site.inputs >= 16]
+    matrices = {site.weight for site in counted}
     tensors = rewrite(source, smallest, calibration).model.graph.initializer
     made = [t for t in tensors if t.name.removesuffix(".q").removesuffix(".scale") in matrices]
-    assert least_bytes(source.sites) == sum(onnx.numpy_helper.to_array(t).nbytes for t in made)
+    assert least_bytes(counted) == sum(onnx.numpy_helper.to_array(t).nbytes for t in made)
 
 
 @pytest.mark.parametrize(
