@@ -16,6 +16,7 @@ import onnx_ir as ir
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import ExportError
 from rrwkv_export.graph import BLOCKED_TOKENS, OPSET, Over, WeightsDtype, WKVForm, build, state_layout
+from rrwkv_export.graph.about import Facts, describe
 from rrwkv_export.graph.mobile import build_static
 from rrwkv_export.graph.mobile_parts import static_graphs, static_shape
 from rrwkv_export.graph.names import MADE_AT_END, READ_ONLY
@@ -94,9 +95,17 @@ class GraphOptions:
 
 
 def write_graph(
-    folder: Path, config: ModelConfig, load: LoadArray, options: GraphOptions, progress: Progress | None = None
+    folder: Path,
+    config: ModelConfig,
+    load: LoadArray,
+    options: GraphOptions,
+    progress: Progress | None = None,
+    facts: Facts | None = None,
 ) -> None:
-    """The target's graphs and model.onnx.data, one weight at a time; checked with full shape inference."""
+    """The target's graphs and model.onnx.data, one weight at a time; checked with full shape inference.
+
+    facts: what the graphs' files say of the model (see `rrwkv_export.graph.about`), besides what they know themselves.
+    """
     matrices: dict[str, ir.TensorProtocol] = {}
     half = options.target == "cuda" and options.dtype == "float16"
     for file, _, over in options.parts(config).values():
@@ -111,6 +120,13 @@ def write_graph(
         (folder / VARIANTS).mkdir()
         for name, tokens in static_graphs(config).items():
             save_variant(build_static(config, load, tokens, options.dtype, matrices=matrices), folder, name)
+    describe_graphs(folder, config, options.graphs(config), {"target": options.target, **(facts or {})})
+
+
+def describe_graphs(folder: Path, config: ModelConfig, graphs: Mapping[str, GraphEntry], facts: Facts) -> None:
+    """What they are, written into the graphs' files."""
+    for name, entry in graphs.items():
+        describe(folder / entry.file, name, entry, config, facts)
 
 
 def save_variant(model: ir.Model, folder: Path, name: str) -> None:
@@ -135,11 +151,14 @@ def save_with_weights(model: onnx.ModelProto, folder: Path, progress: Progress |
 
 def save_beside(model: ir.Model, path: Path) -> None:
     """A graph whose large weights are all in the data file already, which lies beside it."""
+    _drop_unused(model)
     ir.save(model, path)
     _check_graph(path)
 
 
 def _save(model: ir.Model, folder: Path, progress: Progress | None) -> None:
+    _drop_unused(model)
+
     def written(_: ir.TensorProtocol, info: ir.external_data.CallbackInfo) -> None:
         if progress:
             progress("writing weights", info.index + 1, info.total)
@@ -158,6 +177,13 @@ def _save(model: ir.Model, folder: Path, progress: Progress | None) -> None:
         raise _innermost(error) from None
     if not (folder / DATA_FILE).exists():  # a model so small that the graph file holds it all
         (folder / DATA_FILE).touch()
+
+
+def _drop_unused(model: ir.Model) -> None:
+    """Initializers that no node reads: constants made for what another form of the graph computes."""
+    weights = model.graph.initializers
+    for name in [name for name, value in weights.items() if not (value.uses() or value.is_graph_output())]:
+        del weights[name]
 
 
 def _itemsize(value: ir.Value) -> float:

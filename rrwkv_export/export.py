@@ -18,6 +18,7 @@ from rrwkv_export.bundle import (
     write_manifest,
 )
 from rrwkv_export.checkpoint import Checkpoint, TokenizerFile
+from rrwkv_export.checkpoint.card import card_facts
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import CheckpointError
 from rrwkv_export.graph import WeightsDtype, WKVForm
@@ -65,7 +66,7 @@ def export(
     options = GraphOptions(_wkv_form(wkv, target, reference.bound), dtype, target)
     model_id = compute_model_id(config, load, progress)
     with new_directory(out, FILES if overwrite else None) as folder:
-        write_graph(folder, config, load, options, progress)
+        write_graph(folder, config, load, options, progress, {"model_id": model_id, **card_facts(checkpoint.path)})
         if target == "mobile" and ort:
             write_ort(folder)
         manifest = write_manifest(

@@ -12,6 +12,7 @@ import pytest
 import torch
 from checkpoint_files import ASSET, RRWKV, RWKV4, random_weights, write_blinkdl, write_huggingface, write_rrwkv
 
+import rrwkv_export
 from rrwkv_export import bundle as bundles
 from rrwkv_export.bundle import GraphOptions, compute_model_id, write_graph
 from rrwkv_export.checkpoint import open_checkpoint
@@ -124,3 +125,75 @@ def test_progress_counts_up_to_its_total(small_checkpoint, tmp_path):
         assert len(set(totals)) == 1
         assert list(done) == sorted(done)
         assert done[-1] == totals[0]
+
+
+def graph_files(folder):
+    """(name, graph's file) of all in a bundle."""
+    return [(name, folder / graph.file) for name, graph in Manifest.load(folder).graphs.items()]
+
+
+def facts_of(path):
+    return {prop.key: prop.value for prop in onnx.load(str(path), load_external_data=False).metadata_props}
+
+
+def unused(model):
+    """Initializers that no node reads, within loops either; nor do the functions that are called with them."""
+    bodies = {(function.domain, function.name): function for function in model.functions}
+
+    def read_by(nodes):
+        for node in nodes:
+            body = bodies.get((node.domain, node.op_type))
+            if body is None:
+                yield from node.input
+            else:
+                inner = set(read_by(body.node))
+                yield from (given for given, name in zip(node.input, body.input) if name in inner)
+            for attribute in node.attribute:
+                yield from read_by(attribute.g.node)
+
+    return {tensor.name for tensor in model.graph.initializer} - set(read_by(model.graph.node))
+
+
+@pytest.mark.parametrize("target", ["cpu", "cuda", "mobile"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("config", [RWKV4, RRWKV], ids=["rwkv4", "rrwkv"])
+def test_every_initializer_is_read(make_tiny, config, dtype, target):
+    for wkv in ["stable"] if target == "mobile" else ["plain", "stable"]:
+        for name, path in graph_files(make_tiny(config, 0, wkv, dtype, target).path):
+            assert unused(onnx.load(str(path), load_external_data=False)) == set(), name
+
+
+CARD = "---\nlanguage: en\nlicense: {licence}\n{more}---\n# A model\nlicense: wrong\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "licence", "name"),
+    [
+        ({}, None, None),
+        ({"README.md": "license: mit\n"}, None, None),  # no front matter
+        ({"README.md": CARD.format(licence="apache-2.0", more="")}, "apache-2.0", None),
+        ({"README.md": CARD.format(licence="'cc-by-sa-4.0' # as the data", more="")}, "cc-by-sa-4.0", None),
+        (
+            {"README.md": CARD.format(licence="other", more="license_name: openmdw\nmodel_name: Raven\n")},
+            "openmdw",
+            "Raven",
+        ),
+        ({"README.md": CARD.format(licence="[a, \x1b[2J]", more="")}, None, None),
+        ({"LICENSE": " " * 20 + "Apache License\n  Version 2.0, January 2004"}, "apache-2.0", None),
+        ({"LICENSE": "All yours."}, None, None),
+    ],
+)
+def test_the_graphs_say_what_they_are(files, licence, name, tmp_path):
+    source = write_rrwkv(tmp_path / "in", RRWKV, random_weights(RRWKV))
+    for file, text in files.items():
+        (source / file).write_text(text)
+    manifest, _ = export(open_checkpoint(source), tmp_path / "out", **QUICK)
+    for graph, path in graph_files(tmp_path / "out"):
+        facts = facts_of(path)
+        assert (facts.get("license"), facts.get("model")) == (licence, name)
+        assert facts["model_id"] == manifest.model_id
+        assert (facts["graph"], facts["target"], facts["wkv"]) == (graph, "cpu", manifest.graphs[graph].wkv)
+        assert facts["parameters"] == str(RRWKV.parameters())
+        model = onnx.load(str(path), load_external_data=False)
+        assert (model.producer_name, model.producer_version) == ("rrwkv-export", rrwkv_export.__version__)
+        assert model.doc_string.startswith("RRWKV, ")

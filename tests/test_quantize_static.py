@@ -1,22 +1,29 @@
-"""The static graphs in integers: every value rounded, one grid for a state coming and going, close to the float."""
+"""The static graphs, rounded as the main one over its weights; and in integers: every value rounded, one grid for a
+state coming and going, close to the float.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 from conftest import SMALL, THREADS
-from test_cli import rrwkv
+from test_bundle import facts_of, graph_files, unused
 
 from rrwkv_export.checkpoint import open_checkpoint
+from rrwkv_export.commands.quantize import SCHEMES
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.export import export
 from rrwkv_export.quantize.quantizer import Calibration, quantize
 from rrwkv_export.quantize.shipped import TEXT, shipped_recipe
+from rrwkv_export.quantize.sites import sites
 from rrwkv_export.quantize.static_ranges import load_static, observe_static
 from rrwkv_runtime.manifest import Manifest, verify_files
 from rrwkv_runtime.session import Model
 
+ON_CPU = [scheme for scheme in SCHEMES if scheme != "qnn"]
 GRAPHS = ("mobile-segment", "mobile-step")
 IDS = np.random.default_rng(3).integers(0, SMALL.vocab_size, 90)
 
@@ -42,12 +49,102 @@ def integers(floats, calibration):
     return out
 
 
-@pytest.mark.parametrize(("scheme", "left_out"), [("float16", True), ("qnn", False)])
-def test_static_graphs_that_are_left_out_are_told_of(scheme, left_out, floats, tmp_path):
-    done = rrwkv("quantize", floats, "-o", "out", "--scheme", scheme, "--samples", 2, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert ("graphs in static shapes are left out" in done.stdout) == left_out
-    assert (tmp_path / "out/variants").exists() != left_out
+@pytest.fixture(scope="module")
+def rounded(floats, calibration):
+    """A function: the small model for phones quantized by a scheme, once."""
+    made = {}
+
+    def make(scheme):
+        if scheme not in made:
+            made[scheme] = floats.with_name(scheme)
+            quantize(floats, made[scheme], shipped_recipe(scheme), calibration)
+        return made[scheme]
+
+    return make
+
+
+def relative(logits, expected):
+    """The largest error of each token over the largest logit."""
+    return np.abs(logits - expected).max(axis=1) / np.abs(expected).max()
+
+
+@pytest.mark.parametrize("scheme", ON_CPU)
+def test_they_give_what_the_main_graph_gives(scheme, rounded):
+    """In segments and in steps: nearly, as floats summed in another order now and then round to the next level."""
+    out = rounded(scheme)
+    verify_files(out, Manifest.load(out))
+    main, static = (Model.load(out, threads=1, variant=variant, native=False) for variant in (None, "mobile"))
+    ids = IDS[: len(IDS) // SMALL.medium.interval * SMALL.medium.interval]
+    for chunk in (SMALL.medium.interval, 1):
+        expected, end = main.forward(ids, num_logits=len(ids), chunk=chunk)
+        logits, state = static.forward(ids, num_logits=len(ids), chunk=chunk)
+        errors = relative(logits, expected)
+        assert errors[:4].max() < 1e-5
+        assert errors.max() < (1e-5 if scheme == "float16" else 0.02)
+        for name, value in end.values.items():
+            np.testing.assert_allclose(state.values[name], value, atol=0.05, err_msg=name)
+
+
+@pytest.mark.parametrize("scheme", ON_CPU)
+def test_states_go_from_the_main_graph_to_them_and_back(scheme, rounded):
+    out = rounded(scheme)
+    main, static = (Model.load(out, threads=1, variant=variant, native=False) for variant in (None, "mobile"))
+    expected, _ = main.forward(IDS, num_logits=len(IDS), chunk=4)
+    state, logits = None, []
+    for model, start, stop in ((main, 0, 28), (static, 28, 60), (main, 60, 90)):
+        rows, state = model.forward(IDS[start:stop], state, num_logits=stop - start, chunk=4)
+        logits.append(rows)
+    errors = relative(np.concatenate(logits), expected)
+    assert errors[:32].max() < 1e-5
+    assert errors.max() < 0.02
+
+
+@pytest.mark.parametrize("scheme", ON_CPU)
+def test_the_weights_are_the_main_graphs_and_stored_once(scheme, rounded):
+    out = rounded(scheme)
+    assert sorted(path.name for path in (out / "variants").iterdir()) == [f"{name}.onnx" for name in GRAPHS]
+    assert not (out / "variants.onnx.data").exists()
+    graphs = Manifest.load(out).graphs
+    main = {t.name: t for t in onnx.load(str(out / "model.onnx"), load_external_data=False).graph.initializer}
+    weights = [name for name in main if name.endswith((".q", ".half", ".weight_quantized"))]
+    assert len(weights) >= len(sites(SMALL)) - 1
+    for name in GRAPHS:
+        assert (graphs[name].data, graphs[name].dtype) == (("model.onnx.data",), scheme)
+        found = {t.name: t for t in graph_of(out, name).initializer}
+        assert all(found[weight] == main[weight] for weight in weights)
+        assert any(t.external_data for t in found.values())
+
+
+@pytest.mark.parametrize("scheme", ON_CPU)
+def test_every_product_has_a_static_shape(scheme, rounded):
+    """Also of operators that ONNX itself does not know."""
+    for name in GRAPHS:
+        model = onnx.load(str(rounded(scheme) / "variants" / f"{name}.onnx"), load_external_data=False)
+        graph = onnx.shape_inference.infer_shapes(model).graph
+        shapes = {
+            v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.value_info, *graph.output)
+        }
+        products = [n for n in graph.node if n.op_type in ("MatMul", "MatMulInteger", "MatMulNBits")]
+        assert len(products) >= len(sites(SMALL)) - 1
+        assert all(len(shapes[n.output[0]]) == 3 and min(shapes[n.output[0]]) > 0 for n in products)
+
+
+def test_static_values_are_rounded_with_one_scale_each(rounded):
+    """After the mixes are split: engines that take pairs know no scale for every part."""
+    for name in GRAPHS:
+        graph = graph_of(rounded("int8-static"), name)
+        scales = {t.name: t.dims for t in graph.initializer}
+        grids = [list(scales[node.input[1]]) for node in graph.node if node.op_type == "QuantizeLinear"]
+        assert len(grids) >= 7 * SMALL.num_layers
+        assert all(dims in ([], [1]) for dims in grids)
+
+
+def test_qualcomms_target_is_refused_without_static_graphs(small_bundle, calibration, tmp_path):
+    """At once, with how to get them; whatever the recipe is called."""
+    for recipe in (shipped_recipe("qnn"), replace(shipped_recipe("int8-static"), target="qnn")):
+        with pytest.raises(RecipeError, match=r"no graphs in static shapes.* with --target mobile"):
+            quantize(small_bundle, tmp_path / "out", recipe, calibration)
+    assert not (tmp_path / "out").exists()
 
 
 def graph_of(bundle, name):
@@ -129,7 +226,12 @@ def test_a_text_too_short_is_said(floats):
         observe_static(load_static(floats, manifest), manifest, [IDS[:9]])
 
 
-def test_other_targets_go_without_them(floats, calibration, tmp_path):
-    made = quantize(floats, tmp_path / "out", shipped_recipe("int8-weight"), calibration)
-    assert set(made.graphs) == {"main", "step", "update"}
-    assert not (tmp_path / "out" / "variants").exists()
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_all_graphs_say_what_they_are_and_read_all_that_they_hold(scheme, rounded, integers):
+    out = integers if scheme == "qnn" else rounded(scheme)
+    for name, path in graph_files(out):
+        assert unused(onnx.load(str(path), load_external_data=False)) == set(), name
+        facts = facts_of(path)
+        assert (facts["scheme"], facts["graph"], facts["target"]) == (scheme, name, "mobile")
+        assert facts["weights"] == ("uint16-uint8" if scheme == "qnn" and "mobile" in name else scheme)
+        assert facts["model_id"] == Manifest.load(out).model_id

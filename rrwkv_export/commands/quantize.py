@@ -43,7 +43,7 @@ TARGETS = ("x86-vnni", "x86", "arm64", "qnn")
     show_default=True,
     help=f"What puts in the pairs of static quantization; for optimum, {install.hint('rrwkv-export', 'optimum')}.",
 )
-@click.option("--max-kl", type=click.FloatRange(min=0), metavar="X", help="Choose the smallest recipe of this mean KL.")
+@click.option("--max-kl", type=float, metavar="X", help="Choose the smallest recipe of this mean KL.")
 @click.option("--max-bytes", type=click.IntRange(min=1), metavar="N", help="Choose the best recipe of so many bytes.")
 @click.option(
     "--search-exponents",
@@ -76,12 +76,17 @@ def quantize(
     from rrwkv_export.bench.plan import graph_bytes
     from rrwkv_export.commands._console import console, megabytes, progress_bars
     from rrwkv_export.commands._hints import report_on
+    from rrwkv_export.config import ModelConfig
     from rrwkv_export.quantize.calibration import choose_calibration
     from rrwkv_export.quantize.quantizer import quantize as run
+    from rrwkv_export.quantize.sensitivity import require_possible
+    from rrwkv_export.quantize.sites import sites
     from rrwkv_runtime.manifest import Manifest
 
     chosen = _recipe(scheme, recipe, target)
     source = Manifest.load(bundle)
+    if max_kl is not None or max_bytes is not None:
+        require_possible(sites(ModelConfig.from_json(source.config)), max_kl=max_kl, max_bytes=max_bytes)
     read = choose_calibration(calibration, bundle, samples, seed, say=lambda line: click.echo(line, err=True))
     insert = None
     if engine == "optimum":
@@ -99,8 +104,6 @@ def quantize(
         f"{chosen.scheme}: {megabytes(graph_bytes(source))} to {megabytes(graph_bytes(made))}"
         + (f", calibrated on {read.tokens:,} tokens" if (made.quantization or {}).get("calibration") else "")
     )
-    if any(graph.static for name, graph in source.graphs.items() if name not in made.graphs):
-        screen.print("its graphs in static shapes are left out: --scheme qnn, or target qnn, quantizes those")
     screen.print(f"wrote {output}; what it cost:\n  {report_on(output, bundle)}", soft_wrap=True, markup=False)
 
 
@@ -118,10 +121,10 @@ def _within_budget(
     observed, ids = calibration.split(trials.TOKENS, trials.SAMPLES)
     with progress_bars() as progress:
         scale = trials.Scale(source, ids)
-        kinds = ("static 8", "weight 8", "weight 4")
+        kinds = trials.BUDGET_KINDS
         costs = trials.sensitivity(source, observed, scale, kinds=kinds, base=base, progress=progress)
     points = trials.trade_off(costs)
-    table = Table("matrices", Column("expected KL", justify="right"), "static 8", "weight 8", "weight 4")
+    table = Table("matrices", Column("expected KL", justify="right"), *kinds)
     for point in points:
         roles = {kind: " ".join(r for r, k in point.kinds.items() if k == kind) for kind in kinds}
         table.add_row(megabytes(point.bytes), f"{point.kl:.5f}", *(roles[kind] for kind in kinds))

@@ -37,18 +37,25 @@ def chunks(ids: Array, size: int = 256) -> Iterator[Array]:
 
 @contextmanager
 def exposed(
-    model: onnx.ModelProto, outputs: Collection[str], folder: Path | None = None, threads: int | None = None
+    model: onnx.ModelProto,
+    outputs: Collection[str],
+    folder: Path | None = None,
+    threads: int | None = None,
+    lean: bool = False,
 ) -> Iterator[Any]:
     """An onnxruntime session that computes these values, and nothing that only others need.
 
     The graph goes in without its large weights, which might not fit into a protobuf's 2 GB: those in memory as arrays
-    (kept for as long as the session), those in files by their folder. threads: None lets onnxruntime choose.
+    (kept for as long as the session), those in files by their folder. threads: None lets onnxruntime choose. lean: keep
+    no second copy of the weights, laid out for products, which pays for runs of few tokens only.
     """
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors come back as exceptions
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the work between runs needs the cores
+    if lean:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     if folder:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     if threads is not None:

@@ -117,8 +117,12 @@ def best_exponent(
 
 
 def fold(graph: Rewriter, site: Site, s: Array) -> None:
-    """Multiply the site's matrix by s along its inputs, and divide what makes its inputs."""
-    graph.set_array(site.weight, graph.array(site.weight) * s[:, None])
+    """Multiply the site's matrix by s along its inputs, and divide what makes its inputs.
+
+    A graph without its matrices, beside the one that has them, is changed in its vectors alone.
+    """
+    if graph.has(site.weight):
+        graph.set_array(site.weight, graph.array(site.weight) * s[:, None])
     block = f"blocks.{site.layer}"
     if site.role in _MIXES:
         part = "time_mix" if site.role.startswith("att") else "channel_mix"
@@ -141,4 +145,5 @@ def fold(graph: Rewriter, site: Site, s: Array) -> None:
 
 
 def _divide_columns(graph: Rewriter, weight: str, s: Array) -> None:
-    graph.set_array(weight, graph.array(weight) / s)
+    if graph.has(weight):
+        graph.set_array(weight, graph.array(weight) / s)

@@ -1,19 +1,20 @@
 """A graph beside the main one, rounded as that was: what became of a product there is copied, node by node.
 
-Such are the graph that decodes, and the one that makes mediums after it. No weight is read or written: all graphs refer
-to the same data file, and to the same entries in it.
+Such are the graph that decodes, the one that makes mediums after it, and those in static shapes. No matrix is read or
+written: all graphs refer to the same data file, and to the same entries in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
+import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx import NodeProto, TensorProto
+from onnx import NodeProto, TensorProto, numpy_helper
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from rrwkv_export.quantize.fewer import round_before_splitting
+from rrwkv_export.quantize.fewer import round_after_splitting, round_before_splitting
 from rrwkv_export.quantize.sites import EMB, Site
 
 
@@ -24,6 +25,39 @@ def follow(
 
     Any of them may be without its weights' data. Sites that `beside` does not have are left out.
     """
+    made = _followed(beside, source, rounded, sites)
+    # Vectors are the main graph's, where scales may have been moved into them.
+    made.graph.initializer.extend(
+        _initializers(rounded, (t for t in beside.graph.initializer if not t.name.endswith((".weight", ".bias"))))
+    )
+    round_before_splitting(made)  # which the main graph need not have split
+    return _tidy(made)
+
+
+def follow_in_static_shapes(
+    beside: onnx.ModelProto, source: onnx.ModelProto, rounded: onnx.ModelProto, sites: Iterable[Site], hidden_size: int
+) -> ir.Model:
+    """The same of a graph in static shapes, whose sequences are [1, T, C] where the main graph's are [T, 1, C].
+
+    beside: with what was moved into the main graph's vectors moved into its own, without its matrices, shapes inferred.
+    Those of the products are kept, as engines need them and ONNX infers none past onnxruntime's own operators.
+    """
+    made, sites = _followed(beside, source, rounded, sites), tuple(sites)
+    matrices = {site.weight for site in sites}
+    own = [t for t in beside.graph.initializer if t.name not in matrices]
+    emb = next(node.output[0] for node in beside.graph.node if node.name == EMB)
+    results = {node.output[0] for node in beside.graph.node if node.name in {site.node for site in sites}}
+    made.graph.value_info.extend(value for value in beside.graph.value_info if value.name in results)
+    own.append(numpy_helper.from_array(np.array([1, -1, hidden_size], np.int64), f"{emb}.shape"))
+    made.graph.initializer.extend(_initializers(rounded, own))
+    round_after_splitting(made)
+    return _tidy(made)
+
+
+def _followed(
+    beside: onnx.ModelProto, source: onnx.ModelProto, rounded: onnx.ModelProto, sites: Iterable[Site]
+) -> onnx.ModelProto:
+    """Without initializers."""
     here, there = _by_name(beside), _by_name(source)
     shared = [site for site in sites if site.node in here]
     # What a product reads, or gives, may bear another name in the main graph.
@@ -42,8 +76,10 @@ def follow(
     made.opset_import.extend(rounded.opset_import)
     made.graph.node.extend(node for node in beside.graph.node if node.name not in {site.node for site in shared})
     made.graph.node.extend(copied.values())
-    made.graph.initializer.extend(_initializers(beside, rounded).values())
-    round_before_splitting(made)  # which the main graph need not have split
+    return made
+
+
+def _tidy(made: onnx.ModelProto) -> ir.Model:
     tidy: ir.Model = ir.from_proto(made)
     tidy.graph.sort()
     RemoveUnusedNodesPass()(tidy)
@@ -59,10 +95,9 @@ def _by_name(model: onnx.ModelProto) -> dict[str, NodeProto]:
     return {node.name: node for node in model.graph.node}
 
 
-def _initializers(beside: onnx.ModelProto, rounded: onnx.ModelProto) -> dict[str, TensorProto]:
-    """By name: beside's own constants, and all weights and scales as they are in the rounded graph."""
-    found = {tensor.name: tensor for tensor in rounded.graph.initializer}
-    return found | {t.name: t for t in beside.graph.initializer if not t.name.endswith((".weight", ".bias"))}
+def _initializers(rounded: onnx.ModelProto, own: Iterable[TensorProto]) -> Iterable[TensorProto]:
+    """A graph's own, and all others as they are in the rounded one."""
+    return ({tensor.name: tensor for tensor in rounded.graph.initializer} | {t.name: t for t in own}).values()
 
 
 def _copy_chain(

@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 
 from rrwkv_export.errors import RecipeError
-from rrwkv_export.quantize.carried import carried, exposed
+from rrwkv_export.quantize.carried import carried, chunks, exposed
+from rrwkv_export.quantize.moments import Moments
 from rrwkv_export.quantize.ranges import Histogram
 from rrwkv_export.quantize.sites import EMB, Site
 from rrwkv_runtime.manifest import StateSpec
@@ -31,18 +32,20 @@ class Observation:
 
     low, high [inputs] float32: the extremes of each channel, 0 within. square [inputs] float64: its mean square.
     moments [inputs, inputs] float32: the mean of x xᵀ, where asked for. rows: 0 if the value was never computed.
+    with_ranges: the histogram, the extremes and the squares are kept, which cost time.
     """
 
     name: str
     inputs: int
     with_moments: bool = False
+    with_ranges: bool = True
     histogram: Histogram = field(default_factory=Histogram)
     rows: int = 0
 
     def __post_init__(self) -> None:
         self.low, self.high = np.zeros((2, self.inputs), np.float32)
         self._squares = np.zeros(self.inputs)
-        self._products = np.zeros((self.inputs, self.inputs), np.float32) if self.with_moments else None
+        self._products = Moments(self.inputs) if self.with_moments else None
         self._waiting: list[Array] = []
 
     def add(self, x: Array) -> None:
@@ -57,16 +60,25 @@ class Observation:
         if not waiting:
             return
         x = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+        if self.with_ranges:
+            self._see_range(x)
+        elif not np.isfinite(x.sum(dtype=np.float64)):
+            raise self._not_finite()
+        if self._products is not None:
+            self._products.add(x)
+        self.rows += len(x)
+
+    def _see_range(self, x: Array) -> None:
         try:
             self.histogram.add(x)
-        except ValueError as error:
-            remedy = "`rrwkv verify BUNDLE --against CHECKPOINT` says more"
-            raise RecipeError(f"{self.name}: {error} in the float model; {remedy}") from None
+        except ValueError:
+            raise self._not_finite() from None
         self.low, self.high = np.minimum(self.low, x.min(axis=0)), np.maximum(self.high, x.max(axis=0))
         self._squares += np.einsum("ij,ij->j", x, x)  # over some hundred rows in float32, over all in float64
-        if self._products is not None:
-            self._products += x.T @ x
-        self.rows += len(x)
+
+    def _not_finite(self) -> RecipeError:
+        remedy = "`rrwkv verify BUNDLE --against CHECKPOINT` says more"
+        return RecipeError(f"{self.name}: a value is not finite in the float model; {remedy}")
 
     @property
     def absmax(self) -> Array:
@@ -79,7 +91,7 @@ class Observation:
 
     @property
     def moments(self) -> Array | None:
-        return None if self._products is None else self._products / np.float32(max(self.rows, 1))
+        return None if self._products is None else self._products.mean(max(self.rows, 1))
 
 
 def observe(
@@ -89,6 +101,7 @@ def observe(
     passages: Sequence[Array],
     *,
     moments: Collection[str] = (),
+    ranges: bool = True,
     chunk: int = 256,
     steps: int = _STEPS,
     threads: int | None = None,
@@ -98,8 +111,9 @@ def observe(
 
     model: a graph with its weights in memory, or a bundle's model.onnx; both may be larger than protobuf's 2 GB.
     passages: int64 [n] each. The state is carried from one to the next; each is given in chunks, its last `steps`
-    tokens one at a time. moments: the values whose second moments are wanted; each takes 4 inputs² bytes (256 MB for
-    8192 inputs), and twice that for a moment. threads: None lets onnxruntime choose. progress(done, total): in tokens.
+    tokens one at a time. moments: the values whose second moments are wanted; each takes a little over 2 inputs² bytes
+    (137 MB for 8192 inputs). ranges: False leaves out all but these, and gives the text without a break, which is
+    faster. threads: None lets onnxruntime choose. progress(done, total): in tokens.
 
     The same input and threads give the same observations, bit for bit. A value that is never computed (a medium's, of a
     text shorter than an interval) has no rows. Raises RecipeError if a value is not finite.
@@ -108,10 +122,11 @@ def observe(
     names = input_names(graph, wanted)
     outputs = [*(spec.output for spec in states), *names]
     folder = model.parent if isinstance(model, Path) else None
-    found = {name: Observation(name, inputs, name in moments) for name, inputs in names.items()}
+    found = {name: Observation(name, inputs, name in moments, ranges) for name, inputs in names.items()}
     done, total = 0, sum(len(ids) for ids in passages)
-    with exposed(graph, outputs, folder, threads) as session:
-        for ids, values in carried(session, states, list(names), pieces(passages, chunk, steps)):
+    with exposed(graph, outputs, folder, threads, lean=not ranges) as session:
+        cut = pieces(passages, chunk, steps) if ranges else chunks(np.concatenate(passages), chunk)
+        for ids, values in carried(session, states, list(names), cut):
             for observation, value in zip(found.values(), values):
                 observation.add(value.reshape(-1, observation.inputs))
             done += len(ids)

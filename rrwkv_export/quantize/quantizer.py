@@ -16,8 +16,8 @@ import onnx_ir as ir
 from rrwkv_export.bundle import (
     FILES,
     GRAPH_FILE,
-    VARIANTS_DATA,
     bundle_files,
+    describe_graphs,
     file_entries,
     save_beside,
     save_manifest,
@@ -26,6 +26,7 @@ from rrwkv_export.bundle import (
 )
 from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import RecipeError, TextError
+from rrwkv_export.graph.about import bundle_facts
 from rrwkv_export.graph.names import WKVForm
 from rrwkv_export.output import new_directory, require_space
 from rrwkv_export.progress import Progress
@@ -38,7 +39,6 @@ from rrwkv_export.quantize.recipe import Choice, Recipe
 from rrwkv_export.quantize.rewrite import Insert, Rewriter, finished
 from rrwkv_export.quantize.sites import EMB, Site, sites
 from rrwkv_export.quantize.stages import Folds, Observe, calibrated, equalize, round_to_blocks
-from rrwkv_export.quantize.static_ranges import load_static, observe_static
 from rrwkv_export.texts import Text, read_text
 from rrwkv_runtime.manifest import Manifest, verify_files
 from rrwkv_runtime.shared_weights import Weight
@@ -80,6 +80,11 @@ class Source:
     def for_gpu(self) -> bool:
         """Whether it was exported for CUDA."""
         return self.manifest.graphs["main"].over != "loop"
+
+    @property
+    def static(self) -> list[str]:
+        """The names of its graphs in static shapes."""
+        return [name for name, graph in self.manifest.graphs.items() if graph.static]
 
     @property
     def wkv(self) -> WKVForm:
@@ -165,29 +170,34 @@ def quantize(
     source = Source.open(bundle, gpu=True)
     if source.for_gpu:
         recipe = _weights_only(recipe, source)
+    if recipe.target == "qnn" and not source.static:
+        raise RecipeError(
+            f"{source.path}: has no graphs in static shapes, and Qualcomm's NPU takes no others; "
+            "export the checkpoint with --target mobile"
+        )
     require_space(out, source.manifest.parameters)
-    quantized = rewrite(source, recipe, calibration, insert=insert, progress=progress)
-    with new_directory(out, FILES if overwrite else None) as folder:
+    with new_directory(out, FILES if overwrite else None) as folder:  # first, as what stands there may be refused
+        quantized = rewrite(source, recipe, calibration, insert=insert, progress=progress)
         save_with_weights(quantized.model, folder, progress)
         for name in ("step", "update"):
             if name in source.manifest.graphs:
                 _save_beside_main(source, name, folder)
+        variants = static_graphs.save_variants(source, recipe, calibration, quantized.folds, folder, progress)
         weights = [] if source.for_gpu else _fuse_main(source, folder / GRAPH_FILE)
         if source.manifest.tokenizer:
             name = source.manifest.tokenizer.file
             shutil.copyfile(bundle / name, folder / name)
-        variants = _variants(source, recipe, calibration, quantized, progress)
-        if variants:
-            static_graphs.save_sharing(variants, folder)
-        files = [asdict(entry) for entry in file_entries(bundle_files(folder), "hashing the bundle", progress, folder)]
-        kept = {name: graph for name, graph in source.manifest.graphs.items() if not graph.static}
+        kept = {name: graph for name, graph in source.manifest.graphs.items() if not graph.static or name in variants}
+        kept = {name: replace(graph, dtype=recipe.scheme) for name, graph in kept.items()}
+        kept |= {name: replace(kept[name], **said) for name, said in variants.items()}
         kept["main"] = replace(kept["main"], weights=tuple(weights))
+        facts = {**bundle_facts(source.path / GRAPH_FILE), "model_id": source.manifest.model_id}
+        facts |= {"scheme": recipe.scheme, "integers": recipe.target}
+        describe_graphs(folder, source.config, kept, facts)
+        files = [asdict(entry) for entry in file_entries(bundle_files(folder), "hashing the bundle", progress, folder)]
         fields = {
             **source.manifest.to_json(),
-            "graphs": {
-                **{name: {**asdict(graph), "dtype": recipe.scheme} for name, graph in kept.items()},
-                **{name: _variant_entry(source.manifest, name, recipe) for name in variants},
-            },
+            "graphs": {name: asdict(graph) for name, graph in kept.items()},
             "states": _states(source.manifest, quantized.units),
             "quantization": {
                 "scheme": recipe.scheme,
@@ -263,30 +273,6 @@ class Quantized:
     observed: bool
 
 
-def _variants(
-    source: Source, recipe: Recipe, calibration: Calibration, quantized: Quantized, progress: Progress | None
-) -> dict[str, onnx.ModelProto]:
-    """The source's static graphs in integers, for a target that takes nothing else; others go without them."""
-    if recipe.target != "qnn" or not any(graph.static for graph in source.manifest.graphs.values()):
-        return {}
-    calibration.require()
-    models = load_static(source.path, source.manifest)
-    models = {name: static_graphs.folded(model, quantized.folds) for name, model in models.items()}
-
-    def told(done: int, total: int) -> None:
-        if progress:
-            progress("observing the static graphs", done, total)
-
-    ranges = observe_static(models, source.manifest, calibration.passages, progress=told)
-    return {name: static_graphs.insert_all_pairs(model, ranges, recipe.types) for name, model in models.items()}
-
-
-def _variant_entry(manifest: Manifest, name: str, recipe: Recipe) -> dict[str, Any]:
-    types = recipe.types
-    dtype = f"{types.inputs}-{types.weights}"
-    return {**asdict(manifest.graphs[name]), "data": [VARIANTS_DATA], "dtype": dtype}
-
-
 def rewrite(
     source: Source,
     recipe: Recipe,
@@ -326,15 +312,15 @@ def _is_equalized(choice: Choice) -> bool:
 
 def _observer(source: Source, calibration: Calibration, progress: Progress | None) -> Observe:
     def observed(
-        graph: Rewriter, wanted: Sequence[Site], what: str, moments: Sequence[str] = ()
+        graph: Rewriter, wanted: Sequence[Site], what: str, moments: Sequence[str] = (), ranges: bool = True
     ) -> dict[str, Observation]:
         def told(done: int, total: int) -> None:
             if progress:
                 progress(what, done, total)
 
         calibration.require()
-        states = source.manifest.states
-        return observe(graph.model, states, wanted, calibration.passages, moments=moments, progress=told)
+        kept: dict[str, Any] = {"moments": moments, "ranges": ranges}
+        return observe(graph.model, source.manifest.states, wanted, calibration.passages, progress=told, **kept)
 
     return observed
 

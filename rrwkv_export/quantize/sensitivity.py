@@ -32,6 +32,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "float16": {"weights": 16, "equalize": 0},
 }
 
+# What a budget may make of a role.
+BUDGET_KINDS = ("static 8", "weight 8", "weight 4")
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -122,6 +125,22 @@ def _size(site: Site, choice: Choice) -> int:
         return site.outputs * blocks * (choice.block * choice.weights // 8 + 4)
     scales = site.parameters // math.gcd(site.outputs, choice.block) if site.role == EMB else site.outputs
     return site.parameters * choice.weights // 8 + (4 * scales if choice.weights == 8 else 0)
+
+
+def least_bytes(sites: Iterable[Site], kinds: Sequence[str] = BUDGET_KINDS) -> int:
+    """Bytes of all matrices in the smallest recipe of these kinds: known without rounding anything."""
+    return sum(min(size([site], kind) for kind in kinds if allowed(site.role, kind)) for site in sites)
+
+
+def require_possible(sites: Iterable[Site], *, max_kl: float | None = None, max_bytes: int | None = None) -> None:
+    """Raises RecipeError for a budget that no recipe can keep, before anything is measured."""
+    if max_kl is not None and not 0 < max_kl < math.inf:
+        raise RecipeError(f"--max-kl {max_kl:g}: a mean KL divergence is a number above 0; 0.01 is little, for example")
+    least = least_bytes(sites)
+    if max_bytes is not None and max_bytes < least:
+        raise RecipeError(
+            f"--max-bytes {max_bytes:,}: the matrices of this model take {least:,} bytes at least; allow as many"
+        )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.progress import Progress
 from rrwkv_export.quantize.equalize import SIGNED_ROLES, UNIT_ROLES, Seen, best_exponent, fold, scales, turned
+from rrwkv_export.quantize.moments import moment_bytes
 from rrwkv_export.quantize.observe import Observation
 from rrwkv_export.quantize.ranges import range_of
 from rrwkv_export.quantize.recipe import Choice, Types
@@ -24,14 +25,14 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Choices = Mapping[Site, Choice]
 Folds = list[tuple[Site, Array]]
 """Sites and the scales moved into their matrices, in the order in which they were."""
-_MOMENT_BYTES = 2**30
+_MOMENT_BYTES = 5 * 2**28
 
 
 class Observe(Protocol):
     """A pass over the text: observations of what the sites read, by its name; `what` is what a progress bar says."""
 
     def __call__(
-        self, graph: Rewriter, wanted: Sequence[Site], what: str, moments: Sequence[str] = ()
+        self, graph: Rewriter, wanted: Sequence[Site], what: str, moments: Sequence[str] = (), ranges: bool = True
     ) -> dict[str, Observation]: ...
 
 
@@ -74,7 +75,7 @@ def round_to_blocks(
             graph.blocks(site, rounded, choices[site].compute)
     left = [site for site in blocks if choices[site].rounding == "gptq"]
     while now := _within(left):
-        seen = observed(graph, now, "observing second moments", _inputs(graph, now))
+        seen = observed(graph, now, "observing second moments", _inputs(graph, now), False)
         for site in _told(now, progress):
             graph.blocks(site, _by_gptq(graph, site, choices[site], seen), choices[site].compute)
         left = left[len(now) :]
@@ -104,7 +105,7 @@ def calibrated(
                 graph.set_array(site.weight, gptq_by_output(graph.array(site.weight), moments, grid))
         left = left[len(now) :]
         if now := _within(left):
-            seen = observed(graph, now, "observing second moments", _inputs(graph, now))
+            seen = observed(graph, now, "observing second moments", _inputs(graph, now), False)
     return ranges
 
 
@@ -123,7 +124,7 @@ def _within(wanted: Sequence[Site]) -> Sequence[Site]:
     """The first of them whose second moments may be kept at once: one at least."""
     total = 0
     for count, site in enumerate(wanted):
-        total += 4 * site.inputs**2
+        total += moment_bytes(site.inputs)
         if total > _MOMENT_BYTES and count:
             return wanted[:count]
     return wanted
@@ -131,9 +132,10 @@ def _within(wanted: Sequence[Site]) -> Sequence[Site]:
 
 def _by_gptq(graph: Rewriter, site: Site, choice: Choice, seen: Mapping[str, Observation]) -> Blocks:
     observed, W = seen.get(graph.input_of(site)), graph.array(site.weight)
-    if observed is None or not observed.rows or observed.moments is None:
+    moments = observed.moments if observed and observed.rows else None
+    if moments is None:
         return nearest(W, choice.weights, choice.block)
-    return gptq(W, observed.moments, choice.weights, choice.block)
+    return gptq(W, moments, choice.weights, choice.block)
 
 
 def _ranges(

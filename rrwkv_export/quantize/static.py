@@ -1,7 +1,8 @@
-"""The static graphs in integers throughout, as Qualcomm's HTP runs them: uint16 activations, uint8 weights.
+"""The static graphs: rounded as the main graph is, over its weights, or in integers throughout.
 
-The recipe's roles are of no use here: an engine takes a graph whole or leaves parts of it to the CPU, so every value is
-rounded, with the ranges of `static_ranges` and what onnxruntime's preset for QNN asks of each operator. What
+For a phone's CPU they take from the main graph what became of each product. For Qualcomm's HTP the recipe's roles are
+of no use: it takes a graph whole or leaves parts of it to the CPU, so every value is rounded to uint16 (weights to
+uint8), with the ranges of `static_ranges` and what onnxruntime's preset for QNN asks of each operator. What
 equalization moved in the main graph is moved in these too, as they share its states.
 """
 
@@ -10,23 +11,79 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx import TensorProto
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from rrwkv_export.bundle import VARIANTS, VARIANTS_DATA
+from rrwkv_export.bundle import DATA_FILE, GRAPH_FILE, VARIANTS, VARIANTS_DATA, save_variant
+from rrwkv_export.progress import Progress
 from rrwkv_export.quantize.equalize import fold
-from rrwkv_export.quantize.recipe import Types
+from rrwkv_export.quantize.follow import follow_in_static_shapes
+from rrwkv_export.quantize.recipe import Recipe, Types
 from rrwkv_export.quantize.rewrite import Rewriter, finished, quant_type, tensors_data
 from rrwkv_export.quantize.stages import Folds
-from rrwkv_export.quantize.static_ranges import Range
+from rrwkv_export.quantize.static_ranges import Range, load_static, observe_static
 from rrwkv_export.quiet import quiet
+
+if TYPE_CHECKING:
+    from rrwkv_export.quantize.quantizer import Calibration, Source
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _EXTERNAL_FROM_BYTES, _PAGE = 4096, 4096
+
+
+def save_variants(
+    source: Source,
+    recipe: Recipe,
+    calibration: Calibration,
+    folds: Folds,
+    folder: Path,
+    progress: Progress | None = None,
+) -> dict[str, dict[str, Any]]:
+    """The source's static graphs beside the rounded main one that is in the folder; and what the manifest says of each
+    that it did not say before, by its name. Raises RecipeError.
+    """
+    if not source.static:
+        return {}
+    if recipe.target == "qnn":
+        save_sharing(_in_integers(source, recipe, calibration, folds, progress), folder)
+        dtype = f"{recipe.types.inputs}-{recipe.types.weights}"
+        return {name: {"data": (VARIANTS_DATA,), "dtype": dtype} for name in source.static}
+    main, rounded = (onnx.load(str(at / GRAPH_FILE), load_external_data=False) for at in (source.path, folder))
+    (folder / VARIANTS).mkdir()
+    for name in source.static:
+        graph = onnx.load(str(source.path / source.manifest.graphs[name].file), load_external_data=False)
+        beside = folded(without_matrices(onnx.shape_inference.infer_shapes(graph)), folds)
+        followed = follow_in_static_shapes(beside, main, rounded, source.sites, source.config.hidden_size)
+        ir.external_data.set_base_dir(followed.graph, folder)
+        save_variant(followed, folder, name)
+    return {name: {"data": (DATA_FILE,), "dtype": recipe.scheme} for name in source.static}
+
+
+def _in_integers(
+    source: Source, recipe: Recipe, calibration: Calibration, folds: Folds, progress: Progress | None
+) -> dict[str, onnx.ModelProto]:
+    calibration.require()
+    models = {name: folded(model, folds) for name, model in load_static(source.path, source.manifest).items()}
+
+    def told(done: int, total: int) -> None:
+        if progress:
+            progress("observing the static graphs", done, total)
+
+    ranges = observe_static(models, source.manifest, calibration.passages, progress=told)
+    return {name: insert_all_pairs(model, ranges, recipe.types) for name, model in models.items()}
+
+
+def without_matrices(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph less what it reads from the data file."""
+    kept = [t for t in model.graph.initializer if t.data_location != TensorProto.EXTERNAL]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    return model
 
 
 def folded(model: onnx.ModelProto, folds: Folds) -> onnx.ModelProto:
@@ -60,6 +117,7 @@ def insert_all_pairs(model: onnx.ModelProto, ranges: Mapping[str, Range], types:
             {**config.extra_options, "ForceQuantizeNoInputCheck": True},
         )
         done = ir.from_proto(quantizer.quantize_model())
+    RemoveUnusedNodesPass()(done)
     done.graph.sort()  # the quantizer leaves the weights' nodes at the end
     return finished(ir.to_proto(done))
 
