@@ -123,6 +123,6 @@ def test_it_is_said_in_words():
     tokenizer = TokenizerFile("tokenizer.json", ASSET / "tokenizer.json")
     said = describe_ending(ChatFormat(eos_token_id=0), lambda token_id: spelled(tokenizer, token_id))
     assert said == "a text ends with token 0 ('<|endoftext|>'), a reply also with '\\n\\n'"
-    assert describe_ending(ChatFormat(eos_token_id=(5, 3), stop=())) == "a text ends with token 3 or token 5"
-    assert describe_ending(ChatFormat(stop=())).startswith("nothing ends a text: export it with --chat")
+    assert describe_ending(ChatFormat(eos_token_id=(5, 3), turn_end="")) == "a text ends with token 3 or token 5"
+    assert describe_ending(ChatFormat(turn_end="")).startswith("nothing ends a text: export it with --chat")
     assert "but no token ends a text" in describe_ending(ChatFormat())

@@ -129,7 +129,7 @@ def test_the_text_that_comes_along_is_for_tokenizers_of_language(tmp_path):
 
 def test_a_tokenizer_of_something_else_asks_for_a_text_and_says_how(tmp_path):
     midi = bundle_of(tmp_path / "midi", "tokenizer.json", words(["you", "the", *(f"n{i}" for i in range(60))]))
-    with pytest.raises(TextError, match=r"give --text FILE, .*\.ids: .* 9\d% .* are the unknown token"):
+    with pytest.raises(TextError, match=r"give --text FILE, .*\.ids: .*no English text \(9\d% of .* the unknown token"):
         shipped_text(midi)
     none = bundle_of(tmp_path / "none")
     with pytest.raises(TextError, match=r"give --text FILE, .*\.ids: .*none has no tokenizer$"):

@@ -183,7 +183,7 @@ def test_set_changes_and_shows_options():
         ("/12345", "unknown command /12345; /help lists them"),
         ("/set temprature 1", "unknown option temprature; did you mean temperature?"),
         ("/set top_k some", "top_k takes a number, not 'some'"),
-        ("/set top_p 7", "top_p must be a number from 0 to 1, not 7.0"),
+        ("/set top_p 7", "top_p must be a number from 0 to 1, not 7.0; 7 % is 0.07"),
         ("/set seed -1", "seed must be a whole number of 0 or more, not -1"),
         ("/set max_tokens -5", "max_tokens must be from 1, or 0 or -1 for no limit, not -5"),
         ("/save", "give a file name"),

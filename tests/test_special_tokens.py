@@ -92,7 +92,7 @@ def _surrogate(text):
 def controls(tokenizer, form, ids):
     """Those of the ids that only a format may write."""
     roles = {form.bos_token_id, *form.eos_token_ids}
-    found = (tokenizer.special.keys() | control_ids(tokenizer, form)) - (set(tokenizer.unknown) - roles)
+    found = (tokenizer.special.keys() | control_ids(tokenizer, form)) - ({tokenizer.unknown} - roles)
     return [i for i in ids if i in found]
 
 

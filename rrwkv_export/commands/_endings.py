@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def describe_ending(chat: ChatFormat, spell: Callable[[int], str | None] = lambda _: None) -> str:
     """`spell` gives a token's text, or None where it has none."""
     tokens = " or ".join(_token(one, spell) for one in sorted(chat.eos_token_ids))
-    stops = " or ".join(map(repr, chat.stop))
+    stops = " or ".join(map(repr, chat.stop or filter(None, (chat.turn_end,))))
     if not tokens:
         reply = f"a reply ends with {stops}, but no token ends a text" if stops else "nothing ends a text"
         return f"{reply}: export it with --chat and a chat.json that says its eos_token_id"

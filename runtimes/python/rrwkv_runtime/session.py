@@ -113,6 +113,8 @@ class Model:
             if manifest.graphs[name].updates:  # so little work that threads and an arena of its own cost more than that
                 one.intra_op_num_threads, one.enable_cpu_mem_arena = 1, False
             one.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
+            # On an x86-64 without VNNI: no products of unsigned and signed bytes, which overflow 16 bits there.
+            one.add_session_config_entry("session.x64quantprecision", "1")
             one.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", fold)
             # A run's threads stop with it: another graph may run next, with threads of its own on the same cores. Those
             # of a step wait a little for the next one, if no other graph with threads comes in between.
