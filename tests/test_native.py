@@ -273,9 +273,7 @@ def test_weights_are_mapped_once(quantized):
     assert 0.5 < held / data.stat().st_size < 1.1
 
 
-@pytest.mark.parametrize(
-    "change", [{"offset": 1 << 40}, {"offset": 3, "dtype": "float32"}, {"shape": [1 << 30] * 2}, {"shape": [1] * 70}]
-)
+@pytest.mark.parametrize("change", [{"offset": 1 << 40}, {"offset": 3, "dtype": "float32"}, {"shape": [1 << 30] * 2}])
 def test_weights_that_lie_elsewhere_are_refused(change, quantized, tmp_path, monkeypatch):
     bundle = tmp_path / "bundle"
     shutil.copytree(quantized(WIDE, "int8-static"), bundle)
@@ -283,7 +281,7 @@ def test_weights_that_lie_elsewhere_are_refused(change, quantized, tmp_path, mon
     manifest["graphs"]["main"]["weights"][0] |= change
     save_manifest(bundle, manifest)
     monkeypatch.setattr(rrwkv_native, "library", rrwkv_native.path)
-    with pytest.raises(DamagedBundle, match=r"does not lie in the weights' file|shape has 70 items"):
+    with pytest.raises(DamagedBundle, match="does not lie in the weights' file"):
         Model.load(bundle, native=True)
 
 
