@@ -28,7 +28,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/.installed-dev
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --durations 15
 
 # The runtime in an environment that holds nothing else, running a bundle.
 runtime-alone: $(VENV)/.installed-dev
