@@ -84,6 +84,19 @@ def test_a_link_to_a_bundle_stays_a_link(tmp_path):
     assert names(tmp_path) == ["link", "out"]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_link_to_itself_is_refused_and_stays(tmp_path, overwrite):
+    link = tmp_path / "link"
+    link.symlink_to(link)
+    with pytest.raises(OutputError, match=r"link: cannot write there \("):
+        finished(link, "new", overwrite=overwrite)
+    with pytest.raises(OutputError, match=r"link: cannot write \("), new_file(link):
+        pass
+    with pytest.raises(OutputError, match=r"link: cannot write there \("):
+        output.require_space(link, 1)
+    assert names(tmp_path) == ["link"]
+
+
 @pytest.mark.parametrize("kind", ["folder of someone's", "empty folder", "file"])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_what_is_not_a_bundle_is_never_replaced(tmp_path, kind, overwrite):
