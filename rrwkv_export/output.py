@@ -37,7 +37,8 @@ class _Rule:
         if not os.path.lexists(found):
             return
         if self.replaceable is None:
-            raise OutputError(f"{target} exists already; choose another name or pass --force to replace it")
+            forced = " or pass --force to replace it" if (found / self.marker).is_file() else ""
+            raise OutputError(f"{target} exists already; choose another name{forced}")
         if not (found / self.marker).is_file():
             raise OutputError(
                 f"{target} exists and is not {self.what}, so it will not be replaced; choose another name"
