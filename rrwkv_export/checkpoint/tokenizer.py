@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from rrwkv_export.errors import CheckpointError
 from rrwkv_runtime.errors import InputError, TokenizerError
-from rrwkv_runtime.reading import decode_utf8, read_bounded
+from rrwkv_runtime.reading import brief, decode_utf8, read_bounded
 from rrwkv_runtime.text import Tokenizer, open_tokenizer
 from rrwkv_runtime.world_vocabulary import (
     ORIGINAL,
@@ -127,8 +127,7 @@ def _why_no_json_tokenizer(text: str) -> str | None:
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:100]
-        return f"not valid JSON ({reason}), so not a tokenizer.json; download it again"
+        return f"not valid JSON ({brief(error)}), so not a tokenizer.json; download it again"
     if isinstance(fields.get("model"), dict):
         return None
     if "tokenizer_class" in fields:

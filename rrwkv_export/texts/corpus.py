@@ -28,7 +28,7 @@ from rrwkv_runtime.errors import InputError, TokenizerError
 from rrwkv_runtime.manifest import ChatFormat, Manifest
 from rrwkv_runtime.plain_text import Part
 from rrwkv_runtime.prompt import iterate_ids
-from rrwkv_runtime.reading import decode_utf8, read_bounded
+from rrwkv_runtime.reading import brief, decode_utf8, read_bounded
 from rrwkv_runtime.text import load_tokenizer
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
@@ -149,8 +149,7 @@ def _parsed(path: Path, where: str, content: str) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:  # a number of too many digits is a ValueError
-        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:100]
-        raise TextError(f"{path}: {where} is not JSON ({reason})") from error
+        raise TextError(f"{path}: {where} is not JSON ({brief(error)})") from error
 
 
 def _record(path: Path, where: str, value: object) -> Record:
