@@ -102,7 +102,7 @@ def test_force_is_named_only_where_it_helps(tmp_path):
     with pytest.raises(OutputError, match="or pass --force to replace it"):
         finished(tmp_path / "out", "new")
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="exists already; choose another name$"):
+    with pytest.raises(OutputError, match=r"exists already; choose another name$"):
         finished(tmp_path / "file", "new")
 
 
