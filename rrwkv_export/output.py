@@ -37,7 +37,8 @@ class _Rule:
         if not os.path.lexists(found):
             return
         if self.replaceable is None:
-            raise OutputError(f"{target} exists already; choose another name or pass --force to replace it")
+            forced = " or pass --force to replace it" if (found / self.marker).is_file() else ""
+            raise OutputError(f"{target} exists already; choose another name{forced}")
         if not (found / self.marker).is_file():
             raise OutputError(
                 f"{target} exists and is not {self.what}, so it will not be replaced; choose another name"
@@ -61,8 +62,8 @@ def new_directory(
     """
     _check_name(target)
     rule = _Rule(target, replaceable, marker, what)
-    place = target.resolve()
     try:
+        place = atomic.resolved(target)
         place.parent.mkdir(parents=True, exist_ok=True)
         with atomic.temporary_folder(place) as folder:
             rule.check(place)
@@ -85,7 +86,7 @@ def new_file(target: Path) -> Iterator[Path]:
     if target.is_dir():
         raise OutputError(f"{target} is a folder; give the name of a file")
     try:
-        target.resolve().parent.mkdir(parents=True, exist_ok=True)
+        atomic.resolved(target).parent.mkdir(parents=True, exist_ok=True)
         with atomic.new_file(target) as temporary:
             yield temporary
     except (OSError, ValueError) as error:
@@ -94,7 +95,10 @@ def new_file(target: Path) -> Iterator[Path]:
 
 def require_space(target: Path, needed: int) -> None:
     """Raises OutputError before anything is written if `needed` bytes cannot be put there."""
-    folder = next(folder for folder in target.resolve().parents if folder.exists())
+    try:
+        folder = next(folder for folder in atomic.resolved(target).parents if folder.exists())
+    except OSError as error:
+        raise OutputError(f"{target}: cannot write there ({error.strerror})") from None
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"{target}: cannot write to {folder}; choose another place")
     free = shutil.disk_usage(folder).free

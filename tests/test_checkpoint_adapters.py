@@ -231,6 +231,13 @@ def test_not_finite_is_found_when_read(base, tmp_path):
         found.weights.array(f"{KEY}.weight")
 
 
+def test_an_alpha_that_float32_does_not_bear_is_the_adapters_fault(base, tmp_path):
+    torch.save(blinkdl_lora(KEY), tmp_path / "lora.pth")
+    checkpoint = open_checkpoint(base, adapters=[tmp_path / "lora.pth"], adapter_alphas=[1e39])
+    with pytest.raises(TensorError, match=r"lora\.pth: .* 2\.5e\+38, alpha / rank, is more than float32 holds"):
+        checkpoint.weights.array(f"{KEY}.weight")
+
+
 @pytest.mark.parametrize(
     ("config", "expected"),
     [

@@ -133,6 +133,26 @@ def test_tokenizer_of_another_model(tmp_path, name):
         open_checkpoint(folder, tokenizer=None if name == "tokenizer.json" else tmp_path / name)
 
 
+def test_a_model_without_the_unknown_token_is_another_tokenizers(tmp_path):
+    folder = write_rrwkv(tmp_path, RWKV4, random_weights(RWKV4))
+    fields = json.loads(words(count=40, added=[(40, "[UNK]")], vocab=[("[UNK]", 40)]))
+    fields["model"]["unk_token"] = "[UNK]"
+    (folder / "tokenizer.json").write_text(json.dumps(fields))
+    with pytest.raises(CheckpointError, match="has 41 tokens and the model only 40 tokens"):
+        open_checkpoint(folder)
+
+
+def test_a_tokenizer_of_letters_that_no_english_has(folder):
+    """As of DNA: its alphabet, and no token for anything else."""
+    fields = {"model": {"type": "BPE", "vocab": {"A": 0, "C": 1, "G": 2, "T": 3}, "merges": []}}
+    (folder / "tokenizer.json").write_text(json.dumps(fields))
+    assert open_checkpoint(folder).tokenizer.path == folder / "tokenizer.json"
+    fields["pre_tokenizer"] = {"type": "Split", "pattern": {"Regex": "."}, "behavior": "Removed", "invert": False}
+    (folder / "tokenizer.json").write_text(json.dumps(fields))
+    with pytest.raises(CheckpointError, match="makes no tokens of any text"):
+        open_checkpoint(folder)
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_the_world_vocabulary_in_every_layout(folder, tmp_path, name):
     for place in (folder, tmp_path):

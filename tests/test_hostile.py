@@ -22,6 +22,7 @@ from rrwkv_export.commands import main
 from rrwkv_export.errors import BenchError, CheckpointError, ConfigError, RecipeError
 from rrwkv_export.markdown import escaped
 from rrwkv_export.quantize.recipe import load_recipe, parse_recipe
+from rrwkv_runtime.__main__ import main as run_alone
 from rrwkv_runtime.errors import BundleError, DamagedBundle
 from rrwkv_runtime.graph_file import check_graph
 from rrwkv_runtime.manifest import Manifest, verify_files
@@ -358,6 +359,30 @@ def test_a_bundles_strings_do_not_reach_the_terminal_as_they_are(bundle, capsys)
         assert printable_lines(shown)
         assert "[red]" in shown
     assert json.loads(shown)["chat"]["user"] == NASTY
+    assert run_alone(["info", str(bundle), "--json"]) == 0
+    shown = capsys.readouterr().out
+    assert printable_lines(shown)
+    assert json.loads(shown)["chat"]["user"] == NASTY
+
+
+def test_nor_do_a_tokenizers_tokens(bundle, capsys):
+    fields = json.loads((bundle / "tokenizer.json").read_text())
+    fields["added_tokens"][0]["content"] = NASTY
+    renamed = {0: NASTY, 1: f"!{NASTY}"}
+    fields["model"]["merges"] = []
+    fields["model"]["vocab"] = {renamed.get(i, token): i for token, i in fields["model"]["vocab"].items()}
+    (bundle / "tokenizer.json").write_text(json.dumps(fields))
+    seal(bundle, json.loads((bundle / "manifest.json").read_text()))
+    arguments = ["generate", str(bundle), "-p", NASTY, "-n", "1", "--json", "-l", "1+1000"]
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert run_alone(arguments) == 0
+    shown, said = capsys.readouterr()
+    assert said.count("in the prompt is read as text") == 2
+    assert printable_lines(said)
+    assert printable_lines(shown)
+    for line in shown.splitlines():
+        assert json.loads(line)["text"] == f"!{NASTY}"
 
 
 def test_names_in_errors_are_shown_with_their_controls_written_out(tmp_path, capsys):

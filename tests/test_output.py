@@ -84,6 +84,28 @@ def test_a_link_to_a_bundle_stays_a_link(tmp_path):
     assert names(tmp_path) == ["link", "out"]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_link_to_itself_is_refused_and_stays(tmp_path, overwrite):
+    link = tmp_path / "link"
+    link.symlink_to(link)
+    with pytest.raises(OutputError, match=r"link: cannot write there \("):
+        finished(link, "new", overwrite=overwrite)
+    with pytest.raises(OutputError, match=r"link: cannot write \("), new_file(link):
+        pass
+    with pytest.raises(OutputError, match=r"link: cannot write there \("):
+        output.require_space(link, 1)
+    assert names(tmp_path) == ["link"]
+
+
+def test_force_is_named_only_where_it_helps(tmp_path):
+    finished(tmp_path / "out", "old")
+    with pytest.raises(OutputError, match="or pass --force to replace it"):
+        finished(tmp_path / "out", "new")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"exists already; choose another name$"):
+        finished(tmp_path / "file", "new")
+
+
 @pytest.mark.parametrize("kind", ["folder of someone's", "empty folder", "file"])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_what_is_not_a_bundle_is_never_replaced(tmp_path, kind, overwrite):

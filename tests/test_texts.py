@@ -97,6 +97,7 @@ SYSTEM = {"role": "system", "content": "Be kind."}
         ({"prompt": MESSAGES[:1], "completion": MESSAGES[1:]}, HELLO),
         ({"prompt": "Once upon", "completion": " a time"}, "Once upon a time"),
         ({"text": HELLO, "id": 7}, HELLO),
+        ({"text": HELLO, "messages": None, "prompt": None, "completion": "x"}, HELLO),
         ("Once upon a time", "Once upon a time"),
     ],
 )

@@ -121,12 +121,21 @@ class Delta:
         for start in range(0, weight.shape[0], _ROWS):
             rows = slice(start, start + _ROWS)
             made[rows] = weight[rows].to(torch.float64) + self.scale * (left[rows] @ right)
-        if not all(torch.isfinite(torch.stack(torch.aminmax(half))).all() for half in (a, b)):
+        if not all(_is_finite(half) for half in (a, b)):
             raise TensorError(
                 f"{self.a.file}: {self.a.name!r} or its other half holds NaN or infinity; take an adapter from before "
                 "its training diverged"
             )
+        if _is_finite(weight) and not _is_finite(made):
+            raise TensorError(
+                f"{self.a.file}: {self.a.name!r} times its other half and {self.scale:g}, alpha / rank, is more than "
+                "float32 holds; give the alpha that the adapter was trained with"
+            )
         return made
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    return bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all())
 
 
 def delta(pair: Pair, name: str, shape: tuple[int, ...], scale: float) -> Delta:

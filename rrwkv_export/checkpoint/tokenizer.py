@@ -7,14 +7,15 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from rrwkv_export.errors import CheckpointError
 from rrwkv_runtime.errors import InputError, TokenizerError
-from rrwkv_runtime.reading import decode_utf8, read_bounded
-from rrwkv_runtime.text import open_tokenizer
+from rrwkv_runtime.reading import brief, decode_utf8, read_bounded
+from rrwkv_runtime.text import Tokenizer, open_tokenizer
 from rrwkv_runtime.world_vocabulary import (
     ORIGINAL,
     looks_like_world_vocabulary,
@@ -27,6 +28,7 @@ _OWN = "tokenizer.json"
 _LARGEST_FILE = 64 << 20  # bytes
 _VOCABULARY_NAME = re.compile(r".*vocab.*\.(txt|json)", re.IGNORECASE)
 _SHOWN = 3  # tokens that a line names
+_TRIED = 64  # tokens of a tokenizer that knows no English
 # How many tokens the models have that RWKV-4 was trained as, and their tokenizers.
 _KNOWN = (
     (range(20_095, 20_097), "a MIDI model, with tokenizer-midi.json"),
@@ -125,8 +127,7 @@ def _why_no_json_tokenizer(text: str) -> str | None:
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:100]
-        return f"not valid JSON ({reason}), so not a tokenizer.json; download it again"
+        return f"not valid JSON ({brief(error)}), so not a tokenizer.json; download it again"
     if isinstance(fields.get("model"), dict):
         return None
     if "tokenizer_class" in fields:
@@ -140,7 +141,7 @@ def _fitted(found: TokenizerFile, vocab_size: int, remedy: str) -> TokenizerFile
     """The tokenizer as this model takes it, with notes. Raises CheckpointError for one that it does not."""
     size = _size(found)
     if size > vocab_size and found.type == "tokenizer.json" and (fewer := _without_added(found, vocab_size)):
-        found, size = fewer, _size(fewer, written=True)
+        found, size = fewer, _size_of_fewer(fewer, remedy)
     usual = next(
         (f"; a model of {vocab_size:,} is usually {what}" for sizes, what in _KNOWN if vocab_size in sizes), ""
     )
@@ -166,20 +167,41 @@ def _padded(size: int, vocab_size: int) -> bool:
     return vocab_size <= -(-size // 128) * 128 or vocab_size - size <= min(1024, size // 32)
 
 
-def _size(found: TokenizerFile, written: bool = False) -> int:
-    """How many ids the tokenizer spans; it is opened as a runtime will, and tried. written: as its content has it."""
+def _size(found: TokenizerFile) -> int:
+    """How many ids the tokenizer spans; it is opened as a runtime will, and tried."""
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = found.path
-            if written:
-                path = Path(folder) / _OWN
-                path.write_bytes(found.content)
-            tokenizer = open_tokenizer(found.type, path)
-        if not tokenizer.encode("User: hello"):
-            raise TokenizerError(f"{found.path}: makes no tokens of a text")
-        return tokenizer.vocab_size
+        tokenizer = open_tokenizer(found.type, found.path)
     except TokenizerError as error:
         raise CheckpointError(f"{error}; download it again") from None
+    if not _is_usable(tokenizer):
+        raise CheckpointError(f"{found.path}: makes no tokens of any text; download it again")
+    return tokenizer.vocab_size
+
+
+def _size_of_fewer(fewer: TokenizerFile, remedy: str) -> int:
+    """As `_size`, of what is left of a tokenizer in its content."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / _OWN
+        path.write_bytes(fewer.content)
+        try:
+            tokenizer = open_tokenizer(fewer.type, path)
+        except TokenizerError:
+            tokenizer = None
+    if tokenizer is None or not _is_usable(tokenizer):
+        raise CheckpointError(
+            f"{fewer.path}: has tokens that the model has no rows for, and is no tokenizer without them; {remedy}"
+        )
+    return tokenizer.vocab_size
+
+
+def _is_usable(tokenizer: Tokenizer) -> bool:
+    """Whether it makes tokens of English or, where it knows none, of what its own tokens say."""
+    own = (tokenizer.decode([i]) for i in range(min(tokenizer.vocab_size, _TRIED)))
+    for text in ("User: hello", *own):
+        with suppress(TokenizerError):  # a word without a token, where none stands for such words
+            if text and tokenizer.encode(text):
+                return True
+    return False
 
 
 def _without_added(found: TokenizerFile, vocab_size: int) -> TokenizerFile | None:
@@ -187,7 +209,7 @@ def _without_added(found: TokenizerFile, vocab_size: int) -> TokenizerFile | Non
     fields: dict[str, Any] = json.loads(decode_utf8(found.content, str(found.path)))
     added = [token for token in fields.get("added_tokens") or () if isinstance(token, dict)]
     beyond = {token.get("content"): token.get("id") for token in added if _is_beyond(token.get("id"), vocab_size)}
-    if not beyond:
+    if not beyond or fields["model"].get("unk_token") in beyond:  # without which some words have no token at all
         return None
     fields["added_tokens"] = [token for token in added if token.get("content") not in beyond]
     fields["padding"] = None

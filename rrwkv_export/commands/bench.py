@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from rrwkv_export.commands._options import PATH, native_option, provider_options
+from rrwkv_export.commands._say import note
 
 FORMATS = ("md", "csv", "json", "jsonl")
 _MOST = 10**6
@@ -105,4 +106,7 @@ def bench(
         text = RENDERERS[form](earlier.compared(records) if earlier else records, earlier)
         if path:
             path.write_text(text, encoding="utf-8")
-    click.echo(visible(f"wrote {output}\n" if output else text), nl=False)
+    if output:
+        note(f"wrote {output}")  # not among the results, which may go to /dev/stdout
+    else:
+        click.echo(visible(text), nl=False)

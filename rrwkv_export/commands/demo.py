@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rrwkv_export.commands._options import PATH
+from rrwkv_export.commands._say import note
 
 if TYPE_CHECKING:
     from rrwkv_export.checkpoint import Checkpoint
@@ -119,8 +120,8 @@ def _report_step(target: Path, small: Path, page: Path, force: bool) -> None:
         names, rows = (made.reference.name, made.main.subject.name), tuple(made.headline())
         notes = tuple(made.notes())
     console().print(headline(*names, rows))
-    for note in notes:
-        _say(note)
+    for line in notes:
+        _say(line)
     _say(f"the whole report: {page / 'report.html'}")
 
 
@@ -158,7 +159,7 @@ def cached_demo() -> Path:
     with suppress(RRWKVError):
         verify_files(folder, Manifest.load(folder))
         return folder
-    click.echo(f"exporting the demo model once, to {folder}", err=True)
+    note(f"exporting the demo model once, to {folder}")
     rmtree(folder, ignore_errors=True)
     with progress_bars() as progress, _checkpoint() as checkpoint:
         _export(checkpoint, folder, progress, force=True)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from rrwkv_export.commands._options import PATH, checkpoint_options, verification_options
+from rrwkv_export.commands._say import note
 
 
 @click.command()
@@ -74,12 +75,12 @@ def export(
     from rrwkv_export.export import export as export_checkpoint
     from rrwkv_export.graph.verify import Parity
 
-    target, screen = output or Path(f"{_name(checkpoint)}-bundle"), console()
     opened = open_checkpoint(
         checkpoint, config=config, tokenizer=tokenizer, chat=chat, adapters=adapters, adapter_alphas=adapter_alphas
     )
-    for note in opened.notes:
-        click.echo(f"rrwkv: {note}", err=True)
+    target, screen = output or Path(f"{_name(checkpoint)}-bundle"), console()
+    for line in opened.notes:
+        note(f"rrwkv: {line}")
     try:
         with progress_bars() as progress:
             manifest, parity = export_checkpoint(opened, target, overwrite=force, progress=progress, **options)

@@ -16,6 +16,7 @@ from rrwkv_export.commands._options import (
     spin_option,
     threads_option,
 )
+from rrwkv_export.commands._say import note
 from rrwkv_runtime import options
 
 
@@ -77,8 +78,8 @@ def generate(
     text = read_prompt(prompt, prompt_file, ids, escape)
     where: dict[str, Any] = {"provider_options": provider_options, "strict": strict, "spin": spin, "native": native}
     model = load_model(bundle, provider, threads, **where)
-    if note := special_note(model.tokenizer, text, special):
-        click.echo(f"rrwkv: {note}", err=True)
+    if line := special_note(model.tokenizer, text, special):
+        note(f"rrwkv: {line}")
     reading = ReadingLine()
     tokens = model.generate(
         text,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rrwkv_export.commands._options import bundle_argument, json_option, provider_options, threads_option
+from rrwkv_export.commands._say import say
 from rrwkv_export.commands._texts import SeveralValues, chunk_option, text_option, tokens_option
 
 if TYPE_CHECKING:
@@ -62,9 +63,9 @@ def perplexity(
     console().print(_table(found))
     for each in found:
         if each.tokens < each.available:
-            click.echo(f"{each.name} has {each.available:,} predictions; --tokens {each.available} reads them all")
+            say(f"{each.name} has {each.available:,} predictions; --tokens {each.available} reads them all")
     if not texts:
-        click.echo(f"read {found[0].name}, which comes along; --text FILE reads another")
+        say(f"read {found[0].name}, which comes along; --text FILE reads another")
 
 
 def _table(found: Sequence[Perplexity]) -> Table:

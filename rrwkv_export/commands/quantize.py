@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rrwkv_export.commands._options import PATH, TEXT_FILES, bundle_argument
+from rrwkv_export.commands._say import note
 from rrwkv_runtime import install
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def quantize(
     source = Manifest.load(bundle)
     if max_kl is not None or max_bytes is not None:
         require_possible(sites(ModelConfig.from_json(source.config)), max_kl=max_kl, max_bytes=max_bytes)
-    read = choose_calibration(calibration, bundle, samples, seed, say=lambda line: click.echo(line, err=True))
+    read = choose_calibration(calibration, bundle, samples, seed, say=note)
     insert = None
     if engine == "optimum":
         from rrwkv_export.quantize.with_optimum import insert_pairs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os.path import basename, realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ def report(
     from rrwkv_export.commands._console import console, progress_bars
     from rrwkv_export.report import Gates, write_report
 
-    target = output or Path(f"{bundle.resolve().name}-report")
+    target = output or Path(f"{basename(realpath(bundle))}-report")
     gates = Gates(max_kl, max_ppl_ratio, min_top1, max_drift)
     with progress_bars() as progress:
         made = write_report(

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from rrwkv_export.commands._options import PATH, bundle_argument, json_option
+from rrwkv_export.commands._say import note
 
 KINDS = ("static 8", "weight 8", "weight 4", "float16")
 
@@ -66,7 +67,7 @@ def sensitivity(
     from rrwkv_export.quantize.shipped import shipped_recipe
 
     source = Source.open(bundle)
-    read = choose_calibration(calibration, bundle, say=lambda line: click.echo(line, err=True))
+    read = choose_calibration(calibration, bundle, say=note)
     observed, ids = read.split(tokens, samples)
     with progress_bars() as progress:
         scale = Scale(source, ids, tokens)

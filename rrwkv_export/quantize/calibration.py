@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rrwkv_export.errors import TextError
 from rrwkv_export.progress import Progress
 from rrwkv_export.quantize.quantizer import Calibration
 from rrwkv_export.quantize.shipped import TEXT
@@ -49,8 +50,11 @@ def choose_calibration(
         return read
     why = "there is no tokenizer"
     if manifest.tokenizer:
-        read = Calibration.read([TEXT], bundle, samples, seed)
-        poor = _poor(read.texts[0], bundle, manifest, enough=0)
+        try:
+            read = Calibration.read([TEXT], bundle, samples, seed)
+            poor = _poor(read.texts[0], bundle, manifest, enough=0)
+        except TextError as error:
+            poor = str(error).removeprefix(f"{TEXT}: ")
         if not poor:
             return read
         why = f"of the text that comes along it knows little ({poor})"

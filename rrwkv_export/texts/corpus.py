@@ -24,11 +24,11 @@ import numpy as np
 from rrwkv_export.errors import TextError
 from rrwkv_export.texts.records import Record, Turn, is_dialogue, read_record
 from rrwkv_runtime.dialogue import control_ids
-from rrwkv_runtime.errors import InputError
+from rrwkv_runtime.errors import InputError, TokenizerError
 from rrwkv_runtime.manifest import ChatFormat, Manifest
 from rrwkv_runtime.plain_text import Part
 from rrwkv_runtime.prompt import iterate_ids
-from rrwkv_runtime.reading import decode_utf8, read_bounded
+from rrwkv_runtime.reading import brief, decode_utf8, read_bounded
 from rrwkv_runtime.text import load_tokenizer
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
@@ -77,7 +77,7 @@ def read_text(path: Path, bundle: Path) -> Text:
     passages = tuple(ids for ids in made if len(ids))
     tokens = sum(len(ids) for ids in passages)
     if tokens < 2:
-        what = "is empty" if not content.strip() else f"has only {tokens} token"
+        what = "is empty" if not content.strip() else f"has {'only 1 token' if tokens else 'no tokens'}"
         raise TextError(f"{path}: the text {what}; at least 2 tokens are needed")
     _check_ids(path, passages, manifest.vocab_size)
     return Text(path.name, hashlib.sha256(data).hexdigest(), passages)
@@ -93,7 +93,7 @@ def _encoded(path: Path, kind: str, content: str, bundle: Path, manifest: Manife
     for parts in _passages(path, kind, content, manifest.chat):
         try:
             ids = tokenizer.compose(parts, control)
-        except InputError as error:
+        except (InputError, TokenizerError) as error:
             raise TextError(f"{path}: {error}") from None
         yield np.array(bos + ids, np.int64)
 
@@ -149,8 +149,7 @@ def _parsed(path: Path, where: str, content: str) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:  # a number of too many digits is a ValueError
-        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:100]
-        raise TextError(f"{path}: {where} is not JSON ({reason})") from error
+        raise TextError(f"{path}: {where} is not JSON ({brief(error)})") from error
 
 
 def _record(path: Path, where: str, value: object) -> Record:

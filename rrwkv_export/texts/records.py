@@ -49,13 +49,13 @@ def read_record(value: object) -> Record:
     if not isinstance(value, dict):
         raise ValueError(f"{_brief(value)} is no text and no dialogue")
     for name in _DIALOGUES:
-        if name in value:
+        if value.get(name) is not None:  # tables with several kinds of records fill them up with null
             return (*_system(value), *_turns(value[name]))
     for asked, answered in _ASKED:
-        if asked in value and answered in value:
+        if value.get(asked) is not None and value.get(answered) is not None:
             about = [_text(value, name) for name in (asked, *_BESIDE) if value.get(name)]
             return (*_system(value), Turn("user", "\n".join(about)), Turn("assistant", _text(value, answered)))
-    if "prompt" in value and "completion" in value:
+    if value.get("prompt") is not None and value.get("completion") is not None:
         return _continued(value["prompt"], value["completion"], value)
     if "text" in value:
         return _text(value, "text")

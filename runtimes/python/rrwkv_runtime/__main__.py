@@ -13,7 +13,7 @@ from rrwkv_runtime import options
 from rrwkv_runtime.errors import InputError, RRWKVError
 from rrwkv_runtime.manifest import Manifest, check_sizes
 from rrwkv_runtime.options import Option
-from rrwkv_runtime.printable import one_line
+from rrwkv_runtime.printable import json_escaped, one_line
 from rrwkv_runtime.prompt import read_prompt, token_limit, typed
 from rrwkv_runtime.providers import parse_options
 
@@ -109,7 +109,7 @@ def _info(given: argparse.Namespace) -> None:
     manifest = Manifest.load(given.bundle)
     check_sizes(given.bundle, manifest)
     if given.json:
-        print(json.dumps(manifest.to_json(), indent=2, ensure_ascii=False))
+        print(json_escaped(json.dumps(manifest.to_json(), indent=2, ensure_ascii=False)))
         return
     for name, value in _facts(manifest):
         print(f"{name:<14}{one_line(value)}")

@@ -8,6 +8,7 @@ namespace that run had its process number, and whoever writes to the same place 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -40,7 +41,7 @@ def new_file(target: Path) -> Iterator[Path]:
             with (Path(folder) / "content").open("rb") as content, target.open("wb") as stream:
                 shutil.copyfileobj(content, stream)
         return
-    place = target.resolve()
+    place = resolved(target)
     with temporary_folder(place) as folder:
         temporary = folder / "content"
         temporary.touch()
@@ -50,6 +51,14 @@ def new_file(target: Path) -> Iterator[Path]:
         to_disk(temporary)
         temporary.replace(place)
         to_disk(place.parent)
+
+
+def resolved(path: Path) -> Path:
+    """Where a path leads, links followed. Raises OSError for a link that leads to itself."""
+    try:
+        return path.resolve()
+    except RuntimeError:  # so Python has it up to 3.12
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from None
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rrwkv_runtime.errors import InputError
+from rrwkv_runtime.reading import short
 
 
 def check_ids(ids: Iterable[int] | np.ndarray, vocab_size: int, name: str = "token ids") -> np.ndarray:
@@ -18,7 +19,7 @@ def check_ids(ids: Iterable[int] | np.ndarray, vocab_size: int, name: str = "tok
     except (TypeError, ValueError):  # no sequence, or sequences of several lengths
         array = np.empty((0, 0))
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise InputError(f"{name} must be a flat sequence of whole numbers, not {shown(ids)}")
+        raise InputError(f"{name} must be a flat sequence of whole numbers, not {short(ids)}")
     wrong = np.flatnonzero((array < 0) | (array >= vocab_size))
     if wrong.size:
         raise InputError(f"{name}: {array[wrong[0]]} at position {wrong[0]} is outside 0..{vocab_size - 1}")
@@ -29,22 +30,13 @@ def check_whole(name: str, value: Any, lowest: int, highest: int | None, allowed
     """A whole number from lowest to highest, which `allowed` says in words. Raises InputError."""
     number = isinstance(value, Integral) and not isinstance(value, bool)
     if not number or value < lowest or (highest is not None and value > highest):
-        raise InputError(f"{name} must be {allowed}, not {shown(value)}")
+        raise InputError(f"{name} must be {allowed}, not {short(value)}")
     return int(value)
 
 
 def check_max_tokens(value: Any) -> int | None:
     """None for no limit. Raises InputError."""
     return value if value is None else check_whole("max_tokens", value, 1, None, "from 1, or None for no limit")
-
-
-def shown(value: Any) -> str:
-    """A value for a message: its beginning in one line, whatever it is."""
-    try:
-        text = " ".join(repr(value).split())
-    except ValueError:  # Python writes no whole number of thousands of digits
-        text = f"{type(value).__name__} of absurd length"
-    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def check_run(

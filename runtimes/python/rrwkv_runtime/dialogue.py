@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from rrwkv_runtime.errors import TokenizerError
 from rrwkv_runtime.plain_text import Part
 from rrwkv_runtime.stopping import written_forms
 
@@ -102,7 +103,15 @@ def control_ids(tokenizer: Tokenizer, form: ChatFormat) -> frozenset[int]:
     The tokenizer's special tokens are so anyway. A token of white space alone is not, though it may end a text.
     """
     strings = (form.user, form.assistant, form.turn_end, *form.stop)
-    used = {i for string in strings for i in tokenizer.encode(string, special=True) if i in tokenizer.added}
+    used = {i for string in strings for i in _ids(tokenizer, string) if i in tokenizer.added}
     used -= {tokenizer.unknown} if used else set()
     roles = {i for i in (form.bos_token_id, *form.eos_token_ids) if i is not None}
     return frozenset(used | {i for i in roles if i in tokenizer.special or tokenizer.decode([i]).strip()})
+
+
+def _ids(tokenizer: Tokenizer, string: str) -> list[int]:
+    """None where it is written in what the tokenizer has no tokens for, as the usual strings to one of music."""
+    try:
+        return tokenizer.encode(string, special=True)
+    except TokenizerError:
+        return []

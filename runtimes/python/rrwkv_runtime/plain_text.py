@@ -18,6 +18,7 @@ from itertools import accumulate, groupby
 from typing import Any, NamedTuple
 
 from rrwkv_runtime.errors import TokenizerError
+from rrwkv_runtime.reading import brief
 
 
 class Part(NamedTuple):
@@ -158,9 +159,5 @@ def no_panic(message: str) -> Iterator[None]:
         raise
     except BaseException as error:
         if isinstance(error, Exception) or type(error).__module__ == "pyo3_runtime":
-            raise TokenizerError(f"{message} ({one_line(error)})") from None
+            raise TokenizerError(f"{message} ({brief(error, 200)})") from None
         raise
-
-
-def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -93,13 +93,18 @@ def boundary(kind: type[RRWKVError], message: str) -> Iterator[None]:
 
 def brief(error: BaseException, limit: int = 120) -> str:
     """A foreign error in one short line."""
+    if isinstance(error, RecursionError):  # whose own words are of Python's limits
+        return "nested too deeply"
     text = one_line((str(error).strip().splitlines() or [type(error).__name__])[0])
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def short(value: Any, limit: int = 60) -> str:
-    """A value of a file as Python writes it, shortened."""
-    text = repr(value)
+    """A value for a message, as Python writes it: its beginning in one line, whatever it is."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python writes no whole number of thousands of digits
+        text = f"{type(value).__name__} of absurd length"
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 

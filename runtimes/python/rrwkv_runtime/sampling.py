@@ -17,8 +17,8 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from rrwkv_runtime.checks import shown
 from rrwkv_runtime.errors import InputError
+from rrwkv_runtime.reading import short
 
 # name: (lowest, highest); temperature may be 0 as well. Where a number is divided by, far from what overflows float32.
 _RANGES: dict[str, tuple[float, float]] = {
@@ -86,15 +86,15 @@ class Sampling:
         for name, limits in _RANGES.items():
             _check(name, getattr(self, name), *limits)
         if not isinstance(self.logit_bias, Mapping):
-            raise InputError(f"logit_bias must map token ids to numbers, not {shown(self.logit_bias)}")
+            raise InputError(f"logit_bias must map token ids to numbers, not {short(self.logit_bias)}")
         object.__setattr__(self, "logit_bias", dict(self.logit_bias))
         for token_id, bias in self.logit_bias.items():
             if not isinstance(token_id, Integral) or isinstance(token_id, bool) or not 0 <= token_id <= _LARGEST_ID:
-                raise InputError(f"logit_bias: {shown(token_id)} is not a token id")
+                raise InputError(f"logit_bias: {short(token_id)} is not a token id")
             fits = isinstance(bias, Real) and (bias == -math.inf or -_LARGEST_BIAS <= bias <= _LARGEST_BIAS)
             if not fits:
                 allowed = f"a number from -{_LARGEST_BIAS:,} to {_LARGEST_BIAS:,}, or -inf"
-                raise InputError(f"logit_bias of token {token_id} must be {allowed}, not {shown(bias)}")
+                raise InputError(f"logit_bias of token {token_id} must be {allowed}, not {short(bias)}")
 
     @property
     def greedy(self) -> bool:
@@ -191,7 +191,7 @@ def generator(seed: int | np.random.Generator | None) -> np.random.Generator:
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError):
-        raise InputError(f"seed must be a whole number of 0 or more, not {shown(seed)}") from None
+        raise InputError(f"seed must be a whole number of 0 or more, not {short(seed)}") from None
 
 
 def penalise(logits: np.ndarray, times: np.ndarray, sampling: Sampling) -> np.ndarray:
@@ -260,4 +260,4 @@ def _check(name: str, value: Any, lowest: float, highest: float) -> None:
         what = ("0 or " if name == "temperature" else "") + ("a whole number" if name in _WHOLE else "a number")
         # A share that was meant in percent.
         meant = f"; {value:g} % is {value / 100:g}" if number and highest == 1 < value <= 100 else ""
-        raise InputError(f"{name} must be {what} from {lowest} to {highest}, not {shown(value)}{meant}")
+        raise InputError(f"{name} must be {what} from {lowest} to {highest}, not {short(value)}{meant}")

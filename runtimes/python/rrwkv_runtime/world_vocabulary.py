@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rrwkv_runtime.errors import InputError, TokenizerError
-from rrwkv_runtime.reading import read_utf8
+from rrwkv_runtime.reading import brief, read_utf8
 
 _LARGEST_FILE = 64 << 20  # bytes
 _LONGEST_LINE = 4096
@@ -59,7 +59,7 @@ def parse_world_vocabulary(text: str, owner: str) -> dict[int, bytes]:
                     vocabulary[token_id] = token
                     seen.add(token)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
-        raise TokenizerError(f"{owner}: {_one_line(error)}") from None
+        raise TokenizerError(f"{owner}: {brief(error)}") from None
     if missing := {bytes([byte]) for byte in range(256)} - seen:
         raise TokenizerError(f"{owner}: no token for the byte {min(missing)!r}; every byte needs one")
     if 0 in vocabulary:
@@ -108,7 +108,7 @@ def _pairs(text: str) -> Iterator[_Pair]:
             try:
                 yield (f"line {number + 1}", *read(number, line))
             except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
-                raise ValueError(f"line {number + 1}: {_one_line(error)}") from None
+                raise ValueError(f"line {number + 1}: {brief(error)}") from None
 
 
 def _is_literal(line: str) -> bool:
@@ -177,7 +177,3 @@ def _unescaped(text: str) -> bytes:
         return chr(int(escape[1:], 16)) if escape[0] in "xuU" else _MEANING.get(escape, escape)
 
     return _ESCAPED.sub(meant, text).encode("utf-8")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

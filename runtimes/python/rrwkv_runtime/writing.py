@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from rrwkv_runtime.errors import InputError
-from rrwkv_runtime.printable import shown
+from rrwkv_runtime.printable import json_escaped, shown
 
 if TYPE_CHECKING:
     from rrwkv_runtime.generate import Token
@@ -41,7 +41,7 @@ class Writer:
 
     def _written(self, token: Token, tokenizer: Tokenizer | None) -> str:
         if self._json:
-            return json.dumps(as_json(token, tokenizer), ensure_ascii=False) + "\n"
+            return json_escaped(json.dumps(as_json(token, tokenizer), ensure_ascii=False)) + "\n"
         return shown(token.text, sys.stdout) if tokenizer else f"{token.id} "
 
 
