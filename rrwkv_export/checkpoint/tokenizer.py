@@ -125,6 +125,8 @@ def _why_no_json_tokenizer(text: str) -> str | None:
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
+        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
+            return f"several JSON values, as JSON lines; give a tokenizer.json, or the World vocabulary ({ORIGINAL})"
         reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:100]
         return f"not valid JSON ({reason}), so not a tokenizer.json; download it again"
     if isinstance(fields.get("model"), dict):
