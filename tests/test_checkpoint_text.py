@@ -77,6 +77,11 @@ def test_world_vocabulary_ends_a_text_with_token_0(tmp_path):
         ("t.json", "{}", "not a tokenizer.json, which has a model"),
         ("t.json", "no", "neither a tokenizer.json nor the World vocabulary"),
         ("t.json", '{"model"', "not valid JSON"),
+        (
+            "t.jsonl",
+            '{"text": "a"}\n{"text": "b"}\n',
+            "several JSON values, as JSON lines; give",
+        ),
         ("t.json", '{"a":' * 10_000, "nested too deeply"),
         ("t.json", '{"model": {"type": "BPE"}}', "not a usable tokenizer.json"),
         ("t.json", '{"a": 0, "b": 1}', "the vocabulary of a tokenizer without its rules"),

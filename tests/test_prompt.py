@@ -104,6 +104,7 @@ def test_what_is_no_id_is_named(part):
     ("data", "said"),
     [
         (b"caf\xe9", r"not UTF-8 text \(byte 3\)"),
+        (b"\x89PNG\r\n\x1a\n\0\0", r"not UTF-8 text \(byte 0\), it has NULs: a binary file"),
         (b"\xef\xbb\xbfcaf\xe9", r"not UTF-8 text \(byte 6\)"),
         ("hi".encode("utf-16"), "UTF-16, not UTF-8 text; convert it first: iconv -f UTF-16"),
         ("hi".encode("utf-32"), "UTF-32, not UTF-8"),
@@ -177,3 +178,10 @@ def test_both_programs_unescape_stop_strings(generated):
     whole = generated("--prompt", r"Once.\n\nUpon a time, \x49", "--stop", "none")
     first = json.dumps(whole[:3])[1:-1]
     assert generated("--prompt", r"Once.\n\nUpon a time, I", "--stop", first).strip() == ""
+
+
+@pytest.mark.parametrize("program", ["rrwkv_export", "rrwkv_runtime"])
+def test_a_closed_standard_input_is_an_empty_one(program, bundle):
+    command = f'exec "{sys.executable}" -m {program} generate "{bundle}" -n 2 <&-'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=300)
+    assert "this is a bug" not in done.stderr

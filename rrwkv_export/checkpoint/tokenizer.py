@@ -127,6 +127,8 @@ def _why_no_json_tokenizer(text: str) -> str | None:
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
+        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
+            return f"several JSON values, as JSON lines; give a tokenizer.json, or the World vocabulary ({ORIGINAL})"
         return f"not valid JSON ({brief(error)}), so not a tokenizer.json; download it again"
     if isinstance(fields.get("model"), dict):
         return None

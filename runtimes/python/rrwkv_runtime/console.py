@@ -114,7 +114,12 @@ class ReadingLine:
 
 
 def tolerate_encodings() -> None:
-    """Standard output shows what its encoding lacks as "?"; wrong bytes of standard input are left to the tokenizer."""
+    """Standard output shows what its encoding lacks as "?"; wrong bytes of standard input are left to the tokenizer.
+
+    Where one was closed (`<&-`), Python has None in its place: it is then as if it was /dev/null.
+    """
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream, errors in ((sys.stdout, "replace"), (sys.stdin, "surrogateescape")):
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors=errors)

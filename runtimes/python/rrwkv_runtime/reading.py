@@ -61,7 +61,8 @@ def decode_utf8(data: bytes, what: str) -> str:
         text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
         at = error.start + (len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0)
-        raise InputError(f"{what}: not UTF-8 text (byte {at}); convert it first, with iconv or an editor") from None
+        why = ", it has NULs: a binary file" if b"\0" in data else "; convert it first, with iconv or an editor"
+        raise InputError(f"{what}: not UTF-8 text (byte {at}){why}") from None
     if (at := text.find("\0")) >= 0:
         raise InputError(f"{what}: a NUL at character {at}, so it is not UTF-8 text but UTF-16 or something binary")
     return text
