@@ -44,7 +44,10 @@ def test_half_is_text_where_the_tokenizer_makes_something_of_it(small_checkpoint
     assert (sample.text, sample.random, len(sample.special)) == (count - count // 2, count // 2, 8)
     assert len(sample.ids) == count + 2 * 8
     assert sample == draw_sample(checkpoint.config, checkpoint.tokenizer)
-    assert str(sample) == f"{count + 16} tokens ({sample.text} of text, {sample.random} at random, 8 special ones)"
+    assert (
+        str(sample)
+        == f"{count + 16} tokens ({sample.text} of text, {sample.random} at random, 8 special ones, each twice)"
+    )
 
 
 def test_a_tokenizer_that_knows_no_english_is_compared_on_random_ids(tmp_path):

@@ -42,7 +42,8 @@ class Sample:
         parts += [f"{self.random} at random"] if self.random else []
         if self.special:
             all_of_them = f" of {len(self.special) + self.left_out}" if self.left_out else ""
-            parts.append(f"{len(self.special)}{all_of_them} special ones")
+            twice = ", each twice" if len(self.ids) == self.text + self.random + 2 * len(self.special) else ""
+            parts.append(f"{len(self.special)}{all_of_them} special ones{twice}")
         return f"{len(self.ids)} tokens" + (f" ({', '.join(parts)})" if parts else "")
 
 
