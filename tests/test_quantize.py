@@ -18,7 +18,7 @@ from test_cli import rrwkv
 from rrwkv_export.commands import cli
 from rrwkv_export.commands.quantize import SCHEMES
 from rrwkv_export.divergence import measure
-from rrwkv_export.errors import RecipeError
+from rrwkv_export.errors import OutputError, RecipeError
 from rrwkv_export.quantize.equalize import EQUALIZED_ROLES, SIGNED_ROLES, Seen, fold, turned
 from rrwkv_export.quantize.exponents import CANDIDATES, GAIN, search_exponents
 from rrwkv_export.quantize.observe import observe
@@ -421,3 +421,10 @@ def test_exponents_are_searched_by_what_they_cost(source, small_bundle, monkeypa
         own = next(shipped_recipe("int8").choice(site).equalize for site in rounded if site.role == role)
         chosen, kept = costs[CANDIDATES.index(exponent)], costs[CANDIDATES.index(own)]
         assert exponent == own if costs.min() >= (1 - GAIN) * kept else chosen == costs.min()
+
+
+def test_a_bundle_does_not_take_the_place_of_the_one_it_is_made_from(bundle, calibration):
+    before = Manifest.load(bundle)
+    with pytest.raises(OutputError, match="is the bundle that is quantized"):
+        quantize(bundle, bundle, shipped_recipe("int8-weight"), calibration, overwrite=True)
+    assert Manifest.load(bundle) == before

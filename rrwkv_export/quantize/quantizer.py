@@ -25,7 +25,7 @@ from rrwkv_export.bundle import (
     versions,
 )
 from rrwkv_export.config import ModelConfig
-from rrwkv_export.errors import RecipeError, TextError
+from rrwkv_export.errors import OutputError, RecipeError, TextError
 from rrwkv_export.graph.about import bundle_facts
 from rrwkv_export.graph.names import WKVForm
 from rrwkv_export.output import new_directory, require_space
@@ -168,6 +168,8 @@ def quantize(
     text and number of threads give the same bytes. Raises RecipeError, BundleError, OutputError.
     """
     source = Source.open(bundle, gpu=True)
+    if out.resolve() == bundle.resolve():
+        raise OutputError(f"{out} is the bundle that is quantized, and would be lost; choose another name")
     if source.for_gpu:
         recipe = _weights_only(recipe, source)
     if recipe.target == "qnn" and not source.static:
