@@ -223,7 +223,10 @@ def test_every_wrong_use_gives_one_clear_line(tmp_path, demo_bundle, monkeypatch
     assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("arguments", [["export"], ["exprot"], ["export", "x", "--dtype", "int3"], ["verify", "x"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["export"], ["exprot"], ["export", "x", "--dtype", "int3"], ["export", "x", "--no-ort"], ["verify", "x"]],
+)
 def test_wrong_usage_exits_2_and_shows_how(arguments, tmp_path):
     done = rrwkv(*arguments, cwd=tmp_path)
     assert done.returncode == 2

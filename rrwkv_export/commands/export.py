@@ -68,6 +68,8 @@ def export(
     The bundle is compared with the checkpoint in every way a text can be split; if they differ, nothing is left behind
     and the exit status is 1. The last line says what ends a text.
     """
+    if options["target"] != "mobile" and not options["ort"]:
+        raise click.UsageError("--no-ort is for --target mobile; other targets write none")
     from rrwkv_export.checkpoint import open_checkpoint, spelled
     from rrwkv_export.commands._console import console, megabytes, print_parity, progress_bars
     from rrwkv_export.commands._endings import describe_ending
