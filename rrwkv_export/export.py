@@ -150,11 +150,6 @@ def reference_for(checkpoint: Checkpoint, tokens: int | None, progress: Progress
     return reference
 
 
-def verification_ids(config: ModelConfig, tokenizer: TokenizerFile | None, tokens: int | None = None) -> list[int]:
-    """Which ids a model is verified with: see `rrwkv_export.graph.verify.ids`."""
-    return list(draw_sample(config, tokenizer, (), tokens).ids)
-
-
 def _ends(chat: ChatFormat) -> list[int]:
     """The tokens that end and begin a text."""
     return [*sorted(chat.eos_token_ids), *([] if chat.bos_token_id is None else [chat.bos_token_id])]

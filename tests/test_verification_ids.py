@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrwkv_export.checkpoint import TokenizerFile, open_checkpoint
-from rrwkv_export.export import verification_ids
 from rrwkv_export.graph.verify import draw_sample, verification_length
 from rrwkv_export.texts import poverty
 
@@ -85,10 +84,10 @@ def test_a_large_model_is_compared_on_few():
 @given(st.integers(1, 60), st.integers(1, 300), st.sampled_from([RWKV4, RRWKV]))
 def test_so_many_as_were_asked_for_and_all_in_the_vocabulary(V, tokens, config):
     config = dataclasses.replace(config, vocab_size=V)
-    ids = verification_ids(config, None, tokens)
+    ids = draw_sample(config, None, tokens=tokens).ids
     assert len(ids) == tokens
     assert all(0 <= i < V for i in ids)
-    assert set(verification_ids(config, None)) >= {0, V - 1}
+    assert set(draw_sample(config, None).ids) >= {0, V - 1}
 
 
 def test_added_tokens_beyond_the_vocabulary_are_not_compared():

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.config import MediumConfig, ModelConfig
 from rrwkv_export.errors import CheckpointError, ParityError
-from rrwkv_export.export import export, verification_ids, verify_against
+from rrwkv_export.export import export, verify_against
 from rrwkv_export.graph.verify import (
     Check,
     Parity,
     Sample,
     chunk_lengths,
     compute_reference,
+    draw_sample,
     logits_error,
     states_error,
     verification_length,
@@ -31,7 +32,7 @@ from rrwkv_export.graph.verify import (
 from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.session import Model
 
-IDS = verification_ids(RRWKV, None, 30)
+IDS = list(draw_sample(RRWKV, None, tokens=30).ids)
 
 
 def checkpoint_of(folder, config=RRWKV, weights=None):

@@ -20,7 +20,6 @@ import numpy as np
 from rrwkv_export.divergence import log_softmax
 from rrwkv_export.progress import Progress
 from rrwkv_export.report.metrics import Array
-from rrwkv_export.report.shipped_text import commonest
 from rrwkv_export.texts import Ids, Text
 from rrwkv_runtime.session import Model
 
@@ -91,7 +90,7 @@ def standard_error(values: Array) -> float | None:
 
 
 def _bytes(model: Model, ids: Ids) -> int | None:
-    if model.tokenizer is None or commonest(ids)[1] > _MOSTLY_ONE:
+    if model.tokenizer is None or np.bincount(ids).max() / len(ids) > _MOSTLY_ONE:
         return None
     return len(model.tokenizer.decode(ids[1:].tolist()).encode("utf-8", "replace"))
 

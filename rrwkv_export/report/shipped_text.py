@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from rrwkv_export.errors import TextError
 from rrwkv_export.quantize.shipped import EVALUATION_TEXT
-from rrwkv_export.texts import Ids, Text, poverty, read_text
+from rrwkv_export.texts import Text, poverty, read_text
 from rrwkv_runtime.errors import InputError, TokenizerError
 from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.text import load_tokenizer
 
 FILES = "text of the kind that the model knows (.txt, .jsonl), or its token ids (.ids: separated by spaces or commas, "
 FILES += "one passage a line)"
-
-
-def commonest(ids: Ids) -> tuple[int, float]:
-    """The token that is there most often among ids [T], and its share."""
-    counts = np.bincount(ids)
-    return int(counts.argmax()), float(counts.max() / len(ids))
 
 
 def shipped_text(bundle: Path) -> Text:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from rrwkv_export.errors import TextError
-from rrwkv_export.texts.records import Record, Turn, is_dialogue, read_record
-from rrwkv_runtime.dialogue import control_ids
+from rrwkv_export.texts.records import Record, is_dialogue, read_record
+from rrwkv_runtime.dialogue import control_ids, written
 from rrwkv_runtime.errors import InputError, TokenizerError
 from rrwkv_runtime.manifest import ChatFormat, Manifest
 from rrwkv_runtime.plain_text import Part
@@ -32,7 +32,6 @@ from rrwkv_runtime.reading import brief, decode_utf8, read_bounded
 from rrwkv_runtime.text import load_tokenizer
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
-Encode = Callable[[str], list[int]]
 
 _LINES, _JSON, _IDS, _PLAIN = (".jsonl", ".ndjson"), ".json", ".ids", ("", ".txt", ".text", ".md", ".raw")
 _LARGEST_FILE = 128 << 20  # bytes
@@ -113,12 +112,7 @@ def _passages(path: Path, kind: str, content: str, form: ChatFormat) -> Iterator
             if record.strip():
                 yield [Part(record, trusted=True)]
         elif any(turn.text.strip() for turn in record):
-            yield [part for turn in record for part in _turn(turn, form)]
-
-
-def _turn(turn: Turn, form: ChatFormat) -> list[Part]:
-    before = {"user": form.user, "assistant": f"{form.assistant} ", "system": ""}[turn.role]
-    return [Part(before, trusted=True), Part(turn.text), Part(form.turn_end, trusted=True)]
+            yield written(form, ((turn.role, turn.text) for turn in record))
 
 
 def _lines(path: Path, content: str) -> Iterator[Record]:

@@ -51,12 +51,8 @@ class Dialogue:
         return [*self._compose([Part(reply)]), *self.turn_end_ids]
 
     def whole(self, turns: Iterable[tuple[str, str]]) -> list[int]:
-        """All turns, (role, text) with the roles "user" and "assistant", in one."""
-        form, parts = self._format, list[Part]()
-        for role, text in turns:
-            before = form.user if role == "user" else f"{form.assistant} "
-            parts += [Part(before, True), self._said(text), Part(form.turn_end, True)]
-        return self._compose(parts)
+        """All turns in one, as `written`."""
+        return self._compose(written(self._format, turns, self._special))
 
     def begun_turn_end(self, ids: Sequence[int]) -> list[int]:
         """The first of `turn_end_ids` that these ids end with, if there is a special token among them, else none.
@@ -90,6 +86,17 @@ class Dialogue:
         both, after = self._tokenizer.encode(end + user, special=True), self._tokenizer.encode(user, special=True)
         cut = len(both) - len(after)
         return both[:cut] if both[cut:] == after else self._tokenizer.encode(end, special=True)
+
+
+def written(form: ChatFormat, turns: Iterable[tuple[str, str]], special: bool = False) -> list[Part]:
+    """Turns as they stand in a text, (role, text) with the roles "user", "assistant" and "system".
+
+    special: read special tokens in what is said as tokens.
+    """
+    before, parts = {"user": form.user, "assistant": f"{form.assistant} ", "system": ""}, list[Part]()
+    for role, text in turns:
+        parts += [Part(before[role], True), Part(text, special), Part(form.turn_end, True)]
+    return parts
 
 
 def tidied(text: str) -> str:
