@@ -7,6 +7,10 @@ import pytest
 from onnx import TensorProto
 from onnxruntime.quantization.quant_utils import quantize_data
 
+from rrwkv_export.errors import RecipeError
+from rrwkv_export.quantize.block_scales import refitted
+from rrwkv_export.quantize.compensate import Compensated, root
+from rrwkv_export.quantize.parallel import side_by_side
 from rrwkv_export.quantize.rounding import GRIDS, gptq, gptq_by_output, nearest
 
 RNG = np.random.default_rng(0)
@@ -91,3 +95,66 @@ def by_quantizer(matrix, onnx_type, reduced):
         zero_point, scale, q = quantize_data(column, onnx_type, True, reduced)
         columns.append((q.astype(np.float32) - np.float32(zero_point)) * scale)
     return np.stack(columns, axis=1)
+
+
+def related(inputs, outputs=24):
+    """Moments of inputs that tell much of each other, and weights."""
+    rng = np.random.default_rng(inputs)
+    x = rng.standard_normal((2 * inputs, inputs // 4)) @ rng.standard_normal((inputs // 4, inputs))
+    x += rng.standard_normal(x.shape)
+    return (x.T @ x / len(x)).astype(np.float32), rng.standard_normal((inputs, outputs)).astype(np.float32)
+
+
+@pytest.mark.parametrize("inputs", [1, 100, 256, 700])
+def test_root_of_moments(inputs):
+    H, _ = related(max(inputs, 8))
+    H = H[:inputs, :inputs]
+    R = root(H, 0.01)
+    np.testing.assert_array_equal(R, np.triu(R))
+    np.testing.assert_allclose(R @ R.T, H + 0.01 * np.eye(inputs), atol=1e-5 * H.max())
+
+
+def test_errors_of_all_inputs_before_are_made_up_for():
+    H, W = related(700)
+    R = root(H, 0.01)
+    rounding = Compensated.start(W, R)
+    for part in rounding.blocks(32):
+        part.round(lambda _, w: np.rint(w / np.float32(0.3)), np.float32(0.3))
+    np.testing.assert_allclose(rounding.Y, R.T @ rounding.E, atol=1e-4 * np.abs(rounding.Y).max())
+
+
+def test_refitted_scales_find_most_of_what_there_is_to_gain():
+    H, W = related(320)
+    R, start = root(H, 0.01), nearest(W, 4, 32)
+    E = W - start.dequantized()
+    levels, scales = start.q.astype(np.float32).T - 8, np.ascontiguousarray(start.scale.T)
+    found = refitted(Compensated(W, R, E, R.T @ E), H, levels, scales, 32)
+    for column in range(W.shape[1]):
+        D = np.zeros((320, 10), np.float32)
+        D[np.arange(320), np.arange(320) // 32] = levels[:, column]
+        best = np.linalg.lstsq(R.T @ D, R.T @ W[:, column], rcond=None)[0]
+        before, now, least = (
+            np.square(R.T @ (W[:, column] - D @ s)).sum() for s in (scales[:, column], found[:, column], best)
+        )
+        assert now <= before
+        assert before - now > 0.5 * (before - least)
+
+
+def test_moments_of_one_text_that_never_varies():
+    x = np.exp(np.random.default_rng(0).standard_normal(600) * 4).astype(np.float32)
+    W = np.random.default_rng(1).standard_normal((600, 8)).astype(np.float32)
+    for constant in (np.outer(x, x), np.outer(x, x) * np.float32(1e-20)):
+        assert np.isfinite(gptq(W, constant, 4, 32).scale).all()
+
+
+def test_moments_beyond_float32_are_refused():
+    with pytest.raises(RecipeError, match="nearest"):
+        gptq(W, np.full_like(H, np.inf), 4, 32)
+
+
+def test_pieces_side_by_side_keep_their_order():
+    asked = []
+    found = side_by_side(lambda x: x * x, (asked.append(i) or i for i in range(50)), 4)
+    assert next(found) == 0
+    assert len(asked) <= 5  # no more than are at work
+    assert list(found) == [i * i for i in range(1, 50)]

@@ -27,7 +27,9 @@ def carried(
     for ids in pieces:
         values = session.run(outputs, {"input_ids": ids, "num_logits": np.array([len(ids)], np.int64), **state})
         state = {spec.input: value for spec, value in zip(states, values[len(wanted) :])}
-        yield ids, values[: len(wanted)]
+        del values[len(wanted) :]
+        yield ids, values
+        values = []  # so that they are not held while the next are computed
 
 
 def chunks(ids: Array, size: int = 256) -> Iterator[Array]:

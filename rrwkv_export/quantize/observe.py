@@ -17,6 +17,7 @@ import onnx
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.quantize.carried import carried, chunks, exposed
 from rrwkv_export.quantize.moments import Moments
+from rrwkv_export.quantize.parallel import workers
 from rrwkv_export.quantize.ranges import Histogram
 from rrwkv_export.quantize.sites import EMB, Site
 from rrwkv_runtime.manifest import StateSpec
@@ -102,7 +103,7 @@ def observe(
     *,
     moments: Collection[str] = (),
     ranges: bool = True,
-    chunk: int = 256,
+    chunk: int | None = None,
     steps: int = _STEPS,
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -123,17 +124,18 @@ def observe(
     outputs = [*(spec.output for spec in states), *names]
     folder = model.parent if isinstance(model, Path) else None
     found = {name: Observation(name, inputs, name in moments, ranges) for name, inputs in names.items()}
+    chunk = chunk or (256 if ranges else 512)
     done, total = 0, sum(len(ids) for ids in passages)
-    with exposed(graph, outputs, folder, threads, lean=not ranges) as session:
+    with exposed(graph, outputs, folder, threads, lean=not ranges) as session, workers(threads) as pool:
         cut = pieces(passages, chunk, steps) if ranges else chunks(np.concatenate(passages), chunk)
         for ids, values in carried(session, states, list(names), cut):
-            for observation, value in zip(found.values(), values):
-                observation.add(value.reshape(-1, observation.inputs))
+            rows = [value.reshape(-1, observation.inputs) for observation, value in zip(found.values(), values)]
+            list(pool.map(Observation.add, found.values(), rows))
+            del values, rows
             done += len(ids)
             if progress:
                 progress(done, total)
-    for observation in found.values():
-        observation.flush()
+        list(pool.map(Observation.flush, found.values()))
     return found
 
 

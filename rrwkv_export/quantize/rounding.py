@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from rrwkv_export.errors import RecipeError
 from rrwkv_export.quantize.block_scales import best_scale, levels_of, refitted
 from rrwkv_export.quantize.compensate import Compensated, root
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _INPUTS_AT_ONCE = 128
+_OUTPUTS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -69,16 +71,26 @@ def gptq(W: Array, moments: Array, bits: int, block: int, *, damping: float = 0.
     once for the levels found.
     """
     inputs, outputs = W.shape
-    H = _damped(moments, damping)
-    rounding = Compensated.start(W.astype(np.float32, copy=False), root(H))
-    H = H.astype(np.float32)
+    H = moments.astype(np.float32, copy=False)
+    R = _root(H, damping)
     levels, scales = _empty(inputs, outputs, block)
-    for index, part in enumerate(rounding.blocks(block)):
-        s = scales[index] = best_scale(part.aim, bits, part.diagonal**2)
-        levels[part.start : part.end] = part.round(partial(_level, s, bits), s)
-    if refit:
-        scales = refitted(rounding, H, levels, scales, block)
+    for start in range(0, outputs, _OUTPUTS_AT_ONCE):
+        some = slice(start, start + _OUTPUTS_AT_ONCE)
+        part = np.ascontiguousarray(W[:, some], np.float32)
+        found, scales[:, some] = _in_blocks(Compensated.start(part, R), H, bits, block, refit)
+        levels[:inputs, some] = found
     return _blocks(inputs, levels, scales, bits, block)
+
+
+def _in_blocks(rounding: Compensated, H: Array, bits: int, block: int, refit: bool) -> tuple[Array, Array]:
+    """Levels float32 [inputs, outputs], scales float32 [blocks, outputs]."""
+    levels, scales = np.empty_like(rounding.W), []
+    for part in rounding.blocks(block):
+        s = best_scale(part.aim, bits, part.diagonal[:, 0] ** 2)
+        levels[part.start : part.end] = part.round(partial(_level, s, bits), s)
+        scales.append(s)
+    found = np.stack(scales)
+    return levels, refitted(rounding, H, levels, found, block) if refit else found
 
 
 @dataclass(frozen=True)
@@ -101,7 +113,7 @@ GRIDS = {
 def gptq_by_output(W: Array, moments: Array, grid: Grid, *, damping: float = 0.01) -> Array:
     """W float32 [inputs, outputs] on the grid. damping: as in `gptq`."""
     W = W.astype(np.float32, copy=False)
-    rounding = Compensated.start(W, root(_damped(moments, damping)))
+    rounding = Compensated.start(W, _root(moments.astype(np.float32, copy=False), damping))
     largest = np.abs(W).argmax(axis=0)
     extreme = W[largest, np.arange(W.shape[1])]
     s = np.where(extreme == 0, 1, np.abs(extreme) / grid.span).astype(np.float32)
@@ -121,12 +133,16 @@ def _level(s: Array, bits: int, _: int, w: Array) -> Array:
     return levels_of(w, s, bits)
 
 
-def _damped(moments: Array, damping: float) -> Array:
-    """H float64, positive definite; an input that is never other than 0 does not matter."""
-    H = moments.astype(np.float64)
-    diagonal = np.arange(len(H))
-    H[diagonal, diagonal] += max(damping * float(H[diagonal, diagonal].mean()), 1e-30)
-    return H
+def _root(H: Array, damping: float) -> Array:
+    """The root of H, damped as far as it takes; an input that is never other than 0 does not matter."""
+    mean = float(np.diag(H).mean(dtype=np.float64))
+    if not np.isfinite(mean):
+        raise RecipeError('the inputs of a product are too large for second moments; rounding = "nearest" needs none')
+    while True:
+        try:
+            return root(H, max(damping * mean, 1e-30))
+        except np.linalg.LinAlgError:
+            damping *= 10
 
 
 def _empty(inputs: int, outputs: int, block: int) -> tuple[Array, Array]:

@@ -15,10 +15,11 @@ from rrwkv_export.progress import Progress
 from rrwkv_export.quantize.equalize import SIGNED_ROLES, UNIT_ROLES, Seen, best_exponent, fold, scales, turned
 from rrwkv_export.quantize.moments import moment_bytes
 from rrwkv_export.quantize.observe import Observation
+from rrwkv_export.quantize.parallel import side_by_side
 from rrwkv_export.quantize.ranges import range_of
 from rrwkv_export.quantize.recipe import Choice, Types
 from rrwkv_export.quantize.rewrite import Ranges, Rewriter
-from rrwkv_export.quantize.rounding import GRIDS, Blocks, gptq, gptq_by_output, nearest
+from rrwkv_export.quantize.rounding import GRIDS, Blocks, Grid, gptq, gptq_by_output, nearest
 from rrwkv_export.quantize.sites import Site
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -26,6 +27,7 @@ Choices = Mapping[Site, Choice]
 Folds = list[tuple[Site, Array]]
 """Sites and the scales moved into their matrices, in the order in which they were."""
 _MOMENT_BYTES = 5 * 2**28
+_ROUNDED_AT_ONCE = 4  # each takes up to some 200 MB of a model of 430M parameters
 
 
 class Observe(Protocol):
@@ -76,8 +78,10 @@ def round_to_blocks(
     left = [site for site in blocks if choices[site].rounding == "gptq"]
     while now := _within(left):
         seen = observed(graph, now, "observing second moments", _inputs(graph, now), False)
-        for site in _told(now, progress):
-            graph.blocks(site, _by_gptq(graph, site, choices[site], seen), choices[site].compute)
+        wanted = ((graph.array(site.weight), choices[site], seen.get(graph.input_of(site))) for site in now)
+        found = side_by_side(lambda one: _by_gptq(*one), wanted, _ROUNDED_AT_ONCE)
+        for site, rounded in zip(_told(now, progress), found):
+            graph.blocks(site, rounded, choices[site].compute)
         left = left[len(now) :]
 
 
@@ -99,10 +103,10 @@ def calibrated(
     ranges = _ranges(graph, static, choices, seen, types)
     grid = GRIDS[types.weights, types.reduce_range]
     while now:
-        for site in _told(now, progress):
-            moments = seen[graph.input_of(site)].moments
-            if moments is not None:
-                graph.set_array(site.weight, gptq_by_output(graph.array(site.weight), moments, grid))
+        wanted = ((graph.array(site.weight), seen[graph.input_of(site)], grid) for site in now)
+        found = side_by_side(lambda one: _by_gptq_by_output(*one), wanted, _ROUNDED_AT_ONCE)
+        for site, rounded in zip(_told(now, progress), found):
+            graph.set_array(site.weight, rounded)
         left = left[len(now) :]
         if now := _within(left):
             seen = observed(graph, now, "observing second moments", _inputs(graph, now), False)
@@ -130,12 +134,16 @@ def _within(wanted: Sequence[Site]) -> Sequence[Site]:
     return wanted
 
 
-def _by_gptq(graph: Rewriter, site: Site, choice: Choice, seen: Mapping[str, Observation]) -> Blocks:
-    observed, W = seen.get(graph.input_of(site)), graph.array(site.weight)
+def _by_gptq(W: Array, choice: Choice, observed: Observation | None) -> Blocks:
     moments = observed.moments if observed and observed.rows else None
     if moments is None:
         return nearest(W, choice.weights, choice.block)
     return gptq(W, moments, choice.weights, choice.block)
+
+
+def _by_gptq_by_output(W: Array, observed: Observation, grid: Grid) -> Array:
+    moments = observed.moments
+    return W if moments is None else gptq_by_output(W, moments, grid)
 
 
 def _ranges(
