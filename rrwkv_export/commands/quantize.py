@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rrwkv_export.commands._options import PATH, TEXT_FILES, bundle_argument
+from rrwkv_export.commands._options import PATH, TEXT_FILES, Number, bundle_argument
 from rrwkv_export.commands._say import note
 from rrwkv_runtime import install
 
@@ -44,7 +44,7 @@ TARGETS = ("x86-vnni", "x86", "arm64", "qnn")
     show_default=True,
     help=f"What puts in the pairs of static quantization; for optimum, {install.hint('rrwkv-export', 'optimum')}.",
 )
-@click.option("--max-kl", type=float, metavar="X", help="Choose the smallest recipe of this mean KL.")
+@click.option("--max-kl", type=Number(), metavar="X", help="Choose the smallest recipe of this mean KL.")
 @click.option("--max-bytes", type=click.IntRange(min=1), metavar="N", help="Choose the best recipe of so many bytes.")
 @click.option(
     "--search-exponents",

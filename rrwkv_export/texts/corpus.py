@@ -24,7 +24,7 @@ import numpy as np
 from rrwkv_export.errors import TextError
 from rrwkv_export.texts.records import Record, is_dialogue, read_record
 from rrwkv_runtime.dialogue import control_ids, written
-from rrwkv_runtime.errors import InputError, TokenizerError
+from rrwkv_runtime.errors import InputError, NoTokens, TokenizerError
 from rrwkv_runtime.manifest import ChatFormat, Manifest
 from rrwkv_runtime.plain_text import Part
 from rrwkv_runtime.prompt import iterate_ids
@@ -92,6 +92,9 @@ def _encoded(path: Path, kind: str, content: str, bundle: Path, manifest: Manife
     for parts in _passages(path, kind, content, manifest.chat):
         try:
             ids = tokenizer.compose(parts, control)
+        except NoTokens:
+            remedy = "give text that it knows, or token ids (.ids)"
+            raise TextError(f"{path}: {NoTokens(remedy)}") from None
         except (InputError, TokenizerError) as error:
             raise TextError(f"{path}: {error}") from None
         yield np.array(bos + ids, np.int64)

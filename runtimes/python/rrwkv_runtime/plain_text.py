@@ -9,6 +9,7 @@ across them stay: without special tokens in the others, the ids are those of the
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -17,7 +18,7 @@ from functools import cached_property
 from itertools import accumulate, groupby
 from typing import Any, NamedTuple
 
-from rrwkv_runtime.errors import TokenizerError
+from rrwkv_runtime.errors import NoTokens, TokenizerError
 from rrwkv_runtime.reading import brief
 
 
@@ -140,13 +141,20 @@ class _PlainTokenizer:
             yield from (i for i in encoded(self._package, half).ids if i not in self._control and i not in self._meant)
 
 
+# What the package's kinds of models say then.
+_NO_UNKNOWN = re.compile(r"Missing \S* ?token from the vocabulary|`unk_id` is missing")
 _MATCHING = ("single_word", "lstrip", "rstrip", "normalized")
 
 
 def encoded(package: Any, text: str) -> Any:
-    """The package's Encoding of a text, without beginning or end token. Raises TokenizerError."""
-    with no_panic("the tokenizer cannot encode this text"):
-        return package.encode(text, add_special_tokens=False)
+    """The package's Encoding of a text, without beginning or end token. Raises TokenizerError, NoTokens."""
+    try:
+        with no_panic("the tokenizer cannot encode this text"):
+            return package.encode(text, add_special_tokens=False)
+    except TokenizerError as error:
+        if _NO_UNKNOWN.search(str(error)) is None:
+            raise
+        raise NoTokens from None
 
 
 @contextmanager
