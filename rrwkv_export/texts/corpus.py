@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,11 +62,7 @@ class Text:
 
 def read_text(path: Path, bundle: Path) -> Text:
     """A file as ids of the model in `bundle`. Raises TextError, TokenizerError, BundleError."""
-    if (kind := path.suffix.lower()) not in (*_LINES, _JSON, _IDS, *_PLAIN):
-        raise TextError(
-            f"{path}: {kind} is no text that is read; give .jsonl or .json (dialogues or texts), .ids (token ids), or "
-            "plain text as .txt"
-        )
+    kind = check_text(path)
     manifest = Manifest.load(bundle)
     try:
         data = read_bounded(path, _LARGEST_FILE)
@@ -80,6 +77,20 @@ def read_text(path: Path, bundle: Path) -> Text:
         raise TextError(f"{path}: the text {what}; at least 2 tokens are needed")
     _check_ids(path, passages, manifest.vocab_size)
     return Text(path.name, hashlib.sha256(data).hexdigest(), passages)
+
+
+def check_text(path: Path) -> str:
+    """What a file holds, by its name, without reading it. Raises TextError for one that is not there or not read."""
+    if (kind := path.suffix.lower()) not in (*_LINES, _JSON, _IDS, *_PLAIN):
+        raise TextError(
+            f"{path}: {kind} is no text that is read; give .jsonl or .json (dialogues or texts), .ids (token ids), or "
+            "plain text as .txt"
+        )
+    if path.is_dir():
+        raise TextError(f"{path}: a folder; give the files in it")
+    if not os.path.lexists(path):
+        raise TextError(f"{path}: no such file; give a text's path")
+    return kind
 
 
 def _encoded(path: Path, kind: str, content: str, bundle: Path, manifest: Manifest) -> Iterator[Ids]:
