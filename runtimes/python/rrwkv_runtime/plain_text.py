@@ -9,8 +9,11 @@ across them stay: without special tokens in the others, the ids are those of the
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
+import tempfile
+import threading
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -155,6 +158,34 @@ def encoded(package: Any, text: str) -> Any:
         if _NO_UNKNOWN.search(str(error)) is None:
             raise
         raise NoTokens from None
+
+
+@contextmanager
+def panics_unsaid() -> Iterator[None]:
+    """While a stranger's tokenizer is opened: what Rust writes of a panic, beside our own error, does not reach stderr.
+
+    It writes to file descriptor 2 itself, so for so long that is a file; what else comes there is passed on at the end.
+    """
+    try:
+        real, held = os.dup(2), tempfile.TemporaryFile()
+    except OSError:  # it is closed, or there is no place for a file
+        yield
+        return
+    with _HOLDING, held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
+            held.seek(0)
+            if others := _PANIC.sub(b"", held.read()):
+                os.write(2, others)
+
+
+_HOLDING = threading.RLock()
+# A panic, its reason and its backtrace, up to the next one or the end.
+_PANIC = re.compile(rb"\n?thread '[^\n]*' (?:\(\d+\) )?panicked at .*?(?=\n\n|\Z)\n*", re.DOTALL)
 
 
 @contextmanager
