@@ -16,7 +16,7 @@ import tempfile
 import threading
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from itertools import accumulate, groupby
 from typing import Any, NamedTuple
@@ -166,12 +166,12 @@ def panics_unsaid() -> Iterator[None]:
 
     It writes to file descriptor 2 itself, so for so long that is a file; what else comes there is passed on at the end.
     """
-    try:
-        real, held = os.dup(2), tempfile.TemporaryFile()
-    except OSError:  # it is closed, or there is no place for a file
-        yield
-        return
-    with _HOLDING, held:
+    with _HOLDING, ExitStack() as stack:
+        try:
+            real, held = os.dup(2), stack.enter_context(tempfile.TemporaryFile())
+        except OSError:  # it is closed, or there is no place for a file
+            yield
+            return
         os.dup2(held.fileno(), 2)
         try:
             yield
