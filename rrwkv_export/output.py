@@ -8,6 +8,7 @@ import itertools
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,7 +78,15 @@ def new_directory(
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, None):  # numpy tells of a write cut short without a number
             raise OutputError(f"{target}: the disk is full; free some space or write elsewhere") from None
-        raise OutputError(f"{target}: cannot write there ({error.strerror or error})") from None
+        raise _unwritable(target, error) from None
+
+
+def check_target(target: Path, replaceable: frozenset[str] | None = None) -> None:
+    """What `new_directory` refuses of a bundle's place, for who works long before. Raises OutputError."""
+    _check_name(target)
+    with _told(target):
+        _Rule(target, replaceable, MANIFEST_NAME, "a bundle").check(atomic.resolved(target))
+        _check_folder(target)
 
 
 @contextmanager
@@ -90,20 +99,45 @@ def new_file(target: Path) -> Iterator[Path]:
         with atomic.new_file(target) as temporary:
             yield temporary
     except (OSError, ValueError) as error:
-        raise OutputError(f"{target}: cannot write ({getattr(error, 'strerror', None) or error})") from None
+        raise _unwritable(target, error) from None
 
 
 def require_space(target: Path, needed: int) -> None:
     """Raises OutputError before anything is written if `needed` bytes cannot be put there."""
-    try:
-        folder = next(folder for folder in atomic.resolved(target).parents if folder.exists())
-    except OSError as error:
-        raise OutputError(f"{target}: cannot write there ({error.strerror})") from None
+    with _told(target):
+        usage = shutil.disk_usage(_check_folder(target))
+    if usage.total and usage.free < needed:  # a disk of size 0 is one that does not say it
+        raise OutputError(
+            f"{target}: {needed / 1e6:.0f} MB are needed and the disk has {usage.free / 1e6:.0f} MB left; free some "
+            "space or write elsewhere"
+        )
+
+
+def _check_folder(target: Path) -> Path:
+    """The folder that the first new one is made in, which is tried: /proc says that it can be written to. Raises
+    OSError, OutputError.
+    """
+    folder = next(folder for folder in atomic.resolved(target).parents if folder.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"{target}: cannot write to {folder}; choose another place")
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OutputError(f"{target}: {needed / 1e6:.0f} MB are needed and the disk has {free / 1e6:.0f} MB left")
+    Path(tempfile.mkdtemp(prefix=f".{target.name[:20]}.", dir=folder)).rmdir()
+    return folder
+
+
+@contextmanager
+def _told(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _unwritable(target, error) from None
+
+
+def _unwritable(target: Path, error: OSError | ValueError) -> OutputError:
+    reason = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, FileNotFoundError):  # folders are made: what is there takes none
+        there = next(folder for folder in target.absolute().parents if folder.exists())
+        reason = f"{there} takes no new files"
+    return OutputError(f"{target}: cannot write there ({reason}); choose another place")
 
 
 def _check_name(target: Path) -> None:

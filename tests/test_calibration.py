@@ -11,12 +11,14 @@ from test_cli import rrwkv
 from test_verification_ids import large, tokenizer_of
 
 from rrwkv_export.checkpoint import open_checkpoint
+from rrwkv_export.commands import _run as run_command
 from rrwkv_export.errors import TextError
 from rrwkv_export.export import export
 from rrwkv_export.quantize.calibration import SELF_WRITTEN, choose_calibration, self_written
 from rrwkv_export.quantize.quantizer import quantize
 from rrwkv_export.quantize.shipped import shipped_recipe
 from rrwkv_export.texts import poverty
+from rrwkv_runtime.__main__ import main
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,7 @@ def test_else_the_model_writes_one_once_it_is_needed(wordless):
     assert poverty(calibration.passages[0], 300, 0) is None
 
 
-def test_a_tokenizer_without_an_unknown_token_takes_its_own_words_alone(tmp_path):
+def test_a_tokenizer_without_an_unknown_token_takes_its_own_words_alone(tmp_path, capsys):
     folder = write_rrwkv(tmp_path / "in", RWKV4, random_weights(RWKV4))
     fields = json.loads(tokenizer_of(folder, [f"w{i}" for i in range(38)]).path.read_text())
     fields["model"]["unk_token"] = "<none>"  # the vocabulary has no such
@@ -60,13 +62,16 @@ def test_a_tokenizer_without_an_unknown_token_takes_its_own_words_alone(tmp_path
     export(open_checkpoint(folder), tmp_path / "bundle", tokens=40)
     calibration, said = chosen(tmp_path / "bundle")
     assert calibration.tokens == 32 * 128
-    assert "it knows little (the tokenizer cannot encode" in said[0]
+    assert "it knows little (the tokenizer has no token for some of this text" in said[0]
     for name, content in (("own.txt", "w1 w2 w3"), ("english.txt", "hello you")):
         (tmp_path / name).write_text(content)
     calibration, _ = chosen(tmp_path / "bundle", tmp_path / "own.txt")
     assert calibration.passages[0].tolist() == [2, 3, 4]
-    with pytest.raises(TextError, match=r"english\.txt: the tokenizer cannot encode this text"):
+    with pytest.raises(TextError, match=r"english\.txt: the tokenizer has no token for .*, or token ids"):
         chosen(tmp_path / "bundle", tmp_path / "english.txt")
+    for program in (main, run_command):
+        assert program(["generate", str(tmp_path / "bundle"), "-p", "hello you"]) == 1
+        assert "write it otherwise, or give the prompt as token ids (--ids)" in capsys.readouterr().err
 
 
 def test_what_the_model_writes_is_the_same_with_the_same_seed(wordless):

@@ -222,6 +222,20 @@ def test_files_that_do_not_fit(base, tmp_path, name):
     assert message.startswith(str(tmp_path / "lora.pth"))
 
 
+def test_an_alpha_of_0_merges_nothing(base, tmp_path):
+    torch.save(blinkdl_lora(KEY), tmp_path / "lora.pth")
+    said = refusal(base, tmp_path / "lora.pth", kind=ConfigError, alphas=[0])
+    assert said.startswith("--adapter-alpha of 0 merges nothing; give the one that ")
+    folder = write_peft(tmp_path / "peft", {KEY: half_pair(KEY)}, lora_alpha=0)
+    said = refusal(base, folder, kind=ConfigError)
+    assert said.startswith(f"{folder / 'adapter_config.json'}: a lora_alpha of 0 merges nothing")
+
+
+def test_what_is_no_adapter_is_told_from_one(base, tmp_path):
+    (tmp_path / "pic").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(90))
+    assert refusal(base, tmp_path / "pic").endswith("pic: a picture; give the adapter that was meant")
+
+
 def test_not_finite_is_found_when_read(base, tmp_path):
     lora = blinkdl_lora(KEY)
     lora[f"{KEY}.lora_B"][3, 1] = torch.nan

@@ -234,6 +234,7 @@ STRANGERS = {
     "json": (b'{"architectures": ["RwkvForCausalLM"]}', "a JSON file and not the weights"),
     "not found": (b"Entry not found", "a server's refusal"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"),
+    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(90), "a picture; give the checkpoint that was meant"),
     "text": (b"hello there\n" * 9, "text and not the weights"),
     "short": (b"PK\x03\x04", "only 4 bytes long"),
     "empty": (b"", "the file is empty"),
@@ -242,6 +243,13 @@ STRANGERS = {
     "header too long": (b"\xff" * 8 + b"{" + bytes(99), "neither safetensors nor torch.save wrote it"),
     "cut": (save(WEIGHTS)[:3000], "cut short or damaged"),
 }
+
+
+@pytest.mark.parametrize("name", ["model.onnx.data", "model.onnx_data", "model.onnx.data.1"])
+@pytest.mark.parametrize("content", [bytes(range(128, 256)), bytes(4096)])
+def test_the_weights_of_a_graph_are_told_by_their_name(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    assert "the weights of an ONNX graph; give the PyTorch or safetensors checkpoint" in refusal(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", STRANGERS)
@@ -268,6 +276,9 @@ FOLDERS = {
     "distributed": ((".metadata", "__0_0.distcp"), "dcp_to_torch"),
     "gguf": (("model-q4.gguf",), "a GGUF file, of llama.cpp (model-q4.gguf)"),
     "onnx": (("model.onnx",), "an ONNX graph (model.onnx)"),
+    "onnx within": (("sub/model.onnx",), "an ONNX graph (sub/model.onnx)"),
+    "onnx in both": (("a/model.onnx", "z.onnx"), "an ONNX graph (z.onnx)"),
+    "runs and bundles": (("a/model.onnx", "b/config.json"), "such as "),
     "flax": (("flax_model.msgpack",), "Flax weights"),
     "runs": (("checkpoint-500/config.json", "checkpoint-500/model.safetensors"), "such as "),
     "loose": (("RWKV-4.PTH",), "give the path of RWKV-4.PTH itself"),
@@ -283,6 +294,12 @@ def test_other_folders_are_named(tmp_path, name):
 
 def test_a_bundle_is_no_checkpoint(small_bundle):
     assert "a bundle already" in refusal(small_bundle)
+
+
+def test_a_folder_above_a_bundle_names_it(bundle):
+    message = refusal(bundle.parent)
+    assert "holds a bundle (bundle/) and no model.safetensors" in message
+    assert f"use it as it is (`rrwkv chat {bundle}`)" in message
 
 
 def test_a_manifest_of_something_else_does_no_harm(tmp_path):

@@ -202,7 +202,6 @@ def _wrong_uses(folder: Path) -> dict[str, tuple[list[object], str]]:
         "unknown provider": (["generate", "BUNDLE", "--provider", "warp", "-p", "x"], "warp"),
         "cuda without a GPU build": (["generate", "BUNDLE", "--provider", "cuda", "-p", "x"], "/python[cuda]"),
         "id out of range": (["generate", "BUNDLE", "--ids", "4096"], "4096"),
-        "temperature out of range": (["generate", "BUNDLE", "-p", "x", "--temp", "-1"], "temperature"),
         "verify against another": (["verify", "BUNDLE", "--against", "good"], "config"),
         "state that is none": (["chat", "BUNDLE", "--state", "notes.txt"], "notes.txt"),
     }

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 
 import pytest
 
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.commands import _demo
+from rrwkv_export.commands.demo import _export_step as export_step
+from rrwkv_export.errors import OutputError
 from rrwkv_export.quantize.quantizer import Calibration, quantize
 from rrwkv_export.quantize.shipped import TEXT, shipped_recipe
 from rrwkv_export.report import FILES, Gates, write_report
@@ -66,6 +69,26 @@ def test_damage_to_a_bundle_is_seen(left, small_checkpoint, name):
     assert not _demo.exported(folder / "float", checkpoint)
     assert not _demo.quantized(folder / "int8", folder / "float", recipe, calibration)
     assert _demo.is_ours(folder / "float", checkpoint)
+
+
+def test_what_lost_its_manifest_is_made_anew_and_what_is_not_the_demos_stays(left, small_checkpoint, monkeypatch):
+    folder, checkpoint = left[0], open_checkpoint(small_checkpoint)
+    monkeypatch.setitem(export_step.__globals__, "_checkpoint", lambda: nullcontext(checkpoint))
+    (folder / "float/manifest.json").unlink()
+    (folder / "float/mine.txt").touch()
+    with pytest.raises(OutputError):
+        export_step(folder / "float", force=False, own=False)
+    assert (folder / "float/mine.txt").exists()
+    (folder / "float/mine.txt").unlink()
+    export_step(folder / "float", force=False, own=False)
+    assert _demo.exported(folder / "float", checkpoint)
+    (folder / "empty").mkdir()
+    with pytest.raises(OutputError):
+        export_step(folder / "empty", force=False, own=False)
+    export_step(folder / "empty", force=False, own=True)
+    (folder / "report/report.json").unlink()
+    _demo.discard_remains(folder / "report", "report.json", FILES)
+    assert not (folder / "report").exists()
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

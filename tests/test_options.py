@@ -3,11 +3,13 @@
 import argparse
 import json
 import re
+import sys
 
 import click
 import numpy as np
 import pytest
 
+from rrwkv_export.commands import _run as run_command
 from rrwkv_export.commands import cli
 from rrwkv_runtime import options
 from rrwkv_runtime.__main__ import main, parser
@@ -67,9 +69,58 @@ def test_json_lists_tokens_with_what_was_likely(demo_bundle, capsys):
     assert [json.loads(line)["finish"] for line in capsys.readouterr().out.splitlines()] == ["stop"]
 
 
-def test_logprobs_need_a_place(capsys):
-    assert main(["generate", "none", "-p", "x", "--logprobs", "2"]) == 1
-    assert "give --json" in capsys.readouterr().err
+USAGE = {
+    "--logprobs 2": "give --json",
+    "--logprobs -1": "--logprobs must be from 0 to 1000, not -1",
+    "--temp 200%": "'200%' is no number; 200 % is 2",
+    "--min-p .5%": "'.5%' is no number; 0.5 % is 0.005",
+    "--top-p 95": "--top-p must be a number from 0 to 1, not 95.0; 95 % is 0.95",
+    "--seed -1": "--seed must be",
+    "-n -5": "--max-tokens must be",
+    "-t 5000": "--threads must be",
+    "-t 0": "threads",
+    "-l 5": "--logit-bias takes",
+    "-l 5-1e9": "--logit-bias of token 5",
+    "--ids 1": "give one of --prompt",
+    "--provider-option x": "KEY=VALUE",
+}
+
+
+@pytest.mark.parametrize("given", USAGE)
+def test_wrong_usage_is_2_in_both_programs_and_names_the_option(bundle, given, capsys):
+    arguments = ["generate", str(bundle), "-p", "x", *given.split()]
+    with pytest.raises(SystemExit, match="2"):
+        sys.exit(main(arguments))  # argparse exits itself
+    assert USAGE[given] in capsys.readouterr().err
+    assert run_command(arguments) == 2
+    assert USAGE[given] in capsys.readouterr().err
+
+
+def test_what_only_the_bundle_tells_is_an_error_in_the_options_name(bundle, capsys):
+    for given, said in (("--stop-id 9999", "--stop-id: 9999"), ("-l 9999+1", "--logit-bias: token 9999 is not")):
+        arguments = ["generate", str(bundle), "-p", "x", *given.split()]
+        for program in (main, run_command):
+            assert program(arguments) == 1
+            assert f"error: {said}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [("--min-top1=50%", "50 % is 0.5"), ("--max-ppl-ratio=1%", "for 1 % more give 1.01"), ("--max-kl=1%", "is 0.01")],
+)
+def test_a_gate_in_percent_is_answered(option, said, capsys):
+    assert run_command(["report", "none", "--reference", "none", option]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "prompt"),
+    [(["-p", "--"], "--"), (["--prompt=--"], "--"), (["-p--"], "--"), (["-p", "--ids"], "--ids"), (["-p", "-1"], "-1")],
+)
+def test_a_value_may_begin_with_dashes(typed, prompt):
+    known = (*options.GENERATE, *options.RUN)
+    given = parser().parse_args(options.joined(["generate", *typed, "-t", "1", "--", "bundle"], known))
+    assert (given.prompt, given.threads, str(given.bundle)) == (prompt, 1, "bundle")
 
 
 def test_a_prompt_that_writes_out_special_tokens_is_noted(demo_model, capsys):

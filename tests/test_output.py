@@ -17,7 +17,7 @@ import pytest
 from rrwkv_export import output
 from rrwkv_export.bundle import FILES
 from rrwkv_export.errors import ExportError, OutputError
-from rrwkv_export.output import new_directory, new_file
+from rrwkv_export.output import check_target, new_directory, new_file, require_space
 from rrwkv_runtime import atomic
 
 
@@ -90,7 +90,7 @@ def test_a_link_to_itself_is_refused_and_stays(tmp_path, overwrite):
     link.symlink_to(link)
     with pytest.raises(OutputError, match=r"link: cannot write there \("):
         finished(link, "new", overwrite=overwrite)
-    with pytest.raises(OutputError, match=r"link: cannot write \("), new_file(link):
+    with pytest.raises(OutputError, match=r"link: cannot write there \("), new_file(link):
         pass
     with pytest.raises(OutputError, match=r"link: cannot write there \("):
         output.require_space(link, 1)
@@ -138,6 +138,23 @@ def test_a_place_that_cannot_be_written_to_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write there"):
         finished(tmp_path / "file" / "out")
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc")
+@pytest.mark.parametrize("target", ["/proc/x", "/proc/x/y"])
+def test_where_no_folder_can_be_made_is_said_plainly(target):
+    for use in (finished, check_target, lambda path: require_space(path, 10), lambda path: new_file(path).__enter__()):
+        with pytest.raises(OutputError, match=f"{target}: cannot write .*; choose another place$"):
+            use(Path(target))
+
+
+def test_a_target_is_checked_as_it_will_be(tmp_path):
+    finished(tmp_path / "out", "old")
+    with pytest.raises(OutputError, match="or pass --force"):
+        check_target(tmp_path / "out")
+    check_target(tmp_path / "out", FILES)
+    check_target(tmp_path / "new" / "out")
+    assert names(tmp_path) == ["out"]
 
 
 # --- what comes to the target meanwhile ------------------------------------------------------------------------------

@@ -457,6 +457,9 @@ def test_wrong_uses_say_what_to_do_and_leave_nothing(pair, text, make_tiny, tmp_
     with pytest.raises(TextError, match="no such file"):
         write_report(pair[0].path, pair[0].path, [tmp_path / "no.ids"], out)
     assert list(tmp_path.iterdir()) == []
+    out.mkdir()
+    with pytest.raises(TextError, match="no such file"):  # before the place is looked at
+        write_report(pair[0].path, pair[0].path, [text, tmp_path / "no.ids"], out)
 
 
 def test_a_quantized_reference_is_said(made):

@@ -1,6 +1,7 @@
 """Text from people gives no control token, and is otherwise encoded as ever."""
 
 import json
+import os
 
 import pytest
 import tokenizers
@@ -15,7 +16,7 @@ from rrwkv_runtime.dialogue import Dialogue, control_ids
 from rrwkv_runtime.errors import TokenizerError
 from rrwkv_runtime.generate import generate
 from rrwkv_runtime.manifest import ChatFormat
-from rrwkv_runtime.plain_text import Part
+from rrwkv_runtime.plain_text import Part, panics_unsaid
 from rrwkv_runtime.text import JsonTokenizer, WorldTokenizer
 
 CHATML = {"user": "<|im_start|>user\n", "assistant": "<|im_start|>assistant\n", "turn_end": "<|im_end|>\n"}
@@ -183,6 +184,17 @@ def test_a_panic_of_the_package_is_an_error_of_one_line(capfd):
     assert tokenizer.encode("xxy")
     with pytest.raises(TokenizerError, match=r"cannot encode this text \(Onig: Regex search error"):
         tokenizer.encode("x" * 40)
+
+
+def test_a_panic_while_a_tokenizer_is_opened_writes_nothing_beside_the_error(tmp_path, capfd):
+    fields = json.loads(bytes_tokenizer._tokenizer.to_str())
+    broken = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**fields, "normalizer": broken}))
+    with pytest.raises(TokenizerError, match=r"not a usable tokenizer\.json \(Precompiled"):
+        JsonTokenizer.from_file(tmp_path / "tokenizer.json")
+    with panics_unsaid():
+        os.write(2, b"others' words\n")
+    assert capfd.readouterr().err == "others' words\n"
 
 
 def test_an_interrupt_is_no_panic(monkeypatch):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rwkv.rwkv_tokenizer import TRIE_TOKENIZER
 
-from rrwkv_runtime.errors import DamagedBundle, InputError, TokenizerError
+from rrwkv_runtime.errors import DamagedBundle, InputError, NoTokens, TokenizerError
 from rrwkv_runtime.manifest import TokenizerEntry
 from rrwkv_runtime.text import JsonTokenizer, WorldTokenizer, load_tokenizer
 from rrwkv_runtime.text_stream import WindowStream
@@ -101,7 +101,7 @@ def test_after_half_a_character_a_stream_begins_anew():
 
 def test_a_text_that_the_tokenizer_has_no_tokens_for_is_an_error_of_one_line():
     tokenizer = JsonTokenizer(tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, unk_token="[UNK]")))
-    with pytest.raises(TokenizerError, match="cannot encode this text"):
+    with pytest.raises(NoTokens, match="no token for some of this text"):
         tokenizer.encode("b")
 
 

@@ -212,7 +212,7 @@ def test_no_such_file(tmp_path, demo_bundle):
 
 
 def test_a_folder_is_no_text(tmp_path, demo_bundle):
-    with pytest.raises(TextError, match="cannot be read"):
+    with pytest.raises(TextError, match="a folder; give the files in it"):
         read_text(tmp_path, demo_bundle)
 
 

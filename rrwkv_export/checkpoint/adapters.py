@@ -51,7 +51,7 @@ def read_adapter(path: Path) -> AdapterFile:
     weights = _weights_in(path) if path.is_dir() else path
     if not weights.is_file():
         raise CheckpointError(f"{path}: neither a file nor a folder; save the adapter to a file, and give that")
-    found = read_file(weights)
+    found = read_file(weights, wanted="adapter")
     config = _config_beside(weights) if any(name.startswith("base_model.") for name in found) else None
     rest, halves = split_halves(weights, unwrapped(weights, found))
     if not halves.pairs:
@@ -141,6 +141,9 @@ def _deltas(source: Source, adapter: AdapterFile, alpha: float) -> dict[str, Del
     for module, pair in adapter.halves.pairs.items():
         name = _known(source, adapter, f"{module}.weight", pair.a or pair.b)
         made[name] = delta(pair, name, source.entries[name].shape, _scale(adapter.config, module, pair, alpha))
+    if not any(part.scale for part in made.values()):
+        where = f"{adapter.config.path}: a lora_alpha" if adapter.config and adapter.says_alpha else "--adapter-alpha"
+        raise ConfigError(f"{where} of 0 merges nothing; give the one that {adapter.path} was trained with")
     return made
 
 

@@ -55,14 +55,32 @@ def no_weights(folder: Path, names: tuple[str, ...]) -> CheckpointError:
     suffixes = ("*.pth", "*.safetensors", "*.st", "*.pt", "*.ckpt", "*.bin", "*.PTH")
     if loose := sorted(path for suffix in suffixes for path in folder.glob(suffix) if path.is_file()):
         return CheckpointError(f"{folder}: has no {wanted}; give the path of {loose[0].name} itself")
-    for pattern, what in _FOREIGN:
-        if found := _find(folder, pattern):
-            return CheckpointError(
-                f"{folder}: holds {what} ({found.name}) and no {wanted}; give the PyTorch checkpoint it was made from"
-            )
+    foreign = _foreign(folder)
+    if foreign and foreign[0].parent == folder:
+        return _no_checkpoint(folder, wanted, *foreign)
     if inside := _newest(path.parent for path in folder.glob("*/config.json")):
         return CheckpointError(f"{folder}: has no weights itself; give a checkpoint in it, such as {inside}")
+    if bundle := _newest(path.parent for path in folder.glob("*/manifest.json") if _is_bundle(path)):
+        return CheckpointError(
+            f"{folder}: holds a bundle ({bundle.name}/) and no {wanted}; use it as it is (`rrwkv chat "
+            f"{_shell(bundle)}`), or give the checkpoint that it was exported from"
+        )
+    if foreign:
+        return _no_checkpoint(folder, wanted, *foreign)
     return CheckpointError(f"{folder}: has no weights; put {wanted} (or its shards and index) there")
+
+
+def _foreign(folder: Path) -> tuple[Path, str] | None:
+    """A file of another kind, the folder's own before one in a folder within, and what it is."""
+    found = [(path, what) for pattern, what in _FOREIGN if (path := _find(folder, pattern))]
+    return min(found, key=lambda pair: pair[0].parent != folder, default=None)
+
+
+def _no_checkpoint(folder: Path, wanted: str, found: Path, what: str) -> CheckpointError:
+    named = found.relative_to(folder).as_posix()
+    return CheckpointError(
+        f"{folder}: holds {what} ({named}) and no {wanted}; give the PyTorch checkpoint it was made from"
+    )
 
 
 def _shell(path: Path) -> str:
@@ -71,7 +89,7 @@ def _shell(path: Path) -> str:
 
 def _find(folder: Path, pattern: str) -> Path | None:
     """The first file of this name in the folder, or in one directly in it."""
-    return next(iter(sorted([*folder.glob(pattern), *folder.glob(f"*/{pattern}")])), None)
+    return next(iter([*sorted(folder.glob(pattern)), *sorted(folder.glob(f"*/{pattern}"))]), None)
 
 
 def _newest(folders: Iterable[Path]) -> Path | None:

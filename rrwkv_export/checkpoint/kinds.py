@@ -13,8 +13,10 @@ from rrwkv_export.errors import CheckpointError
 
 Container = Literal["safetensors", "torch"]
 
-_ORIGINAL = "give the PyTorch or safetensors checkpoint that it was made from"
-_UNPACK = "unpack it, and give the checkpoint in it"
+# Remedies, of what was looked for: a checkpoint, or an adapter.
+_ORIGINAL = "give the PyTorch or safetensors {wanted} that it was made from"
+_UNPACK = "unpack it, and give the {wanted} in it"
+_MEANT = "give the {wanted} that was meant"
 _LINKED = "download the file itself, from the link that says download or resolve"
 # Offset, the bytes there, what such a file is, what to do.
 _SIGNS: tuple[tuple[int, bytes, str, str], ...] = (
@@ -33,45 +35,54 @@ _SIGNS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
     (0, b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
     (257, b"ustar", "a tar archive", _UNPACK),
-    (0, b"SQLite format 3\x00", "an SQLite database", "give the checkpoint that was meant"),
-    (0, b"%PDF-", "a PDF document", "give the checkpoint that was meant"),
+    (0, b"SQLite format 3\x00", "an SQLite database", _MEANT),
+    (0, b"%PDF-", "a PDF document", _MEANT),
+    (0, b"\x89PNG\r\n", "a picture", _MEANT),
+    (0, b"\xff\xd8\xff", "a picture", _MEANT),
     (0, bytes(64), "zeros where it begins: its download was cut short", AGAIN),
 )
 # A protobuf that begins with ir_version and goes on with a producer, a domain, an opset or a graph.
 _ONNX = re.compile(rb"\x08[\x01-\x20][\x12\x1a\x22\x3a\x42]", re.DOTALL)
+_ONNX_WEIGHTS = re.compile(r"\.onnx[._]data(?:[._]\d+)?$", re.IGNORECASE)
 _LONGEST_HEADER = 100_000_000  # of the safetensors format itself
 
 
-def container(path: Path) -> Container:
-    """Which of the two containers a file is. Raises CheckpointError for any other, saying what it is."""
+def container(path: Path, wanted: str = "checkpoint") -> Container:
+    """Which of the two containers a file is. Raises CheckpointError for any other, saying what it is, and what to do
+    for the checkpoint, or the adapter, that was wanted.
+    """
     head = first_bytes(path)
     if len(head) < 9:
         raise CheckpointError(f"{path}: only {len(head)} bytes long, so cut short; {AGAIN}")
     if head.startswith(b"PK\x03\x04"):
-        _check_zip(path)
+        _check_zip(path, wanted)
         return "torch"
     if head.startswith(b"\x80") and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return "torch"
     if head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= _LONGEST_HEADER:
         return "safetensors"
-    raise CheckpointError(f"{path}: {_named(head)}")
+    # The weights of a graph have no sign of their own, and may begin with zeros.
+    named = f"the weights of an ONNX graph; {_ORIGINAL}" if _ONNX_WEIGHTS.search(path.name) else _named(head)
+    raise CheckpointError(f"{path}: {named.format(wanted=wanted)}")
 
 
 def _named(head: bytes) -> str:
+    """What it is, and the remedy, which says {wanted}."""
     for offset, sign, what, remedy in _SIGNS:
         if head[offset : offset + len(sign)] == sign:
             return f"{what}; {remedy}"
     if _ONNX.match(head):
         return f"an ONNX graph; {_ORIGINAL}"
     if (text := _text(head)) is None:
-        return "neither safetensors nor torch.save wrote it; give the checkpoint that was meant"
+        return f"neither safetensors nor torch.save wrote it; {_MEANT}"
     if re.match(r"<(!doctype|html|head|\?xml)", text, re.IGNORECASE):
         return f"a web page and not the weights; {_LINKED}"
     if text.startswith(("{", "[")):
         return "a JSON file and not the weights; give the weights, or the folder that holds both"
     if re.match(r"(Entry|Repository) not found|Invalid (username|credentials)|Access to model", text):
-        return f"a server's refusal and not the weights ({text.splitlines()[0][:60]!r}); {_LINKED}"
-    return "text and not the weights; give the checkpoint that was meant"
+        said = repr(text.splitlines()[0][:60]).replace("{", "{{").replace("}", "}}")
+        return f"a server's refusal and not the weights ({said}); {_LINKED}"
+    return f"text and not the weights; {_MEANT}"
 
 
 def _text(head: bytes) -> str | None:
@@ -83,7 +94,7 @@ def _text(head: bytes) -> str | None:
     return None if re.search(r"[\x00-\x08\x0e-\x1f]", text) else text.lstrip()
 
 
-def _check_zip(path: Path) -> None:
+def _check_zip(path: Path, wanted: str) -> None:
     """A zip that torch.save did not write. Raises CheckpointError; what is damaged is left to the reader."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -95,5 +106,5 @@ def _check_zip(path: Path) -> None:
     if any(name.endswith("/data.pkl") or name == "data.pkl" for name in names):
         return
     if names and all(name.endswith(".npy") for name in names):
-        raise CheckpointError(f"{path}: NumPy arrays (.npz); {_ORIGINAL}")
-    raise CheckpointError(f"{path}: a zip archive of other files; {_UNPACK}")
+        raise CheckpointError(f"{path}: NumPy arrays (.npz); {_ORIGINAL.format(wanted=wanted)}")
+    raise CheckpointError(f"{path}: a zip archive of other files; {_UNPACK.format(wanted=wanted)}")

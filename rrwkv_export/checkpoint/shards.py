@@ -42,9 +42,9 @@ def read_weights(path: Path) -> Files:
     return Files(path, container(path), read_file(path), (path,))
 
 
-def read_file(path: Path) -> dict[str, Entry]:
-    """Every tensor of one weight file. Raises CheckpointError."""
-    if container(path) == "safetensors":
+def read_file(path: Path, wanted: str = "checkpoint") -> dict[str, Entry]:
+    """Every tensor of one weight file; `wanted` as of `container`. Raises CheckpointError."""
+    if container(path, wanted) == "safetensors":
         return container_safetensors.entries(path)
     return container_torch.entries(path)
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from rrwkv_export.errors import CheckpointError
 from rrwkv_runtime.errors import InputError, TokenizerError
+from rrwkv_runtime.plain_text import panics_unsaid
 from rrwkv_runtime.reading import brief, decode_utf8, read_bounded
 from rrwkv_runtime.text import Tokenizer, open_tokenizer
 from rrwkv_runtime.world_vocabulary import (
@@ -199,10 +200,11 @@ def _size_of_fewer(fewer: TokenizerFile, remedy: str) -> int:
 def _is_usable(tokenizer: Tokenizer) -> bool:
     """Whether it makes tokens of English or, where it knows none, of what its own tokens say."""
     own = (tokenizer.decode([i]) for i in range(min(tokenizer.vocab_size, _TRIED)))
-    for text in ("User: hello", *own):
-        with suppress(TokenizerError):  # a word without a token, where none stands for such words
-            if text and tokenizer.encode(text):
-                return True
+    with panics_unsaid():
+        for text in ("User: hello", *own):
+            with suppress(TokenizerError):  # a word without a token, where none stands for such words
+                if text and tokenizer.encode(text):
+                    return True
     return False
 
 

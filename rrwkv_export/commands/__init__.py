@@ -23,7 +23,7 @@ from rrwkv_export.commands.report import report
 from rrwkv_export.commands.sensitivity import sensitivity
 from rrwkv_export.commands.verify import verify
 from rrwkv_runtime.console import silence_stdout, tolerate_encodings
-from rrwkv_runtime.errors import RRWKVError
+from rrwkv_runtime.errors import RRWKVError, UsageError
 from rrwkv_runtime.printable import one_line, visible
 
 
@@ -87,7 +87,7 @@ def _run(arguments: list[str]) -> int:
         if "--debug" in arguments:
             raise
         click.echo(f"rrwkv: error: {_one_line(error)}", err=True)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
 
 
 def _one_line(error: Exception) -> str:

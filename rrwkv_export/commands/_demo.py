@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from rrwkv_export.bundle import TARGETS, compute_model_id, versions
@@ -63,6 +64,17 @@ def is_ours(bundle: Path, checkpoint: Checkpoint) -> bool:
     with suppress(OSError):
         return checkpoint.tokenizer is not None and file_sha256(tokenizer) == file_sha256(checkpoint.tokenizer.path)
     return False
+
+
+def discard_remains(folder: Path, marker: str, names: frozenset[str]) -> None:
+    """Of something that the demo made: without its marker nothing tells what it was, and nothing may replace it.
+
+    Only where the folder holds nothing but what such a thing may hold.
+    """
+    if folder.is_symlink() or not folder.is_dir() or (folder / marker).is_file():
+        return
+    if {path.name for path in folder.iterdir()} <= names:
+        rmtree(folder)
 
 
 def _same_tokenizer(there: Manifest, checkpoint: Checkpoint) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from rrwkv_runtime import options
+from rrwkv_runtime.errors import UsageError
 from rrwkv_runtime.options import Option
 from rrwkv_runtime.providers import parse_options
 
@@ -20,6 +21,33 @@ TEXT_FILES = (
     "dialogues or texts (.jsonl, .json), plain text (.txt, .md, .raw), or token ids (.ids: whole numbers separated by "
     "spaces or commas, a passage a line)"
 )
+
+
+def _plain(kind: click.ParamType[Any], value: Any, ratio: bool = False) -> Any:
+    """A number without a percent sign; with one it is refused with what was meant, see `options.number`."""
+    try:
+        return options.number(value, ratio) if isinstance(value, str) else value
+    except UsageError as error:
+        kind.fail(str(error))
+
+
+class Number(click.types.FloatParamType):
+    """A number."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(_plain(self, value), param, ctx)
+
+
+class NumberFrom(click.FloatRange):
+    """A number from 0; a ratio to something, if so."""
+
+    def __init__(self, *, min_open: bool = False, ratio: bool = False) -> None:
+        super().__init__(min=0, min_open=min_open)
+        self._ratio = ratio
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(_plain(self, value, self._ratio), param, ctx)
+
 
 bundle_argument: Decorator[Any] = click.argument("bundle", type=PATH)
 
@@ -35,7 +63,7 @@ def shared(option: Option, dest: str | None = None, **changes: Any) -> Decorator
         how["default"] = None
     else:
         how |= {
-            "type": PATH if option.kind is Path else option.kind,
+            "type": {Path: PATH, float: Number()}.get(option.kind, option.kind),
             "metavar": option.metavar,
             "multiple": option.many,
         }
@@ -94,7 +122,7 @@ checkpoint_options = stacked(
     click.option(
         "--adapter-alpha",
         "adapter_alphas",
-        type=float,
+        type=Number(),
         multiple=True,
         metavar="X",
         help="The alpha that LoRA weights were trained with, where they do not say it, as RWKV-LM-LoRA's do not.",
@@ -110,7 +138,7 @@ checkpoint_options = stacked(
 verification_options = stacked(
     click.option(
         "--rtol",
-        type=click.FloatRange(min=0, min_open=True),
+        type=NumberFrom(min_open=True),
         metavar="X",
         help="Largest error allowed, over the largest value.  [default: 1e-5, or what float32 arithmetic explains on "
         "this checkpoint; 5e-3 for float16]",

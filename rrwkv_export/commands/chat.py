@@ -56,9 +56,9 @@ def chat(
     """
     from rrwkv_export.commands._models import load_model
     from rrwkv_export.commands.demo import cached_demo
-    from rrwkv_runtime.prompt import token_limit
 
-    said = {"system": system, "special": special, "max_tokens": token_limit(max_tokens), **options.sampling(sampling)}
+    limit, threads = options.max_tokens(max_tokens), options.threads(threads)
+    said = {"system": system, "special": special, "max_tokens": limit, **options.sampling(sampling)}
     # The cached demo was verified a moment ago.
     where: dict[str, Any] = {"provider_options": provider_options, "strict": strict, "spin": spin, "native": native}
     model = load_model(bundle or cached_demo(), provider, threads, **where, verify=bundle is not None)

@@ -46,8 +46,8 @@ def demo(output: Path | None, force: bool, scripted: bool) -> None:
 
     target = output or cache_folder()
     small, page = (target.with_name(f"{target.name}-{suffix}") for suffix in ("int8", "report"))
-    _export_step(target, force)
-    _quantize_step(target, small, force)
+    _export_step(target, force, own=output is None)
+    _quantize_step(target, small, force, own=output is None)
     _report_step(target, small, page, force)
     model = Model.load(small)
     if scripted or not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -64,9 +64,12 @@ def _say(text: str) -> None:
     console().print(text, soft_wrap=True, markup=False)
 
 
-def _export_step(target: Path, force: bool) -> None:
+def _export_step(target: Path, force: bool, own: bool) -> None:
+    """own: whatever is there is the demo's."""
+    from rrwkv_export.bundle import FILES
     from rrwkv_export.commands._console import console, print_parity, progress_bars
-    from rrwkv_export.commands._demo import exported, is_ours
+    from rrwkv_export.commands._demo import discard_remains, exported, is_ours
+    from rrwkv_runtime.manifest import MANIFEST_NAME
 
     with _checkpoint() as checkpoint:
         there = None if force else exported(target, checkpoint)
@@ -75,14 +78,17 @@ def _export_step(target: Path, force: bool) -> None:
             _say(f"{target} is whole, as it was exported and verified (error {error}); --force makes all anew")
             return
         _say(f"exporting the demo checkpoint to {target}")
+        if ours := own or is_ours(target, checkpoint):
+            discard_remains(target, MANIFEST_NAME, FILES)
         with progress_bars() as progress:
-            parity = _export(checkpoint, target, progress, force or is_ours(target, checkpoint))
+            parity = _export(checkpoint, target, progress, force or ours)
     print_parity(console(), parity)
 
 
-def _quantize_step(target: Path, small: Path, force: bool) -> None:
+def _quantize_step(target: Path, small: Path, force: bool, own: bool) -> None:
+    from rrwkv_export.bundle import FILES
     from rrwkv_export.commands._console import progress_bars
-    from rrwkv_export.commands._demo import quantized
+    from rrwkv_export.commands._demo import discard_remains, is_ours, quantized
     from rrwkv_export.quantize.quantizer import Calibration, quantize
     from rrwkv_export.quantize.shipped import TEXT, shipped_recipe
     from rrwkv_runtime.manifest import MANIFEST_NAME
@@ -92,6 +98,9 @@ def _quantize_step(target: Path, small: Path, force: bool) -> None:
         _say(f"{small} is whole, its int8 by the same recipe and text")
         return
     _say(f"quantizing it to {small}")
+    with _checkpoint() as checkpoint:
+        if own or is_ours(small, checkpoint):
+            discard_remains(small, MANIFEST_NAME, FILES)
     there = (small / MANIFEST_NAME).is_file()
     with progress_bars() as progress:
         quantize(target, small, recipe, calibration, overwrite=there, progress=progress)
@@ -99,10 +108,12 @@ def _quantize_step(target: Path, small: Path, force: bool) -> None:
 
 def _report_step(target: Path, small: Path, page: Path, force: bool) -> None:
     from rrwkv_export.commands._console import console, progress_bars
+    from rrwkv_export.commands._demo import discard_remains
     from rrwkv_export.commands.report import headline
     from rrwkv_export.quantize.shipped import EVALUATION_TEXT
-    from rrwkv_export.report import report
+    from rrwkv_export.report import FILES, report
     from rrwkv_export.report.earlier import read_earlier
+    from rrwkv_export.report.run import JSON
     from rrwkv_runtime.manifest import file_sha256
 
     sha256 = file_sha256(EVALUATION_TEXT)
@@ -112,7 +123,8 @@ def _report_step(target: Path, small: Path, page: Path, force: bool) -> None:
         names, rows, notes = (earlier.reference, earlier.bundle), earlier.rows, earlier.notes
     else:
         _say("measuring what that cost")
-        there = (page / "report.json").is_file()
+        discard_remains(page, JSON, FILES)
+        there = (page / JSON).is_file()
         with progress_bars() as progress:
             made = report(
                 *(small, target, [EVALUATION_TEXT], page), tokens=_REPORT_TOKENS, overwrite=there, progress=progress

@@ -69,31 +69,34 @@ def generate(
     """
     from rrwkv_export.commands._models import load_model
     from rrwkv_runtime.console import ReadingLine
-    from rrwkv_runtime.prompt import read_prompt, token_limit, typed
+    from rrwkv_runtime.errors import InputError
+    from rrwkv_runtime.prompt import read_prompt, typed
     from rrwkv_runtime.writing import Writer, special_note
 
-    if sum(source is not None for source in (prompt, prompt_file, ids)) > 1:
-        raise click.UsageError("give one of --prompt, --prompt-file and --ids")
+    options.one_prompt(prompt, prompt_file, ids)
+    how = {"max_tokens": options.max_tokens(max_tokens), **options.sampling(sampling)}
+    stops = [typed(text, escape) for text in stop]
     writer = Writer(as_json, logprobs)
     text = read_prompt(prompt, prompt_file, ids, escape)
     where: dict[str, Any] = {"provider_options": provider_options, "strict": strict, "spin": spin, "native": native}
-    model = load_model(bundle, provider, threads, **where)
+    model = load_model(bundle, provider, options.threads(threads), **where)
     if line := special_note(model.tokenizer, text, special):
         note(f"rrwkv: {line}")
     reading = ReadingLine()
-    tokens = model.generate(
-        text,
-        max_tokens=token_limit(max_tokens),
-        stop=[typed(text, escape) for text in stop],
-        stop_ids=stop_id,
-        ignore_eos=ignore_eos,
-        special=special,
-        top_logprobs=writer.top_logprobs,
-        progress=reading,
-        **options.sampling(sampling),
-    )
+    with options.named(options.STOP_ID, "stop_ids", InputError):
+        tokens = model.generate(
+            text,
+            stop=stops,
+            stop_ids=stop_id,
+            ignore_eos=ignore_eos,
+            special=special,
+            top_logprobs=writer.top_logprobs,
+            progress=reading,
+            **how,
+        )
     try:
-        timing = writer.write(tokens, model.tokenizer)
+        with options.named(options.LOGIT_BIAS, kind=InputError):
+            timing = writer.write(tokens, model.tokenizer)
     finally:
         reading.erase()
     if stats:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rrwkv_export.commands._options import PATH, TEXT_FILES, bundle_argument
+from rrwkv_export.commands._options import PATH, TEXT_FILES, Number, bundle_argument
 from rrwkv_export.commands._say import note
 from rrwkv_runtime import install
 
 if TYPE_CHECKING:
     from rrwkv_export.quantize.quantizer import Calibration
     from rrwkv_export.quantize.recipe import Recipe
+    from rrwkv_export.quantize.rewrite import Insert
 
 SCHEMES = ("int8", "int8-static", "int8-dynamic", "int8-weight", "int4", "float16", "qnn")
 TARGETS = ("x86-vnni", "x86", "arm64", "qnn")
@@ -44,7 +45,7 @@ TARGETS = ("x86-vnni", "x86", "arm64", "qnn")
     show_default=True,
     help=f"What puts in the pairs of static quantization; for optimum, {install.hint('rrwkv-export', 'optimum')}.",
 )
-@click.option("--max-kl", type=float, metavar="X", help="Choose the smallest recipe of this mean KL.")
+@click.option("--max-kl", type=Number(), metavar="X", help="Choose the smallest recipe of this mean KL.")
 @click.option("--max-bytes", type=click.IntRange(min=1), metavar="N", help="Choose the best recipe of so many bytes.")
 @click.option(
     "--search-exponents",
@@ -75,9 +76,11 @@ def quantize(
     divergence is that on a part of the calibration text that is not observed.
     """
     from rrwkv_export.bench.plan import graph_bytes
+    from rrwkv_export.bundle import FILES
     from rrwkv_export.commands._console import console, megabytes, progress_bars
     from rrwkv_export.commands._hints import report_on
     from rrwkv_export.config import ModelConfig
+    from rrwkv_export.output import check_target
     from rrwkv_export.quantize.calibration import choose_calibration
     from rrwkv_export.quantize.quantizer import quantize as run
     from rrwkv_export.quantize.sensitivity import require_possible
@@ -88,12 +91,10 @@ def quantize(
     source = Manifest.load(bundle)
     if max_kl is not None or max_bytes is not None:
         require_possible(sites(ModelConfig.from_json(source.config)), max_kl=max_kl, max_bytes=max_bytes)
+    if output.resolve() != bundle.resolve():  # which `run` refuses in its own words
+        check_target(output, FILES if force else None)  # what follows may take minutes
+    insert = _inserter(engine)
     read = choose_calibration(calibration, bundle, samples, seed, say=note)
-    insert = None
-    if engine == "optimum":
-        from rrwkv_export.quantize.with_optimum import insert_pairs
-
-        insert = insert_pairs
     if max_kl is not None or max_bytes is not None:
         chosen = _within_budget(bundle, read, chosen, max_kl, max_bytes)
     if search_exponents:
@@ -106,6 +107,25 @@ def quantize(
         + (f", calibrated on {read.tokens:,} tokens" if (made.quantization or {}).get("calibration") else "")
     )
     screen.print(f"wrote {output}; what it cost:\n  {report_on(output, bundle)}", soft_wrap=True, markup=False)
+
+
+def _inserter(engine: str) -> Insert | None:
+    """What puts the pairs in, if not onnxruntime's quantizer. Raises RecipeError where it is not installed."""
+    if engine != "optimum":
+        return None
+    from importlib.util import find_spec
+
+    from rrwkv_export.errors import RecipeError
+    from rrwkv_export.quantize.with_optimum import insert_pairs
+
+    try:
+        installed = find_spec("optimum.onnxruntime") is not None
+    except ModuleNotFoundError:  # of the package around it
+        installed = False
+    if not installed:
+        remedy = f"{install.hint('rrwkv-export', 'optimum')}, or leave --engine out"
+        raise RecipeError(f"--engine optimum needs optimum-onnx, which is not installed; {remedy}")
+    return insert_pairs
 
 
 def _within_budget(

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rrwkv_export.commands._options import PATH, Decorator, bundle_argument, provider_options, threads_option
+from rrwkv_export.commands._options import (
+    PATH,
+    Decorator,
+    NumberFrom,
+    bundle_argument,
+    provider_options,
+    threads_option,
+)
 from rrwkv_export.commands._texts import SeveralValues, chunk_option, text_option, tokens_option
 
 if TYPE_CHECKING:
@@ -18,8 +25,8 @@ if TYPE_CHECKING:
     from rrwkv_export.report import Row
 
 
-def _gate(name: str, text: str) -> Decorator[Any]:
-    option: Decorator[Any] = click.option(name, type=click.FloatRange(min=0), metavar="X", help=text)
+def _gate(name: str, text: str, ratio: bool = False) -> Decorator[Any]:
+    option: Decorator[Any] = click.option(name, type=NumberFrom(ratio=ratio), metavar="X", help=text)
     return option
 
 
@@ -34,7 +41,7 @@ def _gate(name: str, text: str) -> Decorator[Any]:
     "--against", type=PATH, multiple=True, metavar="BUNDLE…", help="More bundles for a table beside this one."
 )
 @_gate("--max-kl", "Most mean KL divergence allowed, in nats.")
-@_gate("--max-ppl-ratio", "Most perplexity allowed, over the reference's.")
+@_gate("--max-ppl-ratio", "Most perplexity allowed, over the reference's.", ratio=True)
 @_gate("--min-top1", "Least share of equal likeliest tokens allowed, from 0 to 1.")
 @_gate("--max-drift", "Most drift allowed: the relative error of any state, mean over the last quarter of the text.")
 @click.option("--speed/--no-speed", default=True, show_default=True, help="Measure speed and memory.")

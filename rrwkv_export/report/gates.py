@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rrwkv_export.errors import GateError
 from rrwkv_export.report.compare import Comparison
-from rrwkv_runtime.errors import InputError
+from rrwkv_runtime.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Gates:
 
     max_kl: of the mean KL divergence in nats. max_ppl_ratio: of perplexity over the reference's. min_top1: of the share
     of predictions with the same likeliest token. max_drift: of the largest last-quarter mean of any state's drift.
-    Raises InputError for a limit that is no number, or that was meant in percent where a share or a ratio is taken.
+    Raises UsageError for a limit that is no number, or that was meant in percent where a share or a ratio is taken.
     """
 
     max_kl: float | None = None
@@ -27,7 +27,7 @@ class Gates:
     def __post_init__(self) -> None:
         for name, limit in vars(self).items():
             if limit is not None and (limit != limit or limit < 0):
-                raise InputError(f"{_option(name)} takes a number from 0, not {limit}")
+                raise UsageError(f"{_option(name)} takes a number from 0, not {limit}")
         if self.min_top1 is not None and self.min_top1 > 1:
             _refuse("min_top1", "a share from 0 to 1", self.min_top1, self.min_top1 / 100)
         # As much as the state itself is no limit; a perplexity 50 times the reference's neither.
@@ -37,7 +37,7 @@ class Gates:
             _refuse("max_ppl_ratio", "a ratio such as 1.01", self.max_ppl_ratio, self.max_ppl_ratio / 100)
         if self.max_ppl_ratio is not None and self.max_ppl_ratio < 0.5:
             more = self.max_ppl_ratio
-            raise InputError(
+            raise UsageError(
                 f"{_option('max_ppl_ratio')} takes perplexity over the reference's, where 1 is as good, not {more:g}; "
                 f"for {100 * more:g} % more give {1 + more:g}"
             )
@@ -49,7 +49,7 @@ def _option(name: str) -> str:
 
 def _refuse(name: str, what: str, given: float, meant: float) -> None:
     remedy = f"for {given:g} % give {meant:g}" if meant <= 1 or name == "max_ppl_ratio" else "leave it out for no limit"
-    raise InputError(f"{_option(name)} takes {what}, not {given:g}; {remedy}")
+    raise UsageError(f"{_option(name)} takes {what}, not {given:g}; {remedy}")
 
 
 @dataclass(frozen=True)

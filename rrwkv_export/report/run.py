@@ -23,7 +23,7 @@ from rrwkv_export.report.render_markdown import render_markdown
 from rrwkv_export.report.result import Measured, Report, subject
 from rrwkv_export.report.shipped_text import shipped_text
 from rrwkv_export.report.speed import speeds
-from rrwkv_export.texts import Text, read_text
+from rrwkv_export.texts import Text, check_text, read_text
 from rrwkv_runtime.checks import check_whole
 from rrwkv_runtime.errors import BundleError
 from rrwkv_runtime.manifest import Manifest
@@ -101,6 +101,7 @@ def write_report(
     **options: Any,
 ) -> Report:
     """As `report`, but a broken gate raises nothing: the result's `require` does."""
+    _check(bundle, reference, texts, **options)  # in the order in which they are given, the place to write to last
     with new_directory(out, FILES if overwrite else None, marker=JSON, what="a report") as folder:
         made = measure(bundle, reference, texts, **options)
         pages = {MARKDOWN: render_markdown(made), PAGE: render_html(made)}
@@ -123,8 +124,7 @@ def measure(
     **options: Any,
 ) -> Report:
     """The report, not written anywhere; arguments as of `report`."""
-    how, load = Options(**options), load_average()
-    _check_models(reference, [bundle, *against])
+    how, load = _check(bundle, reference, texts, against=against, **options), load_average()
     read = [read_text(path, reference) for path in texts] or [shipped_text(reference)]
     first, second = how.load(reference), how.load(bundle)
     main = _compare(first, second, read, how, progress)
@@ -140,6 +140,24 @@ def measure(
         machine={**machine(second.provider, load), "threads": threads_name(how.threads)},
         busy=is_busy(load),
     )
+
+
+def _check(
+    bundle: Path,
+    reference: Path,
+    texts: Sequence[Path],
+    *,
+    against: Sequence[Path] = (),
+    gates: Gates = NO_GATES,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Options:
+    """What can be said at once of the arguments of `report`. Raises InputError, BundleError, TextError."""
+    how = Options(**options)
+    _check_models(reference, [bundle, *against])
+    for path in texts:
+        check_text(path)
+    return how
 
 
 def _check_models(reference: Path, bundles: Sequence[Path]) -> None:

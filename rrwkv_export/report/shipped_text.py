@@ -33,7 +33,9 @@ def shipped_text(bundle: Path) -> Text:
 
 def _why(error: Exception) -> str:
     """Without the path of the text that comes along, which nobody gave."""
-    return str(error).removeprefix(f"{EVALUATION_TEXT}: ").partition(", so it takes")[0]
+    return (
+        str(error).removeprefix(f"{EVALUATION_TEXT}: ").partition(", so it takes")[0].partition("; give text that")[0]
+    )
 
 
 def fits(bundle: Path) -> bool:

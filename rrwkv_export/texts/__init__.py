@@ -5,7 +5,7 @@ records   what a record of a .jsonl or .json file says
 poverty   why a text shows too little of its model
 """
 
-from rrwkv_export.texts.corpus import Ids, Text, read_text
+from rrwkv_export.texts.corpus import Ids, Text, check_text, read_text
 from rrwkv_export.texts.poverty import poverty
 
-__all__ = ["Ids", "Text", "poverty", "read_text"]
+__all__ = ["Ids", "Text", "check_text", "poverty", "read_text"]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ import numpy as np
 from rrwkv_export.errors import TextError
 from rrwkv_export.texts.records import Record, is_dialogue, read_record
 from rrwkv_runtime.dialogue import control_ids, written
-from rrwkv_runtime.errors import InputError, TokenizerError
+from rrwkv_runtime.errors import InputError, NoTokens, TokenizerError
 from rrwkv_runtime.manifest import ChatFormat, Manifest
 from rrwkv_runtime.plain_text import Part
 from rrwkv_runtime.prompt import iterate_ids
@@ -61,11 +62,7 @@ class Text:
 
 def read_text(path: Path, bundle: Path) -> Text:
     """A file as ids of the model in `bundle`. Raises TextError, TokenizerError, BundleError."""
-    if (kind := path.suffix.lower()) not in (*_LINES, _JSON, _IDS, *_PLAIN):
-        raise TextError(
-            f"{path}: {kind} is no text that is read; give .jsonl or .json (dialogues or texts), .ids (token ids), or "
-            "plain text as .txt"
-        )
+    kind = check_text(path)
     manifest = Manifest.load(bundle)
     try:
         data = read_bounded(path, _LARGEST_FILE)
@@ -82,6 +79,20 @@ def read_text(path: Path, bundle: Path) -> Text:
     return Text(path.name, hashlib.sha256(data).hexdigest(), passages)
 
 
+def check_text(path: Path) -> str:
+    """What a file holds, by its name, without reading it. Raises TextError for one that is not there or not read."""
+    if (kind := path.suffix.lower()) not in (*_LINES, _JSON, _IDS, *_PLAIN):
+        raise TextError(
+            f"{path}: {kind} is no text that is read; give .jsonl or .json (dialogues or texts), .ids (token ids), or "
+            "plain text as .txt"
+        )
+    if path.is_dir():
+        raise TextError(f"{path}: a folder; give the files in it")
+    if not os.path.lexists(path):
+        raise TextError(f"{path}: no such file; give a text's path")
+    return kind
+
+
 def _encoded(path: Path, kind: str, content: str, bundle: Path, manifest: Manifest) -> Iterator[Ids]:
     """Each passage's ids, after the beginning of a text."""
     tokenizer = load_tokenizer(bundle, manifest)
@@ -92,6 +103,9 @@ def _encoded(path: Path, kind: str, content: str, bundle: Path, manifest: Manife
     for parts in _passages(path, kind, content, manifest.chat):
         try:
             ids = tokenizer.compose(parts, control)
+        except NoTokens:
+            remedy = "give text that it knows, or token ids (.ids)"
+            raise TextError(f"{path}: {NoTokens(remedy)}") from None
         except (InputError, TokenizerError) as error:
             raise TextError(f"{path}: {error}") from None
         yield np.array(bos + ids, np.int64)

@@ -10,22 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rrwkv_runtime import options
-from rrwkv_runtime.errors import InputError, RRWKVError
+from rrwkv_runtime.errors import InputError, RRWKVError, UsageError
 from rrwkv_runtime.manifest import Manifest, check_sizes
 from rrwkv_runtime.options import Option
 from rrwkv_runtime.printable import json_escaped, one_line
-from rrwkv_runtime.prompt import read_prompt, token_limit, typed
+from rrwkv_runtime.prompt import read_prompt, typed
 from rrwkv_runtime.providers import parse_options
 
 if TYPE_CHECKING:
     from rrwkv_runtime.session import Model
 
-_TEXTS = ("-p", "--prompt", "--stop", "--system")
+
+_SAMPLING = (*options.SAMPLING, options.LOGIT_BIAS, options.SEED)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; gives the exit code: 0, 1 after an error, 130 after Ctrl-C."""
-    given = parser().parse_args(_texts_joined(sys.argv[1:] if arguments is None else arguments))
+    """Run the command line; gives the exit code: 0, 1 after an error, 2 after wrong usage, 130 after Ctrl-C."""
+    every = (options.MAX_TOKENS, *options.CHAT, *options.GENERATE, *_SAMPLING, *options.RUN)
+    given = parser().parse_args(options.joined(sys.argv[1:] if arguments is None else arguments, every))
     try:
         status: int | None = given.run(given)
         sys.stdout.flush()
@@ -38,19 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except (RRWKVError, OSError) as error:
         print(f"rrwkv_runtime: error: {one_line(str(error))}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     return 0
-
-
-def _texts_joined(arguments: Sequence[str]) -> list[str]:
-    """`--prompt=TEXT` for `--prompt TEXT`: argparse takes a TEXT that begins with a dash for an option."""
-    made: list[str] = []
-    for argument in arguments:
-        if made and made[-1] in _TEXTS and "--" not in made:
-            made[-1] += f"={argument}"
-        else:
-            made.append(argument)
-    return made
 
 
 def _chat(given: argparse.Namespace) -> int:
@@ -58,13 +49,8 @@ def _chat(given: argparse.Namespace) -> int:
     from rrwkv_runtime.console import Terminal
     from rrwkv_runtime.repl import Repl, go_on_from
 
-    chat = Chat(
-        _model(given),
-        system=given.system,
-        special=given.special,
-        max_tokens=token_limit(given.max_tokens),
-        **options.sampling(vars(given)),
-    )
+    how = {"max_tokens": options.max_tokens(given.max_tokens), **options.sampling(vars(given))}
+    chat = Chat(_model(given), system=given.system, special=given.special, **how)
     allowed = given.allow_other_quantization
     if given.state:
         go_on_from(chat, given.state, allowed)
@@ -77,28 +63,30 @@ def _generate(given: argparse.Namespace) -> None:
     from rrwkv_runtime.writing import Writer, special_note
 
     tolerate_encodings()
-    if sum(source is not None for source in (given.prompt, given.prompt_file, given.ids)) > 1:
-        raise InputError("give one of --prompt, --prompt-file and --ids")
+    options.one_prompt(given.prompt, given.prompt_file, given.ids)
     escape = given.escape is not False
     writer = Writer(given.json, given.logprobs)
+    how = {"max_tokens": options.max_tokens(given.max_tokens), **options.sampling(vars(given))}
+    stop = [typed(one, escape) for one in given.stop]
     prompt = read_prompt(given.prompt, given.prompt_file, given.ids, escape)
     model, reading = _model(given), ReadingLine()
     if note := special_note(model.tokenizer, prompt, given.special):
         print(f"rrwkv_runtime: {one_line(note)}", file=sys.stderr)
-    tokens = generate(
-        model,
-        prompt,
-        max_tokens=token_limit(given.max_tokens),
-        stop=[typed(stop, escape) for stop in given.stop],
-        stop_ids=given.stop_id,
-        ignore_eos=given.ignore_eos,
-        special=given.special,
-        top_logprobs=writer.top_logprobs,
-        progress=reading,
-        **options.sampling(vars(given)),
-    )
+    with options.named(options.STOP_ID, "stop_ids", InputError):
+        tokens = generate(
+            model,
+            prompt,
+            stop=stop,
+            stop_ids=given.stop_id,
+            ignore_eos=given.ignore_eos,
+            special=given.special,
+            top_logprobs=writer.top_logprobs,
+            progress=reading,
+            **how,
+        )
     try:
-        timing = writer.write(tokens, model.tokenizer)
+        with options.named(options.LOGIT_BIAS, kind=InputError):
+            timing = writer.write(tokens, model.tokenizer)
     finally:
         reading.erase()
     if given.stats:
@@ -137,7 +125,7 @@ def _model(given: argparse.Namespace) -> Model:
     model = Model.load(
         given.bundle,
         given.provider,
-        given.threads,
+        options.threads(given.threads),
         provider_options=parse_options(given.provider_option),
         strict=given.strict,
         spin=given.spin is not False,
@@ -152,14 +140,13 @@ def parser() -> argparse.ArgumentParser:
     """The command line; its options are those of `rrwkv`, in the same words."""
     whole = argparse.ArgumentParser(prog="rrwkv_runtime", description="Run an exported bundle.")
     commands = whole.add_subparsers(required=True, metavar="{chat,generate,info}")
-    sampling = (*options.SAMPLING, options.LOGIT_BIAS, options.SEED)
 
     chat = commands.add_parser("chat", help="Talk with the model.")
-    _add(chat, *options.CHAT, *sampling, *options.RUN, max_tokens=512)
+    _add(chat, *options.CHAT, *_SAMPLING, *options.RUN, max_tokens=512)
     chat.set_defaults(run=_chat)
 
     generate = commands.add_parser("generate", help="Continue a text.")
-    _add(generate, *options.GENERATE, *sampling, *options.RUN, max_tokens=256)
+    _add(generate, *options.GENERATE, *_SAMPLING, *options.RUN, max_tokens=256)
     generate.set_defaults(run=_generate)
 
     info = commands.add_parser("info", help="Say what a bundle holds.")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from rrwkv_runtime.checks import check_max_tokens
 from rrwkv_runtime.dialogue import Dialogue, tidied
-from rrwkv_runtime.errors import InputError, TokenizerError
+from rrwkv_runtime.errors import InputError, NoTokens, TokenizerError
 from rrwkv_runtime.generate import Reply, Timing, Token
 from rrwkv_runtime.sampling import Sampler, Sampling, SamplingOptions, generator
 from rrwkv_runtime.stopping import written_text
@@ -96,7 +96,10 @@ class Chat:
         self.max_tokens = max_tokens
         self.seed = seed
         self.stats = Stats()
-        self._dialogue = Dialogue(self._tokenizer, self._format, special)
+        try:
+            self._dialogue = Dialogue(self._tokenizer, self._format, special)
+        except NoTokens:
+            raise NoTokens("it is the chat format's: export with --chat and a chat.json in words that it has") from None
         self._active: weakref.ref[Generator[Token, None, None]] | None = None
         self._turns: list[_Turn] = []
         self.system = ""

@@ -11,6 +11,8 @@ import numpy as np
 from rrwkv_runtime.errors import InputError
 from rrwkv_runtime.reading import short
 
+_MOST_THREADS, _MOST_LOGPROBS = 1024, 1000
+
 
 def check_ids(ids: Iterable[int] | np.ndarray, vocab_size: int, name: str = "token ids") -> np.ndarray:
     """[T] int64, C-contiguous, T >= 0, each 0 <= id < vocab_size. Raises InputError naming the first that is not."""
@@ -32,6 +34,16 @@ def check_whole(name: str, value: Any, lowest: int, highest: int | None, allowed
     if not number or value < lowest or (highest is not None and value > highest):
         raise InputError(f"{name} must be {allowed}, not {short(value)}")
     return int(value)
+
+
+def check_threads(value: Any) -> int:
+    """Raises InputError."""
+    return check_whole("threads", value, 1, _MOST_THREADS, f"a whole number from 1 to {_MOST_THREADS}")
+
+
+def check_top_logprobs(value: Any) -> int:
+    """Raises InputError."""
+    return check_whole("top_logprobs", value, 0, _MOST_LOGPROBS, f"from 0 to {_MOST_LOGPROBS}")
 
 
 def check_max_tokens(value: Any) -> int | None:

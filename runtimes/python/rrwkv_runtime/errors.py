@@ -7,8 +7,10 @@ RRWKVError
 ├── StateError             a saved or given state cannot be used with this model
 │   └── OtherBundle        it is of another bundle of the same model, which `allow_other_quantization` would allow
 ├── TokenizerError         a tokenizer file is unusable, or the bundle has none and text was given
+│   └── NoTokens           the tokenizer is whole, but has no tokens for some text
 ├── ProviderError          an execution provider was asked for that is not there, or does not take the graph
 ├── InputError             token ids, counts or options outside what the model accepts
+│   └── UsageError         a command line that is wrong whatever the bundle is
 └── Cancelled              a progress callback asked to stop
 
 Messages are one line: what is wrong, the value, what to do.
@@ -52,12 +54,25 @@ class TokenizerError(RRWKVError):
     """A tokenizer file is unusable, or text was given to a bundle without a tokenizer."""
 
 
+class NoTokens(TokenizerError):
+    """The tokenizer is whole, but has no tokens for some text, and none that stands for what it does not know."""
+
+    def __init__(self, remedy: str = "write it otherwise") -> None:
+        super().__init__(
+            f"the tokenizer has no token for some of this text, and none for what it does not know; {remedy}"
+        )
+
+
 class ProviderError(RRWKVError):
     """An execution provider was asked for that is not there, or that does not take the graph."""
 
 
 class InputError(RRWKVError, ValueError):
     """Token ids, counts or options outside what the model accepts."""
+
+
+class UsageError(InputError):
+    """A command line that is wrong whatever the bundle is; programs exit with 2, as for one that they cannot parse."""
 
 
 class Cancelled(RRWKVError):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from rrwkv_runtime.checks import check_ids, check_max_tokens, check_whole
-from rrwkv_runtime.errors import InputError, TokenizerError
+from rrwkv_runtime.checks import check_ids, check_max_tokens, check_top_logprobs
+from rrwkv_runtime.errors import InputError, NoTokens, TokenizerError
 from rrwkv_runtime.sampling import Sampler, Sampling, SamplingOptions, likeliest, log_probability
 from rrwkv_runtime.stopping import StopStrings, check_stops
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from rrwkv_runtime.session import Model
     from rrwkv_runtime.state import State
     from rrwkv_runtime.text import Tokenizer
-
-MOST_LOGPROBS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +109,7 @@ def generate(
     max_tokens = check_max_tokens(max_tokens)
     ending = set(check_ids(stop_ids, model.manifest.vocab_size, "stop_ids").tolist())
     eos = frozenset() if ignore_eos else model.manifest.chat.eos_token_ids
-    top_logprobs = check_whole("top_logprobs", top_logprobs, 0, MOST_LOGPROBS, f"from 0 to {MOST_LOGPROBS}")
+    top_logprobs = check_top_logprobs(top_logprobs)
     sampler = Sampler(Sampling(**sampling), seed)
 
     def run() -> Iterator[Token]:
@@ -128,8 +126,11 @@ def prompt_ids(model: Model, prompt: str | Sequence[int], fresh: bool, special: 
     """The prompt as ids, at least one. fresh: nothing came before it. Raises InputError or TokenizerError."""
     if isinstance(prompt, str):
         if model.tokenizer is None:
-            raise TokenizerError("this bundle has no tokenizer; give the prompt as token ids")
-        ids = model.tokenizer.encode(prompt, special)
+            raise TokenizerError("this bundle has no tokenizer; give the prompt as token ids (--ids)")
+        try:
+            ids = model.tokenizer.encode(prompt, special)
+        except NoTokens:
+            raise NoTokens("write it otherwise, or give the prompt as token ids (--ids)") from None
     else:
         ids = check_ids(prompt, model.manifest.vocab_size).tolist()
     bos = model.manifest.chat.bos_token_id

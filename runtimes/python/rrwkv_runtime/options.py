@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rrwkv_runtime.errors import InputError
+from rrwkv_runtime.errors import InputError, UsageError
 from rrwkv_runtime.providers import NAMES
 
 
@@ -29,6 +30,10 @@ class Option:
         """The name of its value in a program."""
         return self.names[-1].removeprefix("--").replace("-", "_")
 
+    @property
+    def takes_value(self) -> bool:
+        return self.kind not in (bool, None)
+
     def add_to(self, parser: Any, default: Any = None) -> None:
         """Add it to an argparse parser; an option that was not given is its default, else None, False or []."""
         default = self.default if default is None else default
@@ -41,8 +46,97 @@ class Option:
             action: dict[str, Any] = {"action": "append"} if self.many else {}
             default = [] if self.many else default
             parser.add_argument(
-                *self.names, dest=self.dest, type=self.kind, metavar=self.metavar, help=text, default=default, **action
+                *self.names,
+                dest=self.dest,
+                type=_parsed(self.kind),
+                metavar=self.metavar,
+                help=text,
+                default=default,
+                **action,
             )
+
+
+# What argparse is given for a value `--`, which it would throw away; no argument of a process holds a NUL.
+_DASHES = "\0--"
+
+
+def joined(arguments: Sequence[str], options: Iterable[Option]) -> list[str]:
+    """`--prompt=TEXT` for `--prompt TEXT`, of every option with a value, as click reads them.
+
+    argparse takes a value that begins with a dash for an option, and throws `--` away even where it is a value.
+    """
+    valued = {name for option in options if option.takes_value for name in option.names}
+    made: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            return [*made, argument, *rest]
+        name, value = argument, None
+        if argument in valued:
+            value = next(rest, None)
+        elif argument.endswith("--"):  # as --prompt=-- or -p--
+            name = argument.removesuffix("--").removesuffix("=")
+            value = "--" if name in valued else None
+        made.append(argument if value is None else f"{name}={_DASHES if value == '--' else value}")
+    return made
+
+
+def _parsed(kind: type | None) -> Callable[[str], Any]:
+    """An option's value for argparse, with this module's words for what is none."""
+
+    def parse(text: str) -> Any:
+        text = "--" if text == _DASHES else text
+        try:
+            return number(text) if kind is float else whole(text) if kind is int else (kind or str)(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse
+
+
+_PERCENT = re.compile(r"\s*([+-]?[0-9]*\.?[0-9]+)\s*%\s*")
+
+
+def number(text: str, ratio: bool = False) -> float:
+    """A number as it is typed. Raises UsageError; of one in percent it says what that is.
+
+    ratio: of something to something, so that "1 % more" may be meant.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no number{meant(text, ratio)}") from None
+
+
+def whole(text: str) -> int:
+    """A whole number as it is typed. Raises UsageError."""
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no whole number") from None
+
+
+def meant(text: str, ratio: bool = False) -> str:
+    """What to say of a number in percent; nothing of other texts."""
+    if (found := _PERCENT.fullmatch(text)) is None:
+        return ""
+    percent = float(found[1])
+    if ratio and percent < 50:
+        return f"; for {percent:g} % more give {1 + percent / 100:g}"
+    return f"; {percent:g} % is {percent / 100:g}"
+
+
+@contextmanager
+def named(option: Option, name: str | None = None, kind: type[InputError] = UsageError) -> Iterator[None]:
+    """An InputError within that begins with the name of a value in programs, as `kind` with the option's name there."""
+    inner = name or option.dest
+    try:
+        yield
+    except InputError as error:
+        text = str(error)
+        if not text.startswith(inner):
+            raise
+        raise kind(option.names[-1] + text[len(inner) :]) from None
 
 
 def _number(name: str, help: str, metavar: str = "X", kind: type = float) -> Option:
@@ -133,7 +227,7 @@ _BIAS = re.compile(r"([0-9]{1,10})([+-][0-9.eE+-]+|[+-]inf)")
 
 
 def logit_bias(pairs: Iterable[str]) -> dict[int, float]:
-    """`--logit-bias` as it is typed, ID+X or ID-X as in llama.cpp. Raises InputError."""
+    """`--logit-bias` as it is typed, ID+X or ID-X as in llama.cpp. Raises UsageError."""
     found: dict[int, float] = {}
     for pair in pairs:
         match = _BIAS.fullmatch(pair.strip())
@@ -143,13 +237,48 @@ def logit_bias(pairs: Iterable[str]) -> dict[int, float]:
             found[int(match[1])] = float(match[2])
         except ValueError:
             message = f"--logit-bias takes a token id and a number with its sign, as 15043+1 or 15043-inf, not {pair!r}"
-            raise InputError(message) from None
+            raise UsageError(message) from None
     return found
 
 
 def sampling(options: dict[str, Any]) -> dict[str, Any]:
-    """Those of the sampling options, and the seed, that were given, as keywords of `Chat` and `generate`."""
-    given = {name: options[name] for name in (*(option.dest for option in SAMPLING), SEED.dest)}
+    """Those of the sampling options, and the seed, that were given, as keywords of `Chat` and `generate`.
+
+    Raises UsageError for values that they do not take: before a model is loaded for them.
+    """
+    from rrwkv_runtime.sampling import Sampling, generator  # numpy, which help needs not
+
+    given = {option.dest: options[option.dest] for option in (*SAMPLING, SEED)}
     given = {name: value for name, value in given.items() if value is not None}
+    for option in SAMPLING:
+        if option.dest in given:
+            with named(option):
+                Sampling(**{option.dest: given[option.dest]})
+    with named(SEED):
+        generator(given.get(SEED.dest))
     bias = logit_bias(options["logit_bias"] or ())
+    with named(LOGIT_BIAS):
+        Sampling(logit_bias=bias)
     return {**given, "logit_bias": bias} if bias else given
+
+
+def max_tokens(given: int) -> int | None:
+    """`--max-tokens`, None for no limit. Raises UsageError."""
+    from rrwkv_runtime.prompt import token_limit
+
+    with named(MAX_TOKENS):
+        return token_limit(given)
+
+
+def threads(given: int | None) -> int | None:
+    """`--threads`. Raises UsageError."""
+    from rrwkv_runtime.checks import check_threads
+
+    with named(THREADS):
+        return None if given is None else check_threads(given)
+
+
+def one_prompt(*sources: object) -> None:
+    """Raises UsageError for several of --prompt, --prompt-file and --ids."""
+    if sum(source is not None for source in sources) > 1:
+        raise UsageError("give one of --prompt, --prompt-file and --ids")

@@ -9,15 +9,19 @@ across them stay: without special tokens in the others, the ids are those of the
 from __future__ import annotations
 
 import json
+import os
+import re
 import secrets
+import tempfile
+import threading
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from itertools import accumulate, groupby
 from typing import Any, NamedTuple
 
-from rrwkv_runtime.errors import TokenizerError
+from rrwkv_runtime.errors import NoTokens, TokenizerError
 from rrwkv_runtime.reading import brief
 
 
@@ -140,13 +144,48 @@ class _PlainTokenizer:
             yield from (i for i in encoded(self._package, half).ids if i not in self._control and i not in self._meant)
 
 
+# What the package's kinds of models say then.
+_NO_UNKNOWN = re.compile(r"Missing \S* ?token from the vocabulary|`unk_id` is missing")
 _MATCHING = ("single_word", "lstrip", "rstrip", "normalized")
 
 
 def encoded(package: Any, text: str) -> Any:
-    """The package's Encoding of a text, without beginning or end token. Raises TokenizerError."""
-    with no_panic("the tokenizer cannot encode this text"):
-        return package.encode(text, add_special_tokens=False)
+    """The package's Encoding of a text, without beginning or end token. Raises TokenizerError, NoTokens."""
+    try:
+        with no_panic("the tokenizer cannot encode this text"):
+            return package.encode(text, add_special_tokens=False)
+    except TokenizerError as error:
+        if _NO_UNKNOWN.search(str(error)) is None:
+            raise
+        raise NoTokens from None
+
+
+@contextmanager
+def panics_unsaid() -> Iterator[None]:
+    """While a stranger's tokenizer is opened: what Rust writes of a panic, beside our own error, does not reach stderr.
+
+    It writes to file descriptor 2 itself, so for so long that is a file; what else comes there is passed on at the end.
+    """
+    with _HOLDING, ExitStack() as stack:
+        try:
+            real, held = os.dup(2), stack.enter_context(tempfile.TemporaryFile())
+        except OSError:  # it is closed, or there is no place for a file
+            yield
+            return
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
+            held.seek(0)
+            if others := _PANIC.sub(b"", held.read()):
+                os.write(2, others)
+
+
+_HOLDING = threading.RLock()
+# A panic, its reason and its backtrace, up to the next one or the end.
+_PANIC = re.compile(rb"\n?thread '[^\n]*' (?:\(\d+\) )?panicked at .*?(?=\n\n|\Z)\n*", re.DOTALL)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from rrwkv_runtime.errors import InputError
+from rrwkv_runtime.errors import InputError, UsageError
 from rrwkv_runtime.reading import decode_utf8, read_bounded
 
 _LARGEST_PROMPT = 64 << 20  # bytes
@@ -30,7 +30,7 @@ def read_prompt(text: str | None, file: Path | None, ids: str | None, escape: bo
         try:
             return parse_ids(ids)
         except InputError as error:
-            raise InputError(f"--ids takes token ids with commas between them: {error}") from None
+            raise UsageError(f"--ids takes token ids with commas between them: {error}") from None
     if text is not None:
         return typed(text, escape)
     if file is not None:
@@ -48,7 +48,7 @@ def typed(text: str, escape: bool = True) -> str:
     r"""What an option's text means: `\n`, `\r`, `\t`, `\\`, `\'`, `\"` and bytes `\xHH` stand for what they do in C.
 
     Everything else stays as it is, other backslashes too; without `escape`, everything does. As llama.cpp's `--escape`,
-    which is on by default there too. Raises InputError where bytes do not make UTF-8.
+    which is on by default there too. Raises UsageError where bytes do not make UTF-8.
     """
     if not escape or "\\" not in text:
         return text
@@ -56,7 +56,7 @@ def typed(text: str, escape: bool = True) -> str:
     try:
         return made.decode("utf-8")
     except UnicodeDecodeError:
-        raise InputError(
+        raise UsageError(
             f"the bytes written with \\x in {text[:60]!r} are not UTF-8; with --no-escape they are text"
         ) from None
 

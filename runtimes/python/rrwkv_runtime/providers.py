@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 
-from rrwkv_runtime.errors import InputError, ProviderError
+from rrwkv_runtime.errors import ProviderError, UsageError
 from rrwkv_runtime.install import hint
 
 AUTO = "auto"
@@ -188,11 +188,11 @@ def import_onnxruntime() -> ModuleType:
 
 
 def parse_options(pairs: Iterable[str]) -> dict[str, str]:
-    """{"a": "1"} of ["a=1"]. Raises InputError."""
+    """{"a": "1"} of ["a=1"]. Raises UsageError."""
     found = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not (name and equals):
-            raise InputError(f"a provider option is KEY=VALUE, not {pair!r}")
+            raise UsageError(f"a provider option is KEY=VALUE, not {pair!r}")
         found[name] = value
     return found

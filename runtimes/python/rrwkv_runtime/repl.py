@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from rrwkv_runtime.chat import Chat
 from rrwkv_runtime.console import Console, ReadingLine, silence_stdout
 from rrwkv_runtime.errors import InputError, OtherBundle, RRWKVError, StateError
+from rrwkv_runtime.options import meant
 from rrwkv_runtime.printable import one_line, without_controls
 from rrwkv_runtime.prompt import token_limit
 
@@ -215,7 +216,7 @@ class Repl:
             value = int(text) if name in _WHOLE else float(text)
         except ValueError:
             if text.lower() != "none" or name not in _NONE:
-                raise InputError(f"{name} takes a number, not {text!r}") from None
+                raise InputError(f"{name} takes a number, not {text!r}{meant(text)}") from None
             value = None
         if name == "max_tokens" and isinstance(value, int):
             value = token_limit(value)

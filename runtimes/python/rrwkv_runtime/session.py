@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from rrwkv_runtime import native as kernels
-from rrwkv_runtime.checks import check_whole
+from rrwkv_runtime.checks import check_threads
 from rrwkv_runtime.cores import limited, usable
 from rrwkv_runtime.decoder import Decoder, Progress
 from rrwkv_runtime.device import Device, device_for, device_graphs
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from rrwkv_runtime.text import Tokenizer
 
 OPTIMIZATION_LEVELS = ("disabled", "basic", "extended", "layout", "all")
-_MOST_THREADS = 1024
 # What onnxruntime may make of constants ahead of time: a matrix as floats, and not gigabytes of a few bytes.
 _LEAST_FOLDED, _FOLDED_TO_FILES = 2**18, 2
 _SPIN_US = "500"  # longer than what is between two tokens; from onnxruntime 1.32 on
@@ -279,8 +278,7 @@ def _session_options(threads: int | None, optimization: str, provider: str) -> A
         raise InputError(f"optimization must be one of {', '.join(levels)}, not {optimization!r}")
     options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, f"ORT_{levels[optimization]}")
     if threads is not None:
-        threads = check_whole("threads", threads, 1, _MOST_THREADS, f"a whole number from 1 to {_MOST_THREADS}")
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = check_threads(threads)
     return options
 
 

@@ -72,12 +72,14 @@ class State:
         header = json.dumps(fields).encode()
         target = Path(path)
         if not target.name:
-            raise StateError(f"{target}: cannot save the state (not the name of a file)")
+            raise StateError(f"{target}: cannot save the state (not the name of a file); give one")
         try:
             with new_file(target) as temporary, temporary.open("wb") as stream:
                 stream.writelines([_MAGIC, struct.pack("<I", len(header)), header, *payload])
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-            raise StateError(f"{target}: cannot save the state ({_reason(error)})") from None
+            gone = isinstance(error, FileNotFoundError) and target.parent.is_dir()  # in /proc
+            reason = f"{target.parent} takes no new files" if gone else _reason(error)
+            raise StateError(f"{target}: cannot save the state ({reason}); choose another place") from None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], manifest: Manifest, allow_other_quantization: bool = False) -> State:

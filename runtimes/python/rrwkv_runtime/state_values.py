@@ -20,6 +20,10 @@ from rrwkv_runtime.manifest import Manifest, StateSpec
 Values = Mapping[str, np.ndarray]
 _WKV = "wkv"
 _OTHER_ROWS = {2: 3, 3: 2}
+# A step squares what it makes of a value (ffn.key), and more than this squared is more than float32 holds. Real ones,
+# outputs of LayerNorms and means of them, are far below.
+_LARGEST = math.sqrt(np.finfo(np.float32).max)
+_TINY = float(np.finfo(np.float32).tiny)
 _LAST_POSITION = 2**62  # far from where int64 would overflow with any number of tokens to come
 
 
@@ -92,6 +96,23 @@ def _check(values: Values, manifest: Manifest) -> None:
     medium = manifest.config.get("medium")
     if medium and "medium_weight" in values:
         _check_segment(values["medium_weight"], position, int(medium["interval"]))
+    _check_sizes(values)
+
+
+def _check_sizes(values: Values) -> None:
+    """Raises StateError for a value that a step would overflow on; of a sum and its weights, for their mean."""
+    for name, value in values.items():
+        weights: np.ndarray | float = 1.0
+        if value.dtype.kind != "f" or name == "medium_weight":
+            continue
+        if name == _WKV and value.ndim == 3:  # the exponent of the stable form may be of any size
+            value, weights = value[:, 0], np.maximum(value[:, 1].astype(np.float64), _TINY)
+        elif name == "medium_sum" and "medium_weight" in values:
+            weights = np.maximum(values["medium_weight"].astype(np.float64), _TINY)
+        largest = float((np.abs(value) / weights).max(initial=0))
+        if largest > _LARGEST:
+            mean = "a mean of " if name in (_WKV, "medium_sum") else ""
+            raise StateError(f"it is damaged ({name} holds {mean}{largest:.1g}, on which a step overflows)")
 
 
 def _check_segment(weight: np.ndarray, position: int, interval: int) -> None:

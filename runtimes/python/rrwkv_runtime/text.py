@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rrwkv_runtime.errors import InputError, TokenizerError
 from rrwkv_runtime.manifest import resolve_inside
-from rrwkv_runtime.plain_text import Joined, JsonComposer, Part, no_panic
+from rrwkv_runtime.plain_text import Joined, JsonComposer, Part, no_panic, panics_unsaid
 from rrwkv_runtime.reading import read_utf8
 from rrwkv_runtime.text_stream import ByteStream, TextStream, WindowStream, byte_of_character
 from rrwkv_runtime.tokenizer_limits import check_tokenizer_json
@@ -103,7 +103,7 @@ class JsonTokenizer:
             check_tokenizer_json(text)
         except TokenizerError as error:
             raise TokenizerError(f"{path}: {error}") from None
-        with no_panic(f"{path}: not a usable tokenizer.json"):
+        with panics_unsaid(), no_panic(f"{path}: not a usable tokenizer.json"):
             return cls(tokenizers.Tokenizer.from_str(text))
 
     @property

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from rrwkv_runtime.errors import InputError
+from rrwkv_runtime import options
+from rrwkv_runtime.checks import check_top_logprobs
+from rrwkv_runtime.errors import NoTokens, UsageError
 from rrwkv_runtime.printable import json_escaped, shown
 
 if TYPE_CHECKING:
@@ -17,13 +19,14 @@ if TYPE_CHECKING:
 
 
 class Writer:
-    """How `generate` writes, by its options --json and --logprobs. Raises InputError."""
+    """How `generate` writes, by its options --json and --logprobs. Raises UsageError."""
 
     def __init__(self, as_json: bool, logprobs: int | None) -> None:
+        with options.named(options.LOGPROBS, "top_logprobs"):
+            self.top_logprobs = check_top_logprobs(logprobs or 0)
         if logprobs is not None and not as_json:
-            raise InputError("--logprobs has no place in plain text; give --json with it")
+            raise UsageError("--logprobs has no place in plain text; give --json with it")
         self._json = as_json
-        self.top_logprobs = logprobs or 0
 
     def write(self, tokens: Iterable[Token], tokenizer: Tokenizer | None) -> str:
         """Write tokens as they come; gives one line on speed."""
@@ -70,7 +73,10 @@ def special_note(tokenizer: Tokenizer | None, prompt: object, special: bool) -> 
     """One line for people whose prompt writes out special tokens, which are read as text unless they say otherwise."""
     if tokenizer is None or special or not isinstance(prompt, str) or not tokenizer.special:
         return None
-    meant = set(tokenizer.encode(prompt, special=True)) - set(tokenizer.encode(prompt))
+    try:
+        meant = set(tokenizer.encode(prompt, special=True)) - set(tokenizer.encode(prompt))
+    except NoTokens:  # said where the prompt is read
+        return None
     names = [name for i, name in tokenizer.special.items() if i in meant]
     if not names:
         return None
