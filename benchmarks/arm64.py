@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.plugins import divergence
-from rrwkv_runtime.session import Model
+from rrwkv_runtime.model import Model
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "rrwkv-chat.npz"
 MOST_ERROR, MOST_KL, MOST_OWN_KL = 1e-5, 0.01, 0.005

@@ -18,9 +18,9 @@ from benchmarks.models import SIZES, write_directory, write_quantized
 from rrwkv_export.checkpoint import Checkpoint, open_checkpoint
 from rrwkv_export.export import export, verify_against
 from rrwkv_runtime import Model
-from rrwkv_runtime.engine import start
 from rrwkv_runtime.errors import ProviderError
-from rrwkv_runtime.placement import count
+from rrwkv_runtime.execution.engine import start
+from rrwkv_runtime.execution.placement import count
 
 ASSET = Path(__file__).parents[1] / "rrwkv_export/assets/rrwkv-chat"
 GOLDEN = Path(__file__).parents[1] / "tests/golden"

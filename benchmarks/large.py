@@ -15,7 +15,7 @@ import torch
 from benchmarks.machine import describe, peak_memory
 from benchmarks.models import SIZES, write_pth
 from rrwkv_export.checkpoint import open_checkpoint
-from rrwkv_export.commands._console import progress_bars
+from rrwkv_export.commands.shared.console import progress_bars
 from rrwkv_export.export import export
 from rrwkv_runtime import Model
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.export import export
-from rrwkv_export.quantize.quantizer import Calibration, quantize
-from rrwkv_export.quantize.shipped import EVALUATION_TEXT, TEXT, shipped_recipe
+from rrwkv_export.quantize.quantize import Calibration, quantize
+from rrwkv_export.quantize.recipes import EVALUATION_TEXT, TEXT, shipped_recipe
 from rrwkv_export.texts import read_text
-from rrwkv_runtime.session import Model
+from rrwkv_runtime.model import Model
 
 CHECKPOINT = Path(__file__).parents[1] / "rrwkv_export" / "assets" / "rrwkv-chat"
 TOKENS, STEPS, SAMPLES = 512, 8, 32  # TOKENS are whole segments

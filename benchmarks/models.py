@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from rrwkv_export.architectures.config import MediumConfig, ModelConfig
 from rrwkv_export.bundle import GraphOptions, write_graph, write_manifest
 from rrwkv_export.checkpoint import Checkpoint
-from rrwkv_export.config import MediumConfig, ModelConfig
-from rrwkv_export.quantize.quantizer import Calibration, quantize
-from rrwkv_export.quantize.shipped import shipped_recipe
+from rrwkv_export.quantize.quantize import Calibration, quantize
+from rrwkv_export.quantize.recipes import shipped_recipe
 
 CALIBRATION_TOKENS = 1024
 SIZES = {

@@ -24,11 +24,11 @@ import torch
 
 from benchmarks.machine import describe
 from benchmarks.models import SIZES, write_bundle, write_pth, write_quantized
+from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.bench.alternate import Prepared, Run, Sample, alternate, share_of_others
-from rrwkv_export.bench.runs import decode, prefill
+from rrwkv_export.bench.workloads import decode, prefill
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.checkpoint.huggingface import name_in_file
-from rrwkv_export.config import ModelConfig
 from rrwkv_export.markdown import table
 from rrwkv_runtime import Model
 

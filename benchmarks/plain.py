@@ -10,10 +10,10 @@ import onnx
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
 from rrwkv_export.bundle import DATA_FILE, GRAPH_FILE, file_entries, save_manifest, save_with_weights
-from rrwkv_export.quantize.observe import observe
-from rrwkv_export.quantize.quantizer import Calibration, Source
+from rrwkv_export.quantize.observe.observe import observe
+from rrwkv_export.quantize.quantize import Calibration, Source
 from rrwkv_export.quantize.recipe import TARGETS
-from rrwkv_export.quantize.rewrite import finished, insert_pairs
+from rrwkv_export.quantize.rewrite.rewrite import finished, insert_pairs
 from rrwkv_export.quiet import quiet
 
 

@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from rrwkv_runtime.execution.fixed_shape_decoder import StaticDecoder
 from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.providers import PROVIDERS
 from rrwkv_runtime.state import State
-from rrwkv_runtime.static import StaticDecoder
 
 # Both are needed: without one, many graphs fail with a MEM_ALLOC error that is none. Snapdragon 8 Gen 3.
 HTP = {"soc_model": "57", "htp_arch": "75"}

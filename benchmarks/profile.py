@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime as ort
 
 from rrwkv_export.markdown import table
-from rrwkv_runtime import native as kernels
+from rrwkv_runtime.execution import native as kernels
 
 RUNS, WARM = 200, 40
 _DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}

@@ -21,18 +21,18 @@ import numpy as np
 import rrwkv_export
 from benchmarks.machine import describe
 from rrwkv_export.bench.alternate import alternate
-from rrwkv_export.bench.runs import decode, prefill
+from rrwkv_export.bench.workloads import decode, prefill
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.divergence import log_softmax
 from rrwkv_export.export import export
 from rrwkv_export.markdown import table
-from rrwkv_export.quantize.quantizer import Calibration, quantize
-from rrwkv_export.quantize.shipped import EVALUATION_TEXT, TEXT, shipped_recipe
+from rrwkv_export.quantize.quantize import Calibration, quantize
+from rrwkv_export.quantize.recipes import EVALUATION_TEXT, TEXT, shipped_recipe
 from rrwkv_export.texts import read_text
 from rrwkv_runtime import Model
-from rrwkv_runtime import native as kernels
-from rrwkv_runtime.engine import start
 from rrwkv_runtime.errors import RRWKVError
+from rrwkv_runtime.execution import native as kernels
+from rrwkv_runtime.execution.engine import start
 from rrwkv_runtime.providers import PROVIDERS
 
 CHECKPOINT = Path(rrwkv_export.__file__).parent / "assets" / "rrwkv-chat"

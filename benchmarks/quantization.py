@@ -23,11 +23,11 @@ from benchmarks.plain import round_to_nearest, static_min_max
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.divergence import Divergence, measure
 from rrwkv_export.export import export
-from rrwkv_export.format import verdict
+from rrwkv_export.human import verdict
 from rrwkv_export.markdown import table
-from rrwkv_export.quantize.quantizer import Calibration, quantize
+from rrwkv_export.quantize.quantize import Calibration, quantize
 from rrwkv_export.quantize.recipe import Recipe, parse_recipe
-from rrwkv_export.quantize.shipped import EVALUATION_TEXT, TEXT, shipped_recipe
+from rrwkv_export.quantize.recipes import EVALUATION_TEXT, TEXT, shipped_recipe
 from rrwkv_export.report.run import measure as measure_report
 from rrwkv_export.texts import read_text
 from rrwkv_runtime import Model

@@ -16,7 +16,7 @@ from benchmarks.models import SIZES, write_bundle, write_directory, write_quanti
 from rrwkv_export.bench import Record, bench
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.markdown import table
-from rrwkv_runtime import native as kernels
+from rrwkv_runtime.execution import native as kernels
 
 DEFAULT = [
     *(f"demo:{scheme}" for scheme in ("int8", "int8-static", "int8-dynamic", "int4")),

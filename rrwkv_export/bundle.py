@@ -13,17 +13,17 @@ from typing import Any, Literal
 import onnx
 import onnx_ir as ir
 
-from rrwkv_export.config import ModelConfig
+from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.errors import ExportError
 from rrwkv_export.graph import BLOCKED_TOKENS, OPSET, Over, WeightsDtype, WKVForm, build, state_layout
-from rrwkv_export.graph.about import Facts, describe
-from rrwkv_export.graph.mobile import build_static
-from rrwkv_export.graph.mobile_parts import static_graphs, static_shape
+from rrwkv_export.graph.fixed_shape.graph import build_static
+from rrwkv_export.graph.fixed_shape.parts import static_graphs, static_shape
 from rrwkv_export.graph.names import MADE_AT_END, READ_ONLY
-from rrwkv_export.graph.scope import LoadArray
+from rrwkv_export.onnx.about import Facts, describe
+from rrwkv_export.onnx.scope import LoadArray
 from rrwkv_export.progress import Progress
-from rrwkv_runtime.atomic import new_file
-from rrwkv_runtime.graph_entry import GraphEntry
+from rrwkv_runtime.bundle.graph_entry import GraphEntry
+from rrwkv_runtime.common.atomic import new_file
 from rrwkv_runtime.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
@@ -104,7 +104,7 @@ def write_graph(
 ) -> None:
     """The target's graphs and model.onnx.data, one weight at a time; checked with full shape inference.
 
-    facts: what the graphs' files say of the model (see `rrwkv_export.graph.about`), besides what they know themselves.
+    facts: what the graphs' files say of the model (see `rrwkv_export.onnx.about`), besides what they know themselves.
     """
     matrices: dict[str, ir.TensorProtocol] = {}
     half = options.target == "cuda" and options.dtype == "float16"

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from rrwkv_export.errors import TextError
-from rrwkv_runtime.decoder import Decoder
-from rrwkv_runtime.session import Model
+from rrwkv_runtime.execution.decoder import Decoder
+from rrwkv_runtime.model import Model
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.atomic import new_directory, require_space
 from rrwkv_export.bundle import (
     FILES,
     TOKENIZER_FILES,
@@ -18,11 +20,12 @@ from rrwkv_export.bundle import (
     write_manifest,
 )
 from rrwkv_export.checkpoint import Checkpoint, TokenizerFile
-from rrwkv_export.checkpoint.card import card_facts
-from rrwkv_export.config import ModelConfig
+from rrwkv_export.checkpoint.beside.card import card_facts
 from rrwkv_export.errors import CheckpointError
 from rrwkv_export.graph import WeightsDtype, WKVForm
-from rrwkv_export.graph.verify import (
+from rrwkv_export.ort_format import write_ort
+from rrwkv_export.progress import Progress
+from rrwkv_export.verify import (
     KeyBound,
     Parity,
     Reference,
@@ -32,9 +35,6 @@ from rrwkv_export.graph.verify import (
     key_bound,
     verify,
 )
-from rrwkv_export.ort_format import write_ort
-from rrwkv_export.output import new_directory, require_space
-from rrwkv_export.progress import Progress
 from rrwkv_runtime.manifest import ChatFormat, Manifest, TokenizerEntry, resolve_inside
 
 

@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Sequence
 
-from rrwkv_runtime.printable import one_line
+from rrwkv_runtime.common.printable import one_line
 
 
 def escaped(text: str) -> str:

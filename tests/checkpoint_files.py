@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from rrwkv_export.architectures.config import MediumConfig, ModelConfig
 from rrwkv_export.checkpoint.huggingface import name_in_file
-from rrwkv_export.config import MediumConfig, ModelConfig
 
 RWKV4 = ModelConfig(vocab_size=40, hidden_size=16, num_layers=2, ffn_size=48)
 RRWKV = ModelConfig(40, 16, 2, 48, medium=MediumConfig(interval=4, slots=2, key_size=8))

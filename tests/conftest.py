@@ -14,12 +14,12 @@ import torch
 from checkpoint_files import ASSET, random_weights, write_rrwkv
 from hypothesis import HealthCheck, settings
 
+from rrwkv_export.architectures.config import MediumConfig, ModelConfig
 from rrwkv_export.bundle import GraphOptions, write_graph, write_manifest
 from rrwkv_export.checkpoint import open_checkpoint
-from rrwkv_export.config import MediumConfig, ModelConfig
 from rrwkv_export.export import export
 from rrwkv_runtime.manifest import ChatFormat
-from rrwkv_runtime.session import Model
+from rrwkv_runtime.model import Model
 
 GOLDEN = Path(__file__).parent / "golden"
 # Small, with the demo's vocabulary and tokenizer.

@@ -8,7 +8,7 @@ import tokenizers
 
 from rrwkv_runtime.errors import Cancelled, StateError
 from rrwkv_runtime.manifest import ChatFormat
-from rrwkv_runtime.text import JsonTokenizer
+from rrwkv_runtime.tokenizer import JsonTokenizer
 
 TOKENIZER = JsonTokenizer.from_file(Path(__file__).parent.parent / "rrwkv_export/assets/rrwkv-chat/tokenizer.json")
 EOS = 0

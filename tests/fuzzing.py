@@ -37,7 +37,7 @@ from rrwkv_export.export import export
 from rrwkv_export.quantize.recipe import load_recipe
 from rrwkv_runtime.errors import RRWKVError
 from rrwkv_runtime.manifest import Manifest, compute_bundle_id, file_sha256
-from rrwkv_runtime.session import Model
+from rrwkv_runtime.model import Model
 
 Random = random.Random
 _SECONDS, _MOST_MEMORY = 20, 6 * 2**30

@@ -9,14 +9,14 @@ import pytest
 import torch
 from checkpoint_files import RRWKV, RWKV4, random_weights, write_blinkdl, write_huggingface
 
+from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.architectures.rwkv4 import State, forward, step
 from rrwkv_export.checkpoint import open_checkpoint
-from rrwkv_export.config import ModelConfig
 from rrwkv_export.export import export
-from rrwkv_export.model import State, forward, step
-from rrwkv_export.quantize.quantizer import Calibration, quantize
-from rrwkv_export.quantize.shipped import shipped_recipe
+from rrwkv_export.quantize.quantize import Calibration, quantize
+from rrwkv_export.quantize.recipes import shipped_recipe
 from rrwkv_export.texts import Text
-from rrwkv_runtime.session import Model
+from rrwkv_runtime.model import Model
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7]
 NARROW, WIDE = (replace(RWKV4, attention_size=size) for size in (8, 24))

@@ -25,7 +25,7 @@ from test_cli import start
 from rrwkv_export.bench import RENDERERS, Options, bench, read_earlier, subjects
 from rrwkv_export.bench.alternate import Sample, alternate, share_of_others, timed
 from rrwkv_export.bench.bandwidth import MOST, READERS, Probe, buffer_of
-from rrwkv_export.bench.fresh import fresh
+from rrwkv_export.bench.cold_start import fresh
 from rrwkv_export.bench.record import Earlier, Record
 from rrwkv_export.bench.weights import token_cost
 from rrwkv_export.commands import _run as run_command
@@ -294,7 +294,9 @@ def test_folders_of_one_name_are_told_apart(make_tiny, tmp_path):
 def test_a_process_of_its_own_says_why_it_failed(tmp_path, monkeypatch):
     with pytest.raises(BundleError, match="not a bundle"):
         fresh(tmp_path)
-    monkeypatch.setattr("rrwkv_export.bench.fresh._PROGRAM", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    monkeypatch.setattr(
+        "rrwkv_export.bench.cold_start._PROGRAM", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    )
     assert fresh(tmp_path) is None
 
 

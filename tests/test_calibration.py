@@ -15,8 +15,8 @@ from rrwkv_export.commands import _run as run_command
 from rrwkv_export.errors import TextError
 from rrwkv_export.export import export
 from rrwkv_export.quantize.calibration import SELF_WRITTEN, choose_calibration, self_written
-from rrwkv_export.quantize.quantizer import quantize
-from rrwkv_export.quantize.shipped import shipped_recipe
+from rrwkv_export.quantize.quantize import quantize
+from rrwkv_export.quantize.recipes import shipped_recipe
 from rrwkv_export.texts import poverty
 from rrwkv_runtime.__main__ import main
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rrwkv_export.checkpoint.chat import _from_json
+from rrwkv_export.checkpoint.beside.chat import _from_json
 from rrwkv_export.errors import ConfigError
 from rrwkv_runtime.manifest import ChatFormat
 from rrwkv_runtime.sampling import SamplingOptions

@@ -20,9 +20,9 @@ from checkpoint_files import (
 )
 from safetensors.torch import load_file, save_file
 
+from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.checkpoint import Weights, open_checkpoint
-from rrwkv_export.checkpoint.entries import Entry
-from rrwkv_export.config import ModelConfig
+from rrwkv_export.checkpoint.containers.entries import Entry
 from rrwkv_export.errors import TensorError
 
 WRITERS = {

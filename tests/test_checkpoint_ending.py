@@ -19,9 +19,9 @@ from checkpoint_files import (
 )
 from safetensors.torch import save_file
 
+from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.checkpoint import TokenizerFile, open_checkpoint, spelled
-from rrwkv_export.commands._endings import describe_ending
-from rrwkv_export.config import ModelConfig
+from rrwkv_export.commands.shared.endings import describe_ending
 from rrwkv_export.errors import ConfigError
 from rrwkv_runtime.manifest import ChatFormat
 

@@ -131,10 +131,10 @@ def test_info_says_which_kernels_run(bundle, monkeypatch):
     manifest = Manifest.load(bundle)
     assert _kernels(manifest).startswith("onnxruntime's own; those of rrwkv-native are for bundles")
     quantized = dataclasses.replace(manifest, quantization={})
-    monkeypatch.setattr("rrwkv_runtime.native.find", lambda provider, wanted: Path("library"))
-    monkeypatch.setattr("rrwkv_runtime.native.version", lambda: "9")
+    monkeypatch.setattr("rrwkv_runtime.execution.native.find", lambda provider, wanted: Path("library"))
+    monkeypatch.setattr("rrwkv_runtime.execution.native.version", lambda: "9")
     assert _kernels(quantized).startswith("those of rrwkv-native 9")
-    monkeypatch.setattr("rrwkv_runtime.native.find", lambda provider, wanted: None)
+    monkeypatch.setattr("rrwkv_runtime.execution.native.find", lambda provider, wanted: None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert _kernels(quantized).endswith("is not installed (pip install ./runtimes/native in a clone of rrwkv-export)")
 

@@ -10,7 +10,7 @@ from checkpoint_files import RRWKV, RWKV4, random_weights
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrwkv_export.config import MediumConfig, ModelConfig, load_config, read_json
+from rrwkv_export.architectures.config import MediumConfig, ModelConfig, load_config, read_json
 from rrwkv_export.errors import ConfigError
 
 sizes = st.integers(1, 2**20)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from rrwkv_runtime import cores
+from rrwkv_runtime.execution import cores
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_model_on_one_core_takes_one_thread(small_bundle):
     program = """
 import os, sys
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-from rrwkv_runtime.session import Model
+from rrwkv_runtime.model import Model
 model = Model.load(sys.argv[1])
 print({session.get_session_options().intra_op_num_threads for session in model.sessions.values()})
 """

@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 from checkpoint_files import RRWKV
 
-from rrwkv_runtime.decoder import Decoder
-from rrwkv_runtime.device import Cuda, device_graphs
-from rrwkv_runtime.session import Model
+from rrwkv_runtime.execution.decoder import Decoder
+from rrwkv_runtime.execution.device import Cuda, device_graphs
+from rrwkv_runtime.model import Model
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
 gpu = pytest.mark.skipif(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from rrwkv_export.config import ModelConfig
+from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.divergence import Rows, log_softmax, measure, side_by_side
 from rrwkv_export.errors import TextError
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from rrwkv_runtime.errors import Cancelled, InputError, TokenizerError
 from rrwkv_runtime.generate import Timing, generate
-from rrwkv_runtime.stopping import StopStrings
-from rrwkv_runtime.text import JsonTokenizer
+from rrwkv_runtime.text.stopping import StopStrings
+from rrwkv_runtime.tokenizer import JsonTokenizer
 
 
 def saying(*ids):

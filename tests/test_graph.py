@@ -15,12 +15,12 @@ from checkpoint_files import RRWKV, RWKV4, random_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rrwkv_export import model as reference
-from rrwkv_export.config import MediumConfig, ModelConfig
+from rrwkv_export.architectures import rwkv4 as reference
+from rrwkv_export.architectures.config import MediumConfig, ModelConfig
 from rrwkv_export.graph import BLOCKED_TOKENS, build, state_layout
-from rrwkv_export.graph.blocked import SIZE
+from rrwkv_export.graph.prefill.chunked import SIZE
 from rrwkv_runtime.errors import InputError, RRWKVError
-from rrwkv_runtime.session import OPTIMIZATION_LEVELS, Model
+from rrwkv_runtime.model import OPTIMIZATION_LEVELS, Model
 
 IDS = np.random.default_rng(5).integers(0, 40, 30).tolist()
 LAYERS_20 = dataclasses.replace(RWKV4, num_layers=20)

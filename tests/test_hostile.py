@@ -23,11 +23,11 @@ from rrwkv_export.errors import BenchError, CheckpointError, ConfigError, Recipe
 from rrwkv_export.markdown import escaped
 from rrwkv_export.quantize.recipe import load_recipe, parse_recipe
 from rrwkv_runtime.__main__ import main as run_alone
+from rrwkv_runtime.bundle.graph_file import check_graph
+from rrwkv_runtime.common.printable import json_escaped, one_line, visible, without_controls
 from rrwkv_runtime.errors import BundleError, DamagedBundle
-from rrwkv_runtime.graph_file import check_graph
 from rrwkv_runtime.manifest import Manifest, verify_files
-from rrwkv_runtime.printable import json_escaped, one_line, visible, without_controls
-from rrwkv_runtime.session import Model
+from rrwkv_runtime.model import Model
 
 NASTY = "a\x1b[31m\x9b2J\u202eb\u2066\u2028\x7f"
 
@@ -198,7 +198,7 @@ def test_a_file_replaced_after_loading_is_another_file(bundle):
 
 @pytest.mark.parametrize("name", ["model.onnx.data", "step.onnx", "tokenizer.json"])
 def test_a_file_swapped_while_loading_is_noticed(bundle, name, monkeypatch):
-    from rrwkv_runtime import session
+    from rrwkv_runtime import model as session
 
     def swap(*arguments):
         (bundle / "copy").write_bytes((bundle / name).read_bytes())

@@ -54,4 +54,4 @@ def test_the_command_line_starts_without_the_heavy_packages():
 
 def test_the_runtime_is_imported_without_onnxruntime():
     """It is loaded with the first bundle, so that a missing one is an error of this project's."""
-    assert loaded_by("import rrwkv_runtime.session", "numpy", "onnxruntime", "torch") == ["numpy"]
+    assert loaded_by("import rrwkv_runtime.model", "numpy", "onnxruntime", "torch") == ["numpy"]

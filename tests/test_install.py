@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rrwkv_runtime import install
-from rrwkv_runtime.install import EXTRAS, command, hint
+from rrwkv_runtime.common import install
+from rrwkv_runtime.common.install import EXTRAS, command, hint
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECTS = {"rrwkv-runtime": "runtimes/python", "rrwkv-native": "runtimes/native", "rrwkv-export": "."}

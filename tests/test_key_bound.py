@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_verification_ids import tokenizer_of
 
-from rrwkv_export import model
+from rrwkv_export.architectures import rwkv4 as model
+from rrwkv_export.architectures.config import MediumConfig
 from rrwkv_export.checkpoint import open_checkpoint
-from rrwkv_export.config import MediumConfig
 from rrwkv_export.errors import ParityError
 from rrwkv_export.export import export, verify_against
-from rrwkv_export.graph.verify import (
+from rrwkv_export.verify import (
     Float32Cost,
     KeyBound,
     compute_reference,
@@ -27,9 +27,9 @@ from rrwkv_export.graph.verify import (
     logits_error,
     verify,
 )
-from rrwkv_export.graph.verify.parity import Tolerance, default_tolerance
+from rrwkv_export.verify.parity import Tolerance, default_tolerance
+from rrwkv_runtime.model import Model
 from rrwkv_runtime.providers import PROVIDERS
-from rrwkv_runtime.session import Model
 
 MEAN = dataclasses.replace(RRWKV, medium=MediumConfig(interval=3, squeeze="mean", reduction=4, slots=1, key_size=5))
 WORDS = dataclasses.replace(RWKV4, vocab_size=400)

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from rrwkv_runtime.bundle.schema import violations
 from rrwkv_runtime.errors import BundleError, DamagedBundle, NewerFormat
 from rrwkv_runtime.manifest import Manifest, check_sizes, compute_bundle_id, schema, verify_files
-from rrwkv_runtime.schema import violations
-from rrwkv_runtime.session import Model
+from rrwkv_runtime.model import Model
 from rrwkv_runtime.state import State
 
 FILES = ["model.onnx", "model.onnx.data", "step.onnx", "medium.onnx", "tokenizer.json"]

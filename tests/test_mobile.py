@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 from test_cli import rrwkv
 from test_graph import IDS, RTOL, assert_states_agree, configs, pieces, recurrence, relative, with_large_keys
 
+from rrwkv_export.architectures.config import MediumConfig
 from rrwkv_export.bundle import GraphOptions, save_manifest, write_graph, write_manifest
 from rrwkv_export.checkpoint import open_checkpoint
-from rrwkv_export.config import MediumConfig
 from rrwkv_export.export import export
-from rrwkv_export.graph import mobile
+from rrwkv_export.graph.fixed_shape import graph as mobile
+from rrwkv_runtime.bundle.fixed_shape import DerivedInput
 from rrwkv_runtime.errors import DamagedBundle, InputError
+from rrwkv_runtime.execution.fixed_shape_decoder import StaticDecoder
 from rrwkv_runtime.manifest import ChatFormat, Manifest
-from rrwkv_runtime.session import Model
+from rrwkv_runtime.model import Model
 from rrwkv_runtime.state import State
-from rrwkv_runtime.static import StaticDecoder
-from rrwkv_runtime.static_shape import DerivedInput
 
 OPERATORS = {"Add", "Clip", "Concat", "Div", "Exp", "Gather", "LayerNormalization", "MatMul", "Max", "Mul", "Relu"} | {
     "Sigmoid",

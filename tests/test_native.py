@@ -17,17 +17,17 @@ import pytest
 from conftest import SMALL
 from test_cli import rrwkv
 
+from rrwkv_export.architectures.config import MediumConfig, ModelConfig
 from rrwkv_export.bench import Options
 from rrwkv_export.bundle import file_entries, save_manifest
-from rrwkv_export.config import MediumConfig, ModelConfig
-from rrwkv_export.quantize.fused import DOMAIN
-from rrwkv_export.quantize.quantizer import Calibration, quantize
-from rrwkv_export.quantize.shipped import shipped_recipe
+from rrwkv_export.kernels.fuse import DOMAIN
+from rrwkv_export.quantize.quantize import Calibration, quantize
+from rrwkv_export.quantize.recipes import shipped_recipe
 from rrwkv_export.texts import Text
-from rrwkv_runtime import native
 from rrwkv_runtime.errors import DamagedBundle, ProviderError
+from rrwkv_runtime.execution import native
 from rrwkv_runtime.manifest import Manifest
-from rrwkv_runtime.session import Model
+from rrwkv_runtime.model import Model
 
 rrwkv_native = pytest.importorskip("rrwkv_native", reason="rrwkv-native is not installed")
 needs_vnni = pytest.mark.skipif(rrwkv_native.library() is None, reason="the processor has no AVX-512 VNNI")

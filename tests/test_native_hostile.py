@@ -19,14 +19,14 @@ import onnx
 import pytest
 from hostile_nodes import Node, node_of, outcome
 
+from rrwkv_export.architectures.config import MediumConfig, ModelConfig
 from rrwkv_export.bundle import file_entries, save_manifest
-from rrwkv_export.config import MediumConfig, ModelConfig
-from rrwkv_export.quantize.quantizer import Calibration, quantize
-from rrwkv_export.quantize.shipped import shipped_recipe
+from rrwkv_export.quantize.quantize import Calibration, quantize
+from rrwkv_export.quantize.recipes import shipped_recipe
 from rrwkv_export.texts import Text
 from rrwkv_runtime.errors import DamagedBundle
 from rrwkv_runtime.manifest import Manifest
-from rrwkv_runtime.session import Model
+from rrwkv_runtime.model import Model
 
 rrwkv_native = pytest.importorskip("rrwkv_native", reason="rrwkv-native is not installed")
 

@@ -8,12 +8,12 @@ import onnxruntime
 import pytest
 from checkpoint_files import RRWKV, RWKV4
 
-from rrwkv_export import model as reference
+from rrwkv_export.architectures import rwkv4 as reference
+from rrwkv_export.architectures.linears import sites
 from rrwkv_export.errors import RecipeError
-from rrwkv_export.quantize.observe import Observation, input_names, observe, pieces
-from rrwkv_export.quantize.ranges import range_of
-from rrwkv_export.quantize.rewrite import Rewriter
-from rrwkv_export.quantize.sites import sites
+from rrwkv_export.quantize.observe.observe import Observation, input_names, observe, pieces
+from rrwkv_export.quantize.observe.ranges import range_of
+from rrwkv_export.quantize.rewrite.rewrite import Rewriter
 
 CONFIGS = [RWKV4, RRWKV]
 IDS = np.random.default_rng(5).integers(0, 40, 90)

@@ -11,11 +11,11 @@ import pytest
 
 from rrwkv_export.commands import _run as run_command
 from rrwkv_export.commands import cli
-from rrwkv_runtime import options
 from rrwkv_runtime.__main__ import main, parser
 from rrwkv_runtime.errors import BundleError, InputError
-from rrwkv_runtime.session import Model
-from rrwkv_runtime.writing import special_note
+from rrwkv_runtime.model import Model
+from rrwkv_runtime.terminal import options
+from rrwkv_runtime.terminal.writing import special_note
 
 
 def of_the_runtime(command):

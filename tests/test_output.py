@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from rrwkv_export import output
+from rrwkv_export import atomic as output
+from rrwkv_export.atomic import check_target, new_directory, new_file, require_space
 from rrwkv_export.bundle import FILES
 from rrwkv_export.errors import ExportError, OutputError
-from rrwkv_export.output import check_target, new_directory, new_file, require_space
-from rrwkv_runtime import atomic
+from rrwkv_runtime.common import atomic
 
 
 def names(folder):
@@ -367,7 +367,7 @@ def test_a_pipe_and_a_device_are_written_to_and_stay_what_they_are(tmp_path):
 def test_standard_output_can_be_named():
     program = """
 from pathlib import Path
-from rrwkv_export.output import new_file
+from rrwkv_export.atomic import new_file
 with new_file(Path("/dev/stdout")) as path:
     path.write_text("hello")
 """

@@ -16,18 +16,18 @@ import rwkv
 import tokenizers
 from checkpoint_files import ASSET, RWKV4, random_weights
 
+from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.bundle import GraphOptions, write_manifest
-from rrwkv_export.commands._hints import command, report_on
-from rrwkv_export.config import ModelConfig
+from rrwkv_export.commands.shared.hints import command, report_on
 from rrwkv_export.errors import TextError
-from rrwkv_export.quantize.shipped import EVALUATION_TEXT
+from rrwkv_export.quantize.recipes import EVALUATION_TEXT
 from rrwkv_export.report import measure
-from rrwkv_export.report.perplexity import perplexity, standard_error
-from rrwkv_export.report.render_json import to_json
+from rrwkv_export.report.measure.perplexity import perplexity, standard_error
+from rrwkv_export.report.render.json import to_json
 from rrwkv_export.report.shipped_text import fits, shipped_text
 from rrwkv_export.texts import read_text
 from rrwkv_runtime.manifest import ChatFormat, TokenizerEntry
-from rrwkv_runtime.session import Model
+from rrwkv_runtime.model import Model
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WORLD = Path(rwkv.__path__[0]) / "rwkv_vocab_v20230424.txt"

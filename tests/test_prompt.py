@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from rrwkv_export.commands import cli
 from rrwkv_runtime.__main__ import main
+from rrwkv_runtime.common.reading import decode_utf8, read_utf8
 from rrwkv_runtime.errors import InputError, RRWKVError
-from rrwkv_runtime.prompt import parse_ids, read_prompt, token_limit, typed
-from rrwkv_runtime.reading import decode_utf8, read_utf8
+from rrwkv_runtime.terminal.prompt import parse_ids, read_prompt, token_limit, typed
 
 
 class Piped(io.StringIO):

@@ -18,17 +18,19 @@ from conftest import SMALL
 from onnx import TensorProto, helper, numpy_helper
 
 from rrwkv_export.export import verify_against_cpu
-from rrwkv_export.quantize.fused import DOMAIN
-from rrwkv_export.quantize.quantizer import Calibration, quantize
-from rrwkv_export.quantize.shipped import shipped_recipe
+from rrwkv_export.kernels.fuse import DOMAIN
+from rrwkv_export.quantize.quantize import Calibration, quantize
+from rrwkv_export.quantize.recipes import shipped_recipe
 from rrwkv_export.texts import Text
-from rrwkv_runtime import engine, providers, session
-from rrwkv_runtime.engine import start
+from rrwkv_runtime import model as session
+from rrwkv_runtime import providers
+from rrwkv_runtime.common.install import EXTRAS, hint
 from rrwkv_runtime.errors import InputError, ProviderError
-from rrwkv_runtime.install import EXTRAS, hint
-from rrwkv_runtime.placement import Node, assigned, count, shares
+from rrwkv_runtime.execution import engine
+from rrwkv_runtime.execution.engine import start
+from rrwkv_runtime.execution.placement import Node, assigned, count, shares
+from rrwkv_runtime.model import Model
 from rrwkv_runtime.providers import AUTO, NAMES, PROVIDERS, parse_options
-from rrwkv_runtime.session import Model
 
 REPOSITORY = Path(__file__).parents[1]
 IDS = list(range(24))

@@ -15,24 +15,24 @@ from click.testing import CliRunner
 from conftest import SMALL, THREADS
 from test_cli import rrwkv
 
+from rrwkv_export.architectures.linears import sites
 from rrwkv_export.commands import cli
 from rrwkv_export.commands.quantize import SCHEMES
 from rrwkv_export.divergence import measure
 from rrwkv_export.errors import OutputError, RecipeError
+from rrwkv_export.onnx.functions import inline
 from rrwkv_export.quantize.equalize import EQUALIZED_ROLES, SIGNED_ROLES, Seen, fold, turned
-from rrwkv_export.quantize.exponents import CANDIDATES, GAIN, search_exponents
-from rrwkv_export.quantize.observe import observe
-from rrwkv_export.quantize.outline import inline
-from rrwkv_export.quantize.quantizer import Calibration, Source, quantize, rewrite
+from rrwkv_export.quantize.observe.observe import observe
+from rrwkv_export.quantize.quantize import Calibration, Source, quantize, rewrite
 from rrwkv_export.quantize.recipe import TARGETS, Choice, Recipe, parse_recipe
-from rrwkv_export.quantize.rewrite import finished
-from rrwkv_export.quantize.sensitivity import KINDS, Scale, choose, least_bytes, sensitivity, trade_off
-from rrwkv_export.quantize.shipped import TEXT, shipped_recipe
-from rrwkv_export.quantize.sites import sites
-from rrwkv_export.report.layers import layer_errors
+from rrwkv_export.quantize.recipes import TEXT, shipped_recipe
+from rrwkv_export.quantize.rewrite.rewrite import finished
+from rrwkv_export.quantize.search.exponents import CANDIDATES, GAIN, search_exponents
+from rrwkv_export.quantize.search.sensitivity import KINDS, Scale, choose, least_bytes, sensitivity, trade_off
+from rrwkv_export.report.measure.layers import layer_errors
 from rrwkv_runtime.errors import StateError
 from rrwkv_runtime.manifest import Manifest
-from rrwkv_runtime.session import Model
+from rrwkv_runtime.model import Model
 
 CPU_SCHEMES = [scheme for scheme in SCHEMES if scheme != "qnn"]
 CPU_TARGETS = [target for target in TARGETS if target != "qnn"]
@@ -310,7 +310,7 @@ def test_wrong_texts(content, said, small_bundle, tmp_path):
 
 def test_optimum_gives_the_same_logits(source, calibration):
     pytest.importorskip("optimum.onnxruntime", reason="the extra [optimum] is not installed")
-    from rrwkv_export.quantize.with_optimum import insert_pairs
+    from rrwkv_export.quantize.rewrite.optimum import insert_pairs
 
     recipe = shipped_recipe("int8-static")
     ours, theirs = (rewrite(source, recipe, calibration, insert=insert).model for insert in (None, insert_pairs))
@@ -395,7 +395,7 @@ def test_a_budget_that_nothing_keeps_is_refused_before_anything_is_measured(
     def measured(*_, **__):
         pytest.fail("measured")
 
-    monkeypatch.setattr("rrwkv_export.quantize.sensitivity.Scale", measured)
+    monkeypatch.setattr("rrwkv_export.quantize.search.sensitivity.Scale", measured)
     arguments = ["quantize", str(small_bundle), "-o", str(tmp_path / "out"), *map(str, budget)]
     done = CliRunner().invoke(cli, arguments)
     assert isinstance(done.exception, RecipeError)

@@ -12,16 +12,16 @@ import pytest
 from conftest import SMALL, THREADS
 from test_bundle import facts_of, graph_files, unused
 
+from rrwkv_export.architectures.linears import sites
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.commands.quantize import SCHEMES
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.export import export
-from rrwkv_export.quantize.quantizer import Calibration, quantize
-from rrwkv_export.quantize.shipped import TEXT, shipped_recipe
-from rrwkv_export.quantize.sites import sites
-from rrwkv_export.quantize.static_ranges import load_static, observe_static
+from rrwkv_export.quantize.fixed_shape.ranges import load_static, observe_static
+from rrwkv_export.quantize.quantize import Calibration, quantize
+from rrwkv_export.quantize.recipes import TEXT, shipped_recipe
 from rrwkv_runtime.manifest import Manifest, verify_files
-from rrwkv_runtime.session import Model
+from rrwkv_runtime.model import Model
 
 ON_CPU = [scheme for scheme in SCHEMES if scheme != "qnn"]
 GRAPHS = ("mobile-segment", "mobile-step")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rrwkv_export.quantize.ranges import BINS, METHODS, Histogram, range_of
+from rrwkv_export.quantize.observe.ranges import BINS, METHODS, Histogram, range_of
 
 FLOATS = st.floats(-1e4, 1e4, width=32, allow_subnormal=False)
 

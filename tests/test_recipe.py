@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from conftest import SMALL
 
+from rrwkv_export.architectures.linears import sites
 from rrwkv_export.commands.quantize import SCHEMES
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.quantize.recipe import parse_recipe
-from rrwkv_export.quantize.shipped import TEXT, shipped_recipe
-from rrwkv_export.quantize.sites import sites
+from rrwkv_export.quantize.recipes import TEXT, shipped_recipe
 
 SITES = {site.name: site for site in sites(SMALL)}
 

@@ -11,9 +11,9 @@ from test_generate import TOKENIZER
 
 from rrwkv_runtime.__main__ import main
 from rrwkv_runtime.chat import Chat
-from rrwkv_runtime.console import ReadingLine, Terminal
 from rrwkv_runtime.errors import OtherBundle
-from rrwkv_runtime.repl import HELP, Repl
+from rrwkv_runtime.terminal.console import ReadingLine, Terminal
+from rrwkv_runtime.terminal.repl import HELP, Repl
 
 
 class Script:
@@ -151,7 +151,7 @@ def test_a_closed_pipe_ends_quietly(monkeypatch):
         raise BrokenPipeError
 
     silenced = []
-    monkeypatch.setattr("rrwkv_runtime.repl.silence_stdout", lambda: silenced.append(True))
+    monkeypatch.setattr("rrwkv_runtime.terminal.repl.silence_stdout", lambda: silenced.append(True))
     play("hi", "and?", on_write=closed)
     assert silenced == [True]
 

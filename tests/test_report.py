@@ -18,15 +18,15 @@ from click import BadOptionUsage
 
 from rrwkv_export import divergence
 from rrwkv_export.bundle import save_manifest
-from rrwkv_export.commands._texts import repeated
 from rrwkv_export.commands.report import report as command
+from rrwkv_export.commands.shared.texts import repeated
 from rrwkv_export.errors import GateError, OutputError, TextError
-from rrwkv_export.format import megabytes, number, percent
+from rrwkv_export.human import megabytes, number, percent
 from rrwkv_export.report import FILES, Gates, measure, report, write_report
-from rrwkv_export.report.drift import Drift, StateDrift, comparable, drift, relative_errors
-from rrwkv_export.report.metrics import EDGES, Scores, by_position, figures, histogram
-from rrwkv_export.report.render_html import render_html
-from rrwkv_export.report.render_json import to_json
+from rrwkv_export.report.measure.drift import Drift, StateDrift, comparable, drift, relative_errors
+from rrwkv_export.report.measure.metrics import EDGES, Scores, by_position, figures, histogram
+from rrwkv_export.report.render.html import render_html
+from rrwkv_export.report.render.json import to_json
 from rrwkv_export.report.result import WHAT
 from rrwkv_runtime.errors import BundleError, InputError
 from rrwkv_runtime.manifest import Manifest

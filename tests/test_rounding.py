@@ -8,10 +8,10 @@ from onnx import TensorProto
 from onnxruntime.quantization.quant_utils import quantize_data
 
 from rrwkv_export.errors import RecipeError
-from rrwkv_export.quantize.block_scales import refitted
-from rrwkv_export.quantize.compensate import Compensated, root
 from rrwkv_export.quantize.parallel import side_by_side
-from rrwkv_export.quantize.rounding import GRIDS, gptq, gptq_by_output, nearest
+from rrwkv_export.quantize.round.block_scales import refitted
+from rrwkv_export.quantize.round.compensate import Compensated, root
+from rrwkv_export.quantize.round.rounding import GRIDS, gptq, gptq_by_output, nearest
 
 RNG = np.random.default_rng(0)
 INPUTS, OUTPUTS = 72, 24

@@ -22,7 +22,7 @@ from rrwkv_runtime.errors import (
     StateError,
 )
 from rrwkv_runtime.manifest import compute_bundle_id, file_sha256
-from rrwkv_runtime.session import Model
+from rrwkv_runtime.model import Model
 
 IDS = np.random.default_rng(9).integers(0, 40, 24).tolist()
 

@@ -12,12 +12,12 @@ from test_chat import Actor, say
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
 
 from rrwkv_runtime.chat import Chat
-from rrwkv_runtime.dialogue import Dialogue, control_ids
 from rrwkv_runtime.errors import TokenizerError
 from rrwkv_runtime.generate import generate
 from rrwkv_runtime.manifest import ChatFormat
-from rrwkv_runtime.plain_text import Part, panics_unsaid
-from rrwkv_runtime.text import JsonTokenizer, WorldTokenizer
+from rrwkv_runtime.text.dialogue import Dialogue, control_ids
+from rrwkv_runtime.text.plain_text import Part, panics_unsaid
+from rrwkv_runtime.tokenizer import JsonTokenizer, WorldTokenizer
 
 CHATML = {"user": "<|im_start|>user\n", "assistant": "<|im_start|>assistant\n", "turn_end": "<|im_end|>\n"}
 

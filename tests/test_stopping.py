@@ -11,7 +11,7 @@ from test_special_tokens import END, START, bytes_tokenizer
 
 from rrwkv_runtime.chat import Chat
 from rrwkv_runtime.generate import generate
-from rrwkv_runtime.stopping import StopStrings, written_text
+from rrwkv_runtime.text.stopping import StopStrings, written_text
 
 HIDDEN = bytes_tokenizer.special
 A, B, BREAK = (bytes_tokenizer.encode(c)[0] for c in "ab\n")

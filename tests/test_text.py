@@ -14,9 +14,9 @@ from rwkv.rwkv_tokenizer import TRIE_TOKENIZER
 
 from rrwkv_runtime.errors import DamagedBundle, InputError, NoTokens, TokenizerError
 from rrwkv_runtime.manifest import TokenizerEntry
-from rrwkv_runtime.text import JsonTokenizer, WorldTokenizer, load_tokenizer
-from rrwkv_runtime.text_stream import WindowStream
-from rrwkv_runtime.world_vocabulary import load_world_vocabulary
+from rrwkv_runtime.text.text_stream import WindowStream
+from rrwkv_runtime.text.world_vocabulary import load_world_vocabulary
+from rrwkv_runtime.tokenizer import JsonTokenizer, WorldTokenizer, load_tokenizer
 
 DEMO = Path(__file__).parent.parent / "rrwkv_export/assets/rrwkv-chat/tokenizer.json"
 WORLD = Path(rwkv.__path__[0]) / "rwkv_vocab_v20230424.txt"
@@ -220,5 +220,5 @@ def test_load_tokenizer_refuses_what_does_not_fit(tmp_path):
 
 
 def test_importing_does_not_load_tokenizers():
-    code = "import sys, rrwkv_runtime.chat, rrwkv_runtime.repl; sys.exit('tokenizers' in sys.modules)"
+    code = "import sys, rrwkv_runtime.chat, rrwkv_runtime.terminal.repl; sys.exit('tokenizers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

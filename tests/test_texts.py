@@ -18,7 +18,7 @@ from rrwkv_export.errors import TextError
 from rrwkv_export.texts import Text, read_text
 from rrwkv_runtime.errors import RRWKVError
 from rrwkv_runtime.manifest import Manifest
-from rrwkv_runtime.text import load_tokenizer
+from rrwkv_runtime.tokenizer import load_tokenizer
 
 TURNS = [{"role": "user", "text": "Hello there!"}, {"role": "assistant", "text": "Hi."}]
 FIELDS = ["turns", "messages", "role", "from", "text", "content", "value", "prompt", "completion", "type", "system"]

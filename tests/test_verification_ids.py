@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrwkv_export.checkpoint import TokenizerFile, open_checkpoint
-from rrwkv_export.graph.verify import draw_sample, verification_length
 from rrwkv_export.texts import poverty
+from rrwkv_export.verify import draw_sample, verification_length
 
 
 def tokenizer_of(folder, words, added=(), unknown="<pad>"):

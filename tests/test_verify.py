@@ -13,11 +13,11 @@ from checkpoint_files import RRWKV, RWKV4, random_weights, write_blinkdl, write_
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rrwkv_export.architectures.config import MediumConfig, ModelConfig
 from rrwkv_export.checkpoint import open_checkpoint
-from rrwkv_export.config import MediumConfig, ModelConfig
 from rrwkv_export.errors import CheckpointError, ParityError
 from rrwkv_export.export import export, verify_against
-from rrwkv_export.graph.verify import (
+from rrwkv_export.verify import (
     Check,
     Parity,
     Sample,
@@ -30,7 +30,7 @@ from rrwkv_export.graph.verify import (
     verify,
 )
 from rrwkv_runtime.manifest import Manifest
-from rrwkv_runtime.session import Model
+from rrwkv_runtime.model import Model
 
 IDS = list(draw_sample(RRWKV, None, tokens=30).ids)
 

@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 
 from rrwkv_export.bundle import versions
-from rrwkv_runtime import native as kernels
-from rrwkv_runtime.cores import usable
+from rrwkv_runtime.execution import native as kernels
+from rrwkv_runtime.execution.cores import usable
 from rrwkv_runtime.providers import import_onnxruntime
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from rrwkv_export.bench.alternate import Run
-from rrwkv_export.bench.runs import decode, prefill
 from rrwkv_export.bench.weights import TokenCost, token_cost
-from rrwkv_runtime import native as kernels
-from rrwkv_runtime.checks import check_whole
+from rrwkv_export.bench.workloads import decode, prefill
+from rrwkv_runtime.common.checks import check_whole
 from rrwkv_runtime.errors import InputError
+from rrwkv_runtime.execution import native as kernels
 from rrwkv_runtime.manifest import Manifest, check_sizes
+from rrwkv_runtime.model import Model
 from rrwkv_runtime.providers import AUTO
-from rrwkv_runtime.session import Model
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from rrwkv_export.errors import BenchError
-from rrwkv_runtime.reading import boundary, parse_json
+from rrwkv_runtime.common.reading import boundary, parse_json
 
 Key: TypeAlias = tuple[str, str, int | None, str]
 _LARGEST = 8 * 2**20

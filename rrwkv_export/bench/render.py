@@ -10,9 +10,9 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from rrwkv_export.bench.record import Earlier, Record
-from rrwkv_export.format import MISSING, count, megabytes, number, ratio
+from rrwkv_export.human import MISSING, count, megabytes, number, ratio
 from rrwkv_export.markdown import escaped, table
-from rrwkv_runtime.printable import json_escaped
+from rrwkv_runtime.common.printable import json_escaped
 
 _SPEED_COLUMNS = ("bundle", "threads", "test", "tokens/s", "ms a token", "median", "of the roof", "others' CPU")
 _BUNDLE_COLUMNS = (

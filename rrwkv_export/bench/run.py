@@ -14,13 +14,13 @@ import numpy as np
 
 from rrwkv_export.bench.alternate import Run, Sample, alternate, share_of_others
 from rrwkv_export.bench.bandwidth import Probe, buffer_of
-from rrwkv_export.bench.fresh import Fresh, fresh
+from rrwkv_export.bench.cold_start import Fresh, fresh
 from rrwkv_export.bench.machine import load_average, machine
 from rrwkv_export.bench.plan import Options, Subject, Test, graph_bytes, subjects
 from rrwkv_export.bench.record import Record
 from rrwkv_export.progress import Progress
-from rrwkv_runtime.cores import usable
-from rrwkv_runtime.session import Model
+from rrwkv_runtime.execution.cores import usable
+from rrwkv_runtime.model import Model
 
 PROCESSES = 3
 _PROBED = "read"  # the probe's name beside a subject's tests

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from rrwkv_runtime.bundle.graph_file import check_graph
 from rrwkv_runtime.errors import DamagedBundle
-from rrwkv_runtime.graph_file import check_graph
 from rrwkv_runtime.manifest import Manifest, resolve_inside
 
 _ROWS = {"Gather", "GatherBlockQuantized"}  # they read of their weights what their second input asks for

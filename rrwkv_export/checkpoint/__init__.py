@@ -10,10 +10,10 @@ Names, shapes and dtypes are checked when a checkpoint is opened, without readin
 tensor is read.
 """
 
-from rrwkv_export.checkpoint.adapters import Adapter
-from rrwkv_export.checkpoint.endings import spelled
+from rrwkv_export.checkpoint.adapters.merged import Adapter
+from rrwkv_export.checkpoint.beside.endings import spelled
+from rrwkv_export.checkpoint.beside.tokenizer import TokenizerFile
 from rrwkv_export.checkpoint.opening import Checkpoint, open_checkpoint
-from rrwkv_export.checkpoint.tokenizer import TokenizerFile
 from rrwkv_export.checkpoint.weights import Weights
 
 __all__ = ["Adapter", "Checkpoint", "TokenizerFile", "Weights", "open_checkpoint", "spelled"]

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from rrwkv_export.config import read_json
+from rrwkv_export.architectures.config import read_json
 from rrwkv_export.errors import CheckpointError, ConfigError
 
 ADAPTER_CONFIG = "adapter_config.json"

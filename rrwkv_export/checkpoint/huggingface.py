@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.checkpoint.inspection import SUPPORTED
-from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import CheckpointError, ConfigError
 
 _TOP = {"emb.weight": "rwkv.embeddings.weight", "head.weight": "head.weight"}

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from rrwkv_export.checkpoint.entries import Entry, brackets
-from rrwkv_export.config import ModelConfig
+from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.checkpoint.containers.entries import Entry, brackets
 from rrwkv_export.errors import CheckpointError, ConfigError, TensorError
 
 SUPPORTED = "RWKV-4 and RRWKV are what is supported"

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rrwkv_export.checkpoint.adapters import Adapter, merge, own_adapter, read_adapter
-from rrwkv_export.checkpoint.chat import find_chat
-from rrwkv_export.checkpoint.endings import find_ending
+from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.checkpoint.adapters.merged import Adapter, merge, own_adapter, read_adapter
+from rrwkv_export.checkpoint.beside.chat import find_chat
+from rrwkv_export.checkpoint.beside.endings import find_ending
+from rrwkv_export.checkpoint.beside.tokenizer import TokenizerFile, find_tokenizer
+from rrwkv_export.checkpoint.beside.unread_tokenizers import unread_tokenizers
 from rrwkv_export.checkpoint.folders import ADAPTER_CONFIG
 from rrwkv_export.checkpoint.reading import read
-from rrwkv_export.checkpoint.tokenizer import TokenizerFile, find_tokenizer
-from rrwkv_export.checkpoint.unread_tokenizers import unread_tokenizers
 from rrwkv_export.checkpoint.weights import Weights
-from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import CheckpointError
 from rrwkv_runtime.manifest import ChatFormat
 

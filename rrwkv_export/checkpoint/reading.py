@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.checkpoint import huggingface
-from rrwkv_export.checkpoint.entries import Entry, Source, read_object
+from rrwkv_export.checkpoint.adapters.lora import Halves, is_adapter_alone, split_halves
+from rrwkv_export.checkpoint.containers.entries import Entry, Source, read_object
+from rrwkv_export.checkpoint.containers.shards import Files, read_weights
+from rrwkv_export.checkpoint.containers.wrappers import unwrapped
 from rrwkv_export.checkpoint.folders import check_folder
 from rrwkv_export.checkpoint.inspection import SUPPORTED, check_names, check_version, has_mediums, infer_config
-from rrwkv_export.checkpoint.lora import Halves, is_adapter_alone, split_halves
-from rrwkv_export.checkpoint.shards import Files, read_weights
-from rrwkv_export.checkpoint.wrappers import unwrapped
-from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import CheckpointError, ConfigError, TensorError
 
 _EMBEDDING, _HEAD = "emb.weight", "head.weight"

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rrwkv_export.checkpoint.entries import DTYPES, Entry, Source, brackets
+from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.checkpoint.containers.entries import DTYPES, Entry, Source, brackets
 from rrwkv_export.checkpoint.inspection import layers
-from rrwkv_export.config import ModelConfig
 from rrwkv_export.errors import TensorError
 
 

@@ -22,9 +22,9 @@ from rrwkv_export.commands.quantize import quantize
 from rrwkv_export.commands.report import report
 from rrwkv_export.commands.sensitivity import sensitivity
 from rrwkv_export.commands.verify import verify
-from rrwkv_runtime.console import silence_stdout, tolerate_encodings
+from rrwkv_runtime.common.printable import one_line, visible
 from rrwkv_runtime.errors import RRWKVError, UsageError
-from rrwkv_runtime.printable import one_line, visible
+from rrwkv_runtime.terminal.console import silence_stdout, tolerate_encodings
 
 
 class _InOrder(click.Group):

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from rrwkv_export.commands._options import PATH, native_option, provider_options
-from rrwkv_export.commands._say import note
+from rrwkv_export.commands.shared.options import PATH, native_option, provider_options
+from rrwkv_export.commands.shared.say import note
 
 FORMATS = ("md", "csv", "json", "jsonl")
 _MOST = 10**6
@@ -90,10 +90,10 @@ def bench(
     """
     from contextlib import nullcontext
 
+    from rrwkv_export.atomic import new_file
     from rrwkv_export.bench import RENDERERS, Options, measure, read_earlier, subjects
-    from rrwkv_export.commands._console import progress_bars
-    from rrwkv_export.output import new_file
-    from rrwkv_runtime.printable import visible
+    from rrwkv_export.commands.shared.console import progress_bars
+    from rrwkv_runtime.common.printable import visible
 
     how = Options(threads=threads or (None,), **options)
     earlier = read_earlier(compare) if compare else None

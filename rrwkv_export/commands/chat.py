@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rrwkv_export.commands._options import (
+from rrwkv_export.commands.shared.options import (
     PATH,
     native_option,
     provider_options,
@@ -16,7 +16,7 @@ from rrwkv_export.commands._options import (
     spin_option,
     threads_option,
 )
-from rrwkv_runtime import options
+from rrwkv_runtime.terminal import options
 
 
 @click.command()
@@ -54,8 +54,8 @@ def chat(
     a message that cannot be answered gives an empty line, and exit status 1 at the end.
     The demo is exported once, into the user's cache folder.
     """
-    from rrwkv_export.commands._models import load_model
     from rrwkv_export.commands.demo import cached_demo
+    from rrwkv_export.commands.shared.models import load_model
 
     limit, threads = options.max_tokens(max_tokens), options.threads(threads)
     said = {"system": system, "special": special, "max_tokens": limit, **options.sampling(sampling)}
@@ -75,8 +75,8 @@ def talk(
     from platformdirs import user_state_path
 
     from rrwkv_runtime.chat import Chat
-    from rrwkv_runtime.console import Terminal
-    from rrwkv_runtime.repl import Repl, go_on_from
+    from rrwkv_runtime.terminal.console import Terminal
+    from rrwkv_runtime.terminal.repl import Repl, go_on_from
 
     conversation = Chat(model, **said)
     if state:

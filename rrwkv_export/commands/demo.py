@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rrwkv_export.commands._options import PATH
-from rrwkv_export.commands._say import note
+from rrwkv_export.commands.shared.options import PATH
+from rrwkv_export.commands.shared.say import note
 
 if TYPE_CHECKING:
     from rrwkv_export.checkpoint import Checkpoint
-    from rrwkv_export.graph.verify import Parity
     from rrwkv_export.progress import Progress
-    from rrwkv_runtime.session import Model
+    from rrwkv_export.verify import Parity
+    from rrwkv_runtime.model import Model
 
 _REPORT_TOKENS = 4096  # a quarter of what `rrwkv report` reads
 SCRIPT = (
@@ -42,7 +42,7 @@ def demo(output: Path | None, force: bool, scripted: bool) -> None:
     What an earlier demo left there is taken again if it is whole and of the same versions. At a terminal the
     conversation is yours; elsewhere it is a short scripted one, with its speed at the end.
     """
-    from rrwkv_runtime.session import Model
+    from rrwkv_runtime.model import Model
 
     target = output or cache_folder()
     small, page = (target.with_name(f"{target.name}-{suffix}") for suffix in ("int8", "report"))
@@ -59,7 +59,7 @@ def demo(output: Path | None, force: bool, scripted: bool) -> None:
 
 
 def _say(text: str) -> None:
-    from rrwkv_export.commands._console import console
+    from rrwkv_export.commands.shared.console import console
 
     console().print(text, soft_wrap=True, markup=False)
 
@@ -67,8 +67,8 @@ def _say(text: str) -> None:
 def _export_step(target: Path, force: bool, own: bool) -> None:
     """own: whatever is there is the demo's."""
     from rrwkv_export.bundle import FILES
-    from rrwkv_export.commands._console import console, print_parity, progress_bars
-    from rrwkv_export.commands._demo import discard_remains, exported, is_ours
+    from rrwkv_export.commands.shared.console import console, print_parity, progress_bars
+    from rrwkv_export.commands.shared.demo import discard_remains, exported, is_ours
     from rrwkv_runtime.manifest import MANIFEST_NAME
 
     with _checkpoint() as checkpoint:
@@ -87,10 +87,10 @@ def _export_step(target: Path, force: bool, own: bool) -> None:
 
 def _quantize_step(target: Path, small: Path, force: bool, own: bool) -> None:
     from rrwkv_export.bundle import FILES
-    from rrwkv_export.commands._console import progress_bars
-    from rrwkv_export.commands._demo import discard_remains, is_ours, quantized
-    from rrwkv_export.quantize.quantizer import Calibration, quantize
-    from rrwkv_export.quantize.shipped import TEXT, shipped_recipe
+    from rrwkv_export.commands.shared.console import progress_bars
+    from rrwkv_export.commands.shared.demo import discard_remains, is_ours, quantized
+    from rrwkv_export.quantize.quantize import Calibration, quantize
+    from rrwkv_export.quantize.recipes import TEXT, shipped_recipe
     from rrwkv_runtime.manifest import MANIFEST_NAME
 
     recipe, calibration = shipped_recipe("int8"), Calibration.read([TEXT], target)
@@ -107,10 +107,10 @@ def _quantize_step(target: Path, small: Path, force: bool, own: bool) -> None:
 
 
 def _report_step(target: Path, small: Path, page: Path, force: bool) -> None:
-    from rrwkv_export.commands._console import console, progress_bars
-    from rrwkv_export.commands._demo import discard_remains
     from rrwkv_export.commands.report import headline
-    from rrwkv_export.quantize.shipped import EVALUATION_TEXT
+    from rrwkv_export.commands.shared.console import console, progress_bars
+    from rrwkv_export.commands.shared.demo import discard_remains
+    from rrwkv_export.quantize.recipes import EVALUATION_TEXT
     from rrwkv_export.report import FILES, report
     from rrwkv_export.report.earlier import read_earlier
     from rrwkv_export.report.run import JSON
@@ -139,9 +139,9 @@ def _report_step(target: Path, small: Path, page: Path, force: bool) -> None:
 
 def hold_script(model: Model) -> None:
     """The scripted conversation, streaming; its speed at the end."""
-    from rrwkv_export.commands._console import speed_line
+    from rrwkv_export.commands.shared.console import speed_line
     from rrwkv_runtime.chat import Chat
-    from rrwkv_runtime.printable import without_controls
+    from rrwkv_runtime.common.printable import without_controls
 
     conversation = Chat(model, seed=1, max_tokens=80)
     for line in SCRIPT:
@@ -163,7 +163,7 @@ def cache_folder() -> Path:
 
 def cached_demo() -> Path:
     """The demo bundle, its files verified; exported if it is not there yet or is damaged. The folder is our own."""
-    from rrwkv_export.commands._console import progress_bars
+    from rrwkv_export.commands.shared.console import progress_bars
     from rrwkv_runtime.errors import RRWKVError
     from rrwkv_runtime.manifest import Manifest, verify_files
 

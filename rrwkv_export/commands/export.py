@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from rrwkv_export.commands._options import PATH, checkpoint_options, verification_options
-from rrwkv_export.commands._say import note
+from rrwkv_export.commands.shared.options import PATH, checkpoint_options, verification_options
+from rrwkv_export.commands.shared.say import note
 
 
 @click.command()
@@ -71,11 +71,11 @@ def export(
     if options["target"] != "mobile" and not options["ort"]:
         raise click.UsageError("--no-ort is for --target mobile; other targets write none")
     from rrwkv_export.checkpoint import open_checkpoint, spelled
-    from rrwkv_export.commands._console import console, megabytes, print_parity, progress_bars
-    from rrwkv_export.commands._endings import describe_ending
+    from rrwkv_export.commands.shared.console import console, megabytes, print_parity, progress_bars
+    from rrwkv_export.commands.shared.endings import describe_ending
     from rrwkv_export.errors import ParityError
     from rrwkv_export.export import export as export_checkpoint
-    from rrwkv_export.graph.verify import Parity
+    from rrwkv_export.verify import Parity
 
     opened = open_checkpoint(
         checkpoint, config=config, tokenizer=tokenizer, chat=chat, adapters=adapters, adapter_alphas=adapter_alphas

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rrwkv_export.commands._options import (
+from rrwkv_export.commands.shared.options import (
     bundle_argument,
     native_option,
     provider_options,
@@ -16,8 +16,8 @@ from rrwkv_export.commands._options import (
     spin_option,
     threads_option,
 )
-from rrwkv_export.commands._say import note
-from rrwkv_runtime import options
+from rrwkv_export.commands.shared.say import note
+from rrwkv_runtime.terminal import options
 
 
 @click.command()
@@ -67,11 +67,11 @@ def generate(
     rrwkv generate BUNDLE -p "Once upon a time" -n 64
     echo "Once upon a time" | rrwkv generate BUNDLE
     """
-    from rrwkv_export.commands._models import load_model
-    from rrwkv_runtime.console import ReadingLine
+    from rrwkv_export.commands.shared.models import load_model
     from rrwkv_runtime.errors import InputError
-    from rrwkv_runtime.prompt import read_prompt, typed
-    from rrwkv_runtime.writing import Writer, special_note
+    from rrwkv_runtime.terminal.console import ReadingLine
+    from rrwkv_runtime.terminal.prompt import read_prompt, typed
+    from rrwkv_runtime.terminal.writing import Writer, special_note
 
     options.one_prompt(prompt, prompt_file, ids)
     how = {"max_tokens": options.max_tokens(max_tokens), **options.sampling(sampling)}

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from rrwkv_export.commands._options import bundle_argument, json_option, provider_options
+from rrwkv_export.commands.shared.options import bundle_argument, json_option, provider_options
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from rrwkv_runtime.execution.placement import Node
     from rrwkv_runtime.manifest import Manifest
-    from rrwkv_runtime.placement import Node
-    from rrwkv_runtime.session import Model
+    from rrwkv_runtime.model import Model
 
 
 @click.command()
@@ -38,9 +38,9 @@ def info(
 
     The files' sizes are checked, their content is not: `rrwkv chat` and `generate` do that whenever they load a bundle.
     """
-    from rrwkv_export.commands._console import console
+    from rrwkv_export.commands.shared.console import console
+    from rrwkv_runtime.common.printable import json_escaped
     from rrwkv_runtime.manifest import Manifest, check_sizes
-    from rrwkv_runtime.printable import json_escaped
 
     asked = (strict, nodes, provider_options, context.get_parameter_source("provider") is not ParameterSource.DEFAULT)
     manifest = Manifest.load(bundle)
@@ -58,14 +58,14 @@ def info(
 
 
 def _load(bundle: Path, provider: str, options: dict[str, str], strict: bool) -> Model:
-    from rrwkv_runtime.session import Model
+    from rrwkv_runtime.model import Model
 
     return Model.load(bundle, provider, provider_options=options, strict=strict)
 
 
 def _placement_json(model: Model, named: bool) -> dict[str, Any]:
     """Per graph: onnxruntime's provider -> operator -> how many; and every node, if named."""
-    from rrwkv_runtime.placement import count
+    from rrwkv_runtime.execution.placement import count
     from rrwkv_runtime.providers import import_onnxruntime
 
     made: dict[str, Any] = {"provider": model.provider, "onnxruntime": import_onnxruntime().__version__}
@@ -76,7 +76,7 @@ def _placement_json(model: Model, named: bool) -> dict[str, Any]:
 
 
 def _placement(title: str, nodes: list[Node], named: bool) -> Table:
-    from rrwkv_runtime.placement import count
+    from rrwkv_runtime.execution.placement import count
 
     if named:
         table = _table(title, "node", "operator", "provider")
@@ -104,7 +104,7 @@ def _model(bundle: Path, manifest: Manifest) -> Table:
     graph, config = manifest.graphs["main"], manifest.config
     from rich.text import Text
 
-    from rrwkv_export.commands._endings import describe_ending
+    from rrwkv_export.commands.shared.endings import describe_ending
 
     table = _table(str(bundle), "field", "value")
     facts: list[tuple[str, Any]] = [
@@ -142,9 +142,9 @@ def _kernels(manifest: Manifest) -> str:
     """What computes its graphs on this machine's CPU."""
     from importlib.util import find_spec
 
-    from rrwkv_runtime import native
+    from rrwkv_runtime.common.install import hint
     from rrwkv_runtime.errors import ProviderError
-    from rrwkv_runtime.install import hint
+    from rrwkv_runtime.execution import native
 
     if manifest.quantization is None or manifest.graphs["main"].over != "loop":
         return "onnxruntime's own; those of rrwkv-native are for bundles that are quantized for a CPU"

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rrwkv_export.commands._options import bundle_argument, json_option, provider_options, threads_option
-from rrwkv_export.commands._say import say
-from rrwkv_export.commands._texts import SeveralValues, chunk_option, text_option, tokens_option
+from rrwkv_export.commands.shared.options import bundle_argument, json_option, provider_options, threads_option
+from rrwkv_export.commands.shared.say import say
+from rrwkv_export.commands.shared.texts import SeveralValues, chunk_option, text_option, tokens_option
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from rrwkv_export.report.perplexity import Perplexity
+    from rrwkv_export.report.measure.perplexity import Perplexity
 
 
 @click.command(cls=SeveralValues)
@@ -46,9 +46,9 @@ def perplexity(
     rrwkv perplexity BUNDLE
     rrwkv perplexity BUNDLE --text book.txt chat.jsonl --tokens 100000 --json
     """
-    from rrwkv_export.commands._console import console, progress_bars
-    from rrwkv_export.commands._models import load_model
-    from rrwkv_export.report.perplexity import perplexity as run
+    from rrwkv_export.commands.shared.console import console, progress_bars
+    from rrwkv_export.commands.shared.models import load_model
+    from rrwkv_export.report.measure.perplexity import perplexity as run
     from rrwkv_export.report.shipped_text import shipped_text
     from rrwkv_export.texts import read_text
 
@@ -72,7 +72,7 @@ def _table(found: Sequence[Perplexity]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from rrwkv_export.format import count, number
+    from rrwkv_export.human import count, number
 
     table = Table("text")
     for name in ("predictions", "nll, nats a token", "perplexity", "bits per byte"):

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rrwkv_export.commands._options import PATH, TEXT_FILES, Number, bundle_argument
-from rrwkv_export.commands._say import note
-from rrwkv_runtime import install
+from rrwkv_export.commands.shared.options import PATH, TEXT_FILES, Number, bundle_argument
+from rrwkv_export.commands.shared.say import note
+from rrwkv_runtime.common import install
 
 if TYPE_CHECKING:
-    from rrwkv_export.quantize.quantizer import Calibration
+    from rrwkv_export.quantize.quantize import Calibration
     from rrwkv_export.quantize.recipe import Recipe
-    from rrwkv_export.quantize.rewrite import Insert
+    from rrwkv_export.quantize.rewrite.rewrite import Insert
 
 SCHEMES = ("int8", "int8-static", "int8-dynamic", "int8-weight", "int4", "float16", "qnn")
 TARGETS = ("x86-vnni", "x86", "arm64", "qnn")
@@ -75,16 +75,16 @@ def quantize(
     With --max-kl or --max-bytes (of the matrices), what becomes of each role is chosen by its sensitivity; the KL
     divergence is that on a part of the calibration text that is not observed.
     """
+    from rrwkv_export.architectures.config import ModelConfig
+    from rrwkv_export.architectures.linears import sites
+    from rrwkv_export.atomic import check_target
     from rrwkv_export.bench.plan import graph_bytes
     from rrwkv_export.bundle import FILES
-    from rrwkv_export.commands._console import console, megabytes, progress_bars
-    from rrwkv_export.commands._hints import report_on
-    from rrwkv_export.config import ModelConfig
-    from rrwkv_export.output import check_target
+    from rrwkv_export.commands.shared.console import console, megabytes, progress_bars
+    from rrwkv_export.commands.shared.hints import report_on
     from rrwkv_export.quantize.calibration import choose_calibration
-    from rrwkv_export.quantize.quantizer import quantize as run
-    from rrwkv_export.quantize.sensitivity import require_possible
-    from rrwkv_export.quantize.sites import sites
+    from rrwkv_export.quantize.quantize import quantize as run
+    from rrwkv_export.quantize.search.sensitivity import require_possible
     from rrwkv_runtime.manifest import Manifest
 
     chosen = _recipe(scheme, recipe, target)
@@ -116,7 +116,7 @@ def _inserter(engine: str) -> Insert | None:
     from importlib.util import find_spec
 
     from rrwkv_export.errors import RecipeError
-    from rrwkv_export.quantize.with_optimum import insert_pairs
+    from rrwkv_export.quantize.rewrite.optimum import insert_pairs
 
     try:
         installed = find_spec("optimum.onnxruntime") is not None
@@ -134,9 +134,9 @@ def _within_budget(
     """The recipe that the budget allows; prints the curve it is on. Raises RecipeError."""
     from rich.table import Column, Table
 
-    from rrwkv_export.commands._console import console, megabytes, progress_bars
-    from rrwkv_export.quantize import sensitivity as trials
-    from rrwkv_export.quantize.quantizer import Source
+    from rrwkv_export.commands.shared.console import console, megabytes, progress_bars
+    from rrwkv_export.quantize.quantize import Source
+    from rrwkv_export.quantize.search import sensitivity as trials
 
     source = Source.open(bundle)
     observed, ids = calibration.split(trials.TOKENS, trials.SAMPLES)
@@ -157,10 +157,10 @@ def _within_budget(
 
 def _with_exponents(bundle: Path, calibration: Calibration, base: Recipe) -> Recipe:
     """The recipe with searched exponents; prints them."""
-    from rrwkv_export.commands._console import console, progress_bars
-    from rrwkv_export.quantize import sensitivity as trials
-    from rrwkv_export.quantize.exponents import search_exponents
-    from rrwkv_export.quantize.quantizer import Source
+    from rrwkv_export.commands.shared.console import console, progress_bars
+    from rrwkv_export.quantize.quantize import Source
+    from rrwkv_export.quantize.search import sensitivity as trials
+    from rrwkv_export.quantize.search.exponents import search_exponents
 
     source = Source.open(bundle)
     observed, ids = calibration.split(trials.TOKENS, trials.SAMPLES)
@@ -174,7 +174,7 @@ def _recipe(scheme: str | None, recipe: Path | None, target: str | None) -> Reci
     from dataclasses import replace
 
     from rrwkv_export.quantize.recipe import load_recipe
-    from rrwkv_export.quantize.shipped import shipped_recipe
+    from rrwkv_export.quantize.recipes import shipped_recipe
 
     if scheme and recipe:
         raise click.UsageError("give --scheme or --recipe, not both")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rrwkv_export.commands._options import (
+from rrwkv_export.commands.shared.options import (
     PATH,
     Decorator,
     NumberFrom,
@@ -17,7 +17,7 @@ from rrwkv_export.commands._options import (
     provider_options,
     threads_option,
 )
-from rrwkv_export.commands._texts import SeveralValues, chunk_option, text_option, tokens_option
+from rrwkv_export.commands.shared.texts import SeveralValues, chunk_option, text_option, tokens_option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,7 +70,7 @@ def report(
     rrwkv report INT8 --reference FLOAT --text chat.jsonl book.txt -o report
     rrwkv report INT8 --reference FLOAT --text chat.jsonl --against INT4 FP16 --max-kl 0.002
     """
-    from rrwkv_export.commands._console import console, progress_bars
+    from rrwkv_export.commands.shared.console import console, progress_bars
     from rrwkv_export.report import Gates, write_report
 
     target = output or Path(f"{basename(realpath(bundle))}-report")

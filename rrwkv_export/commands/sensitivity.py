@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from rrwkv_export.commands._options import PATH, bundle_argument, json_option
-from rrwkv_export.commands._say import note
+from rrwkv_export.commands.shared.options import PATH, bundle_argument, json_option
+from rrwkv_export.commands.shared.say import note
 
 KINDS = ("static 8", "weight 8", "weight 4", "float16")
 
@@ -59,12 +59,12 @@ def sensitivity(
     """
     from rich.table import Column, Table
 
-    from rrwkv_export.commands._console import console, progress_bars
+    from rrwkv_export.commands.shared.console import console, progress_bars
     from rrwkv_export.quantize.calibration import choose_calibration
-    from rrwkv_export.quantize.quantizer import Source
-    from rrwkv_export.quantize.sensitivity import Scale
-    from rrwkv_export.quantize.sensitivity import sensitivity as run
-    from rrwkv_export.quantize.shipped import shipped_recipe
+    from rrwkv_export.quantize.quantize import Source
+    from rrwkv_export.quantize.recipes import shipped_recipe
+    from rrwkv_export.quantize.search.sensitivity import Scale
+    from rrwkv_export.quantize.search.sensitivity import sensitivity as run
 
     source = Source.open(bundle)
     read = choose_calibration(calibration, bundle, say=note)

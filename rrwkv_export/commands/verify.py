@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from rrwkv_export.commands._options import (
+from rrwkv_export.commands.shared.options import (
     PATH,
     bundle_argument,
     checkpoint_options,
@@ -48,7 +48,7 @@ def verify(
     if against is None and options["provider"] == "cpu":
         raise click.UsageError("give --against CHECKPOINT, or a --provider other than cpu to compare with the CPU")
     from rrwkv_export.checkpoint import open_checkpoint
-    from rrwkv_export.commands._console import console, print_parity, progress_bars
+    from rrwkv_export.commands.shared.console import console, print_parity, progress_bars
     from rrwkv_export.export import verify_against, verify_against_cpu
 
     with progress_bars() as progress:

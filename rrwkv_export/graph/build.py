@@ -15,19 +15,19 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from rrwkv_export.config import ModelConfig
+from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.graph import names
-from rrwkv_export.graph.blocked import Blocked, state_of_sums, sums_of_state
-from rrwkv_export.graph.blocks import Clock, layer
-from rrwkv_export.graph.decode import decode
-from rrwkv_export.graph.medium import medium_clock
+from rrwkv_export.graph.decode_cpu.decode import decode
+from rrwkv_export.graph.decode_gpu.decode import step
+from rrwkv_export.graph.layer import Clock, layer
 from rrwkv_export.graph.names import MADE_AT_END, READ_ONLY, Over, StateLayout, WeightsDtype, WKVForm
+from rrwkv_export.graph.prefill.chunked import Blocked, state_of_sums, sums_of_state
+from rrwkv_export.graph.prefill.medium import medium_clock
 from rrwkv_export.graph.recurrence import Loop
-from rrwkv_export.graph.scope import LoadArray, Scope
 from rrwkv_export.graph.segment_end import segment_end
 from rrwkv_export.graph.states import Values, join_states, split_states
-from rrwkv_export.graph.step import step
 from rrwkv_export.graph.weights import GraphWeights, Matrices
+from rrwkv_export.onnx.scope import LoadArray, Scope
 
 OPSET = 18
 IR_VERSION = 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rrwkv_export.config import ModelConfig
+from rrwkv_export.architectures.config import ModelConfig
 
 INPUT_IDS, NUM_LOGITS, LOGITS = "input_ids", "num_logits", "logits"
 POSITION, SHIFT, WKV = "position", "shift", "wkv"

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import onnx_ir as ir
 
-from rrwkv_export.graph.scope import Array, Scope
+from rrwkv_export.onnx.scope import Array, Scope
 
 
 class Recurrence(Protocol):

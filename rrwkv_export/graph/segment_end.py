@@ -13,9 +13,9 @@ import numpy as np
 import onnx_ir as ir
 
 from rrwkv_export.graph import names
-from rrwkv_export.graph.scope import Scope
 from rrwkv_export.graph.states import Values
 from rrwkv_export.graph.weights import GraphWeights
+from rrwkv_export.onnx.scope import Scope
 
 _END = 2**62
 

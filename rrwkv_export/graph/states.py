@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from rrwkv_export.config import ModelConfig
+from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.graph import names
-from rrwkv_export.graph.blocks import LayerState
-from rrwkv_export.graph.medium import MediumState
+from rrwkv_export.graph.layer import LayerState
 from rrwkv_export.graph.names import StateLayout, WKVForm
-from rrwkv_export.graph.scope import Scope
+from rrwkv_export.graph.prefill.medium import MediumState
+from rrwkv_export.onnx.scope import Scope
 
 Values = dict[str, ir.Value]
 WKV_PARTS = {"plain": [2], "stable": [2, 1]}  # rows of each value that a layer keeps in `wkv`

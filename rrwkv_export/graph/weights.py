@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from rrwkv_export.config import ModelConfig
+from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.errors import TensorError
 from rrwkv_export.graph.names import WeightsDtype
-from rrwkv_export.graph.pieces import join, split
-from rrwkv_export.graph.scope import Array, LoadArray, Scope
+from rrwkv_export.onnx.scope import Array, LoadArray, Scope
+from rrwkv_export.onnx.split_concat import join, split
 
 Matrices = Mapping[str, ir.TensorProtocol]
 

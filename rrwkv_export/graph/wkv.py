@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from rrwkv_export.graph.blocked import LARGEST_KEY, Blocked
+from rrwkv_export.graph.prefill.chunked import LARGEST_KEY, Blocked
 from rrwkv_export.graph.recurrence import Recurrence
-from rrwkv_export.graph.scope import Array, Scope
+from rrwkv_export.onnx.scope import Array, Scope
 
 KEY_LIMIT = LARGEST_KEY["plain"]
 

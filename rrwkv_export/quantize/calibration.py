@@ -15,12 +15,12 @@ import numpy as np
 
 from rrwkv_export.errors import TextError
 from rrwkv_export.progress import Progress
-from rrwkv_export.quantize.quantizer import Calibration
-from rrwkv_export.quantize.shipped import TEXT
+from rrwkv_export.quantize.quantize import Calibration
+from rrwkv_export.quantize.recipes import TEXT
 from rrwkv_export.texts import Text, poverty
 from rrwkv_runtime.manifest import Manifest
-from rrwkv_runtime.session import Model
-from rrwkv_runtime.text import load_tokenizer
+from rrwkv_runtime.model import Model
+from rrwkv_runtime.tokenizer import load_tokenizer
 
 Say = Callable[[str], None]
 SELF_WRITTEN = "written by the model"

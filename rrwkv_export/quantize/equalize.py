@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from rrwkv_export.quantize.rewrite import Rewriter
-from rrwkv_export.quantize.sites import HEAD, Site
+from rrwkv_export.architectures.linears import HEAD, Site
+from rrwkv_export.quantize.rewrite.rewrite import Rewriter
 
 Array = np.ndarray[Any, np.dtype[Any]]
 EXPONENTS = tuple(float(e) for e in np.linspace(0, 1, 21))

@@ -31,10 +31,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
+from rrwkv_export.architectures.linears import EMB, ROLES, Site
 from rrwkv_export.errors import RecipeError
-from rrwkv_export.quantize.ranges import METHODS
-from rrwkv_export.quantize.sites import EMB, ROLES, Site
-from rrwkv_runtime.reading import boundary, short
+from rrwkv_export.quantize.observe.ranges import METHODS
+from rrwkv_runtime.common.reading import boundary, short
 
 _LARGEST = 256 * 2**10
 Inputs = Literal["static", "dynamic", "float"]

@@ -10,17 +10,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from rrwkv_export.architectures.linears import Site
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.progress import Progress
 from rrwkv_export.quantize.equalize import SIGNED_ROLES, UNIT_ROLES, Seen, best_exponent, fold, scales, turned
-from rrwkv_export.quantize.moments import moment_bytes
-from rrwkv_export.quantize.observe import Observation
+from rrwkv_export.quantize.observe.moments import moment_bytes
+from rrwkv_export.quantize.observe.observe import Observation
+from rrwkv_export.quantize.observe.ranges import range_of
 from rrwkv_export.quantize.parallel import side_by_side
-from rrwkv_export.quantize.ranges import range_of
 from rrwkv_export.quantize.recipe import Choice, Types
-from rrwkv_export.quantize.rewrite import Ranges, Rewriter
-from rrwkv_export.quantize.rounding import GRIDS, Blocks, Grid, gptq, gptq_by_output, nearest
-from rrwkv_export.quantize.sites import Site
+from rrwkv_export.quantize.rewrite.rewrite import Ranges, Rewriter
+from rrwkv_export.quantize.round.rounding import GRIDS, Blocks, Grid, gptq, gptq_by_output, nearest
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Choices = Mapping[Site, Choice]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rrwkv_export.bench.machine import is_busy, load_average, machine, threads_name
-from rrwkv_export.report.render_json import report_id
+from rrwkv_export.report.render.json import report_id
 from rrwkv_export.report.result import Row
 from rrwkv_export.report.run import FILES, JSON, Options
 from rrwkv_runtime.errors import RRWKVError

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rrwkv_export.errors import GateError
-from rrwkv_export.report.compare import Comparison
+from rrwkv_export.report.measure.compare import Comparison
 from rrwkv_runtime.errors import UsageError
 
 

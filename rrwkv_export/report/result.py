@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rrwkv_export.bench.fresh import Fresh
+from rrwkv_export.bench.cold_start import Fresh
 from rrwkv_export.bench.plan import graph_bytes, scheme
-from rrwkv_export.format import MISSING, count, megabytes, milliseconds, number, percent, verdict
-from rrwkv_export.report.compare import Comparison
-from rrwkv_export.report.continuations import Continuation
-from rrwkv_export.report.drift import LEAST_WINDOWS, WINDOW
+from rrwkv_export.human import MISSING, count, megabytes, milliseconds, number, percent, verdict
 from rrwkv_export.report.gates import Gate, require
-from rrwkv_export.report.layers import LayerErrors
-from rrwkv_export.report.speed import Speed
+from rrwkv_export.report.measure.compare import Comparison
+from rrwkv_export.report.measure.continuations import Continuation
+from rrwkv_export.report.measure.drift import LEAST_WINDOWS, WINDOW
+from rrwkv_export.report.measure.layers import LayerErrors
+from rrwkv_export.report.measure.speed import Speed
+from rrwkv_runtime.execution.placement import Placement
 from rrwkv_runtime.manifest import Manifest
-from rrwkv_runtime.placement import Placement
 
 
 @dataclass(frozen=True)

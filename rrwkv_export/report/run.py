@@ -8,26 +8,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rrwkv_export.bench.fresh import Fresh, fresh
+from rrwkv_export.atomic import new_directory
+from rrwkv_export.bench.cold_start import Fresh, fresh
 from rrwkv_export.bench.machine import is_busy, load_average, machine, threads_name
-from rrwkv_export.output import new_directory
 from rrwkv_export.progress import Progress
-from rrwkv_export.report.compare import compare
-from rrwkv_export.report.continuations import continuations
 from rrwkv_export.report.gates import Gates, check_gates
-from rrwkv_export.report.layers import layer_errors
-from rrwkv_export.report.placement import placement
-from rrwkv_export.report.render_html import render_html
-from rrwkv_export.report.render_json import render_json
-from rrwkv_export.report.render_markdown import render_markdown
+from rrwkv_export.report.measure.compare import compare
+from rrwkv_export.report.measure.continuations import continuations
+from rrwkv_export.report.measure.layers import layer_errors
+from rrwkv_export.report.measure.placement import placement
+from rrwkv_export.report.measure.speed import speeds
+from rrwkv_export.report.render.html import render_html
+from rrwkv_export.report.render.json import render_json
+from rrwkv_export.report.render.markdown import render_markdown
 from rrwkv_export.report.result import Measured, Report, subject
 from rrwkv_export.report.shipped_text import shipped_text
-from rrwkv_export.report.speed import speeds
 from rrwkv_export.texts import Text, check_text, read_text
-from rrwkv_runtime.checks import check_whole
+from rrwkv_runtime.common.checks import check_whole
 from rrwkv_runtime.errors import BundleError
 from rrwkv_runtime.manifest import Manifest
-from rrwkv_runtime.session import Model
+from rrwkv_runtime.model import Model
 
 PAGE, MARKDOWN, JSON = "report.html", "report.md", "report.json"
 FILES = frozenset({PAGE, MARKDOWN, JSON})

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from rrwkv_export.errors import TextError
-from rrwkv_export.quantize.shipped import EVALUATION_TEXT
+from rrwkv_export.quantize.recipes import EVALUATION_TEXT
 from rrwkv_export.texts import Text, poverty, read_text
 from rrwkv_runtime.errors import InputError, TokenizerError
 from rrwkv_runtime.manifest import Manifest
-from rrwkv_runtime.text import load_tokenizer
+from rrwkv_runtime.tokenizer import load_tokenizer
 
 FILES = "text of the kind that the model knows (.txt, .jsonl), or its token ids (.ids: separated by spaces or commas, "
 FILES += "one passage a line)"

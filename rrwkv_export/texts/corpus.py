@@ -24,13 +24,13 @@ import numpy as np
 
 from rrwkv_export.errors import TextError
 from rrwkv_export.texts.records import Record, is_dialogue, read_record
-from rrwkv_runtime.dialogue import control_ids, written
+from rrwkv_runtime.common.reading import brief, decode_utf8, read_bounded
 from rrwkv_runtime.errors import InputError, NoTokens, TokenizerError
 from rrwkv_runtime.manifest import ChatFormat, Manifest
-from rrwkv_runtime.plain_text import Part
-from rrwkv_runtime.prompt import iterate_ids
-from rrwkv_runtime.reading import brief, decode_utf8, read_bounded
-from rrwkv_runtime.text import load_tokenizer
+from rrwkv_runtime.terminal.prompt import iterate_ids
+from rrwkv_runtime.text.dialogue import control_ids, written
+from rrwkv_runtime.text.plain_text import Part
+from rrwkv_runtime.tokenizer import load_tokenizer
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
 

@@ -16,8 +16,8 @@ import os
 from rrwkv_runtime.chat import Chat
 from rrwkv_runtime.errors import RRWKVError
 from rrwkv_runtime.generate import Token
+from rrwkv_runtime.model import Model
 from rrwkv_runtime.sampling import Sampling
-from rrwkv_runtime.session import Model
 from rrwkv_runtime.state import State
 from rrwkv_runtime.version import __version__
 

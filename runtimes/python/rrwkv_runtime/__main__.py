@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rrwkv_runtime import options
+from rrwkv_runtime.common.printable import json_escaped, one_line
 from rrwkv_runtime.errors import InputError, RRWKVError, UsageError
 from rrwkv_runtime.manifest import Manifest, check_sizes
-from rrwkv_runtime.options import Option
-from rrwkv_runtime.printable import json_escaped, one_line
-from rrwkv_runtime.prompt import read_prompt, typed
 from rrwkv_runtime.providers import parse_options
+from rrwkv_runtime.terminal import options
+from rrwkv_runtime.terminal.options import Option
+from rrwkv_runtime.terminal.prompt import read_prompt, typed
 
 if TYPE_CHECKING:
-    from rrwkv_runtime.session import Model
+    from rrwkv_runtime.model import Model
 
 
 _SAMPLING = (*options.SAMPLING, options.LOGIT_BIAS, options.SEED)
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status or 0
     except BrokenPipeError:
-        from rrwkv_runtime.console import silence_stdout
+        from rrwkv_runtime.terminal.console import silence_stdout
 
         silence_stdout()
     except KeyboardInterrupt:
@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _chat(given: argparse.Namespace) -> int:
     from rrwkv_runtime.chat import Chat
-    from rrwkv_runtime.console import Terminal
-    from rrwkv_runtime.repl import Repl, go_on_from
+    from rrwkv_runtime.terminal.console import Terminal
+    from rrwkv_runtime.terminal.repl import Repl, go_on_from
 
     how = {"max_tokens": options.max_tokens(given.max_tokens), **options.sampling(vars(given))}
     chat = Chat(_model(given), system=given.system, special=given.special, **how)
@@ -58,9 +58,9 @@ def _chat(given: argparse.Namespace) -> int:
 
 
 def _generate(given: argparse.Namespace) -> None:
-    from rrwkv_runtime.console import ReadingLine, tolerate_encodings
     from rrwkv_runtime.generate import generate
-    from rrwkv_runtime.writing import Writer, special_note
+    from rrwkv_runtime.terminal.console import ReadingLine, tolerate_encodings
+    from rrwkv_runtime.terminal.writing import Writer, special_note
 
     tolerate_encodings()
     options.one_prompt(given.prompt, given.prompt_file, given.ids)
@@ -120,7 +120,7 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
 
 
 def _model(given: argparse.Namespace) -> Model:
-    from rrwkv_runtime.session import Model
+    from rrwkv_runtime.model import Model
 
     model = Model.load(
         given.bundle,

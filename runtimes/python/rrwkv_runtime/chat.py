@@ -14,16 +14,16 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Unpack
 
-from rrwkv_runtime.checks import check_max_tokens
-from rrwkv_runtime.dialogue import Dialogue, tidied
+from rrwkv_runtime.common.checks import check_max_tokens
 from rrwkv_runtime.errors import InputError, NoTokens, TokenizerError
 from rrwkv_runtime.generate import Reply, Timing, Token
 from rrwkv_runtime.sampling import Sampler, Sampling, SamplingOptions, generator
-from rrwkv_runtime.stopping import written_text
+from rrwkv_runtime.text.dialogue import Dialogue, tidied
+from rrwkv_runtime.text.stopping import written_text
 
 if TYPE_CHECKING:
-    from rrwkv_runtime.decoder import Decoder, Progress
-    from rrwkv_runtime.session import Model
+    from rrwkv_runtime.execution.decoder import Decoder, Progress
+    from rrwkv_runtime.model import Model
     from rrwkv_runtime.state import State
 
 UNDO_TURNS = 64

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from rrwkv_runtime.checks import check_ids, check_max_tokens, check_top_logprobs
+from rrwkv_runtime.common.checks import check_ids, check_max_tokens, check_top_logprobs
 from rrwkv_runtime.errors import InputError, NoTokens, TokenizerError
 from rrwkv_runtime.sampling import Sampler, Sampling, SamplingOptions, likeliest, log_probability
-from rrwkv_runtime.stopping import StopStrings, check_stops
+from rrwkv_runtime.text.stopping import StopStrings, check_stops
 
 if TYPE_CHECKING:
-    from rrwkv_runtime.decoder import Decoder, Progress
-    from rrwkv_runtime.session import Model
+    from rrwkv_runtime.execution.decoder import Decoder, Progress
+    from rrwkv_runtime.model import Model
     from rrwkv_runtime.state import State
-    from rrwkv_runtime.text import Tokenizer
+    from rrwkv_runtime.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)

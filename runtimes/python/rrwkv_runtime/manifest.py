@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from rrwkv_runtime.bundle.graph_entry import GraphEntry
+from rrwkv_runtime.bundle.graph_file import LARGEST_GRAPH, check_graph
+from rrwkv_runtime.bundle.schema import violations
+from rrwkv_runtime.common.reading import boundary, read_json
 from rrwkv_runtime.errors import BundleError, DamagedBundle, NewerFormat
-from rrwkv_runtime.graph_entry import GraphEntry
-from rrwkv_runtime.graph_file import LARGEST_GRAPH, check_graph
-from rrwkv_runtime.reading import boundary, read_json
-from rrwkv_runtime.schema import violations
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 
+from rrwkv_runtime.common.install import hint
 from rrwkv_runtime.errors import ProviderError, UsageError
-from rrwkv_runtime.install import hint
 
 AUTO = "auto"
 _ANY = ("Linux", "Windows", "Darwin", "Android")

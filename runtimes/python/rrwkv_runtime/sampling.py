@@ -17,8 +17,8 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from rrwkv_runtime.common.reading import short
 from rrwkv_runtime.errors import InputError
-from rrwkv_runtime.reading import short
 
 # name: (lowest, highest); temperature may be 0 as well. Where a number is divided by, far from what overflows float32.
 _RANGES: dict[str, tuple[float, float]] = {

@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from rrwkv_runtime.atomic import new_file
+from rrwkv_runtime.common.atomic import new_file
 from rrwkv_runtime.errors import OtherBundle, StateError
+from rrwkv_runtime.execution.state_values import fitted, other_form
 from rrwkv_runtime.manifest import Manifest, StateSpec
-from rrwkv_runtime.state_values import fitted, other_form
 
 _MAGIC = b"RRWKVST1"
 _LARGEST_HEADER = 1 << 20

@@ -1,0 +1,69 @@
+"""Where a graph multiplies by a matrix of the checkpoint: the places that a recipe decides about, by role and layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rrwkv_export.architectures.config import ModelConfig
+
+ATT_ROLES = ("att.key", "att.value", "att.receptance", "att.output")
+FFN_ROLES = ("ffn.key", "ffn.receptance", "ffn.value")
+MEDIUM_ROLES = ("medium.query", "medium.key", "medium.down", "medium.up")
+EMB, HEAD = "emb", "head"
+ROLES = (EMB, *ATT_ROLES, *FFN_ROLES, *MEDIUM_ROLES, HEAD)
+_PARTS = {"att": "time_mix", "ffn": "channel_mix", "medium": "medium"}
+
+
+@dataclass(frozen=True)
+class Site:
+    """One product x @ W, W [inputs, outputs]; or the embedding, whose table is [V, C] and is only looked up.
+
+    layer: None for emb and head.
+    """
+
+    role: str
+    layer: int | None
+    inputs: int
+    outputs: int
+
+    @property
+    def name(self) -> str:
+        """ "blocks.3.att.key", "head" """
+        return self.role if self.layer is None else f"blocks.{self.layer}.{self.role}"
+
+    @property
+    def weight(self) -> str:
+        """The initializer's name in the graph."""
+        return f"{self.name}.weight"
+
+    @property
+    def node(self) -> str:
+        """The MatMul's (or Gather's) name in the graph."""
+        if self.layer is None:
+            return "head.head" if self.role == HEAD else "emb"
+        part, _, which = self.role.partition(".")
+        return f"blocks.{self.layer}.{_PARTS[part]}.{which}"
+
+    @property
+    def parameters(self) -> int:
+        return self.inputs * self.outputs
+
+
+def sites(config: ModelConfig) -> tuple[Site, ...]:
+    """All sites of a model, in the order in which they are computed."""
+    found = []
+    shapes = config.shapes()
+    for role in ROLES:
+        for layer in [None] if role in (EMB, HEAD) else range(config.num_layers):
+            site = Site(role, layer, 0, 0)
+            if site.weight in shapes:
+                rows, columns = shapes[site.weight]
+                size = (rows, columns) if role == EMB else (columns, rows)
+                found.append(Site(role, layer, *size))
+    return tuple(sorted(found, key=_order))
+
+
+def _order(site: Site) -> tuple[int, int]:
+    if site.layer is None:
+        return (-1 if site.role == EMB else 1 << 30), 0
+    return site.layer, ROLES.index(site.role)

@@ -1,0 +1,1 @@
+"""LoRA weights, merged onto their base."""

@@ -1,0 +1,1 @@
+"""Weight files: what they are, how they are taken apart safely, and the tensors in them."""

@@ -1,0 +1,1 @@
+"""One token on a CPU: the fewest nodes, mediums only read."""

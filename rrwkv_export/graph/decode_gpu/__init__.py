@@ -1,0 +1,1 @@
+"""One token for accelerators: static shapes, captured and replayed."""

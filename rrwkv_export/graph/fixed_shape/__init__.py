@@ -1,0 +1,1 @@
+"""Graphs in fixed shapes, for phones' engines."""

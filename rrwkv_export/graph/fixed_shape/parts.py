@@ -1,0 +1,61 @@
+"""What a static graph is given besides tokens: parts of states, and what the runtime works out from the position."""
+
+from __future__ import annotations
+
+from math import prod
+
+from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.graph import names
+from rrwkv_runtime.bundle.fixed_shape import DerivedInput, StatePart, StaticShape
+
+VISIBLE, ENDED = "visible", "ended"
+TOKENS_WITHOUT_MEDIUMS = 32
+# Added to an unfilled slot's score, which is 0 as its key is: nothing beside the empty slot's exp(0), in float16 too.
+HIDDEN = -32.0
+
+
+def static_graphs(config: ModelConfig) -> dict[str, int]:
+    """T by the graph's name: a medium's interval for prefill (none if that is 1), and 1."""
+    tokens = config.medium.interval if config.medium else TOKENS_WITHOUT_MEDIUMS
+    return {"mobile-segment": tokens, "mobile-step": 1} if tokens > 1 else {"mobile-step": 1}
+
+
+def static_shape(config: ModelConfig, tokens: int) -> StaticShape:
+    """What the manifest says of the graph for so many tokens."""
+    align = tokens if config.medium else 1
+    return StaticShape(tokens, align, state_parts(config, tokens), derived_inputs(config, tokens))
+
+
+def state_parts(config: ModelConfig, tokens: int) -> tuple[StatePart, ...]:
+    """The parts of the states in the order of the graph's inputs, a layer after the other.
+
+    A segment begins and ends with nothing summed, so its graph leaves those states as they are: zero.
+    """
+    C, D, medium, found = config.hidden_size, config.attention_width, config.medium, []
+    for i in range(config.num_layers):
+        found += [_part(f"{names.SHIFT}.{i}.{block}", names.SHIFT, (2 * i + block) * C, (1, 1, C)) for block in (0, 1)]
+        found.append(_part(f"{names.WKV}.{i}.sums", names.WKV, 3 * i * D, (2, 1, D)))
+        found.append(_part(f"{names.WKV}.{i}.maximum", names.WKV, (3 * i + 2) * D, (1, 1, D)))
+        if medium:
+            shapes = {names.MEDIUM_BANK: (1, medium.slots, C), names.MEDIUM_KEY: (1, medium.slots, medium.key_size)}
+            if tokens == 1:
+                shapes |= {names.MEDIUM_SUM: (1, 1, C), names.MEDIUM_WEIGHT: (1, 1, 1)}
+            found += [_part(f"{name}.{i}", name, i * prod(shape), shape) for name, shape in shapes.items()]
+    return tuple(found)
+
+
+def _part(name: str, state: str, offset: int, shape: tuple[int, ...]) -> StatePart:
+    return StatePart(name, f"{name}_out", state, offset, shape)
+
+
+def derived_inputs(config: ModelConfig, tokens: int) -> tuple[DerivedInput, ...]:
+    """visible [1, 1, K]: 0 for a filled slot, else HIDDEN. ended [1, 1, 1], of one token: 1 where a segment ends."""
+    medium = config.medium
+    if medium is None:
+        return ()
+    s, K = medium.interval, medium.slots
+    filled_from: list[float] = [s * (K - slot) for slot in range(K)]
+    found = [DerivedInput(VISIBLE, (1, 1, K), [[filled_from]], 0, HIDDEN, 0.0)]
+    if tokens == 1:
+        found.append(DerivedInput(ENDED, (1, 1, 1), s - 1, s, 0.0, 1.0))
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""Calibration: what the graph's products are given over real text."""

@@ -1,0 +1,340 @@
+"""From a float32 bundle to a quantized one: observe, equalize, observe again, round, rewrite, write."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.architectures.linears import EMB, Site, sites
+from rrwkv_export.atomic import new_directory, require_space
+from rrwkv_export.bundle import (
+    FILES,
+    GRAPH_FILE,
+    bundle_files,
+    describe_graphs,
+    file_entries,
+    save_beside,
+    save_manifest,
+    save_with_weights,
+    versions,
+)
+from rrwkv_export.errors import OutputError, RecipeError, TextError
+from rrwkv_export.graph.names import WKVForm
+from rrwkv_export.kernels.fuse import fuse_main, fuse_step, fuse_wkv
+from rrwkv_export.onnx.about import bundle_facts
+from rrwkv_export.progress import Progress
+from rrwkv_export.quantize.equalize import EQUALIZED_ROLES
+from rrwkv_export.quantize.fixed_shape import graphs as static_graphs
+from rrwkv_export.quantize.observe.observe import Observation, observe
+from rrwkv_export.quantize.recipe import Choice, Recipe
+from rrwkv_export.quantize.rewrite.follow import follow
+from rrwkv_export.quantize.rewrite.rewrite import Insert, Rewriter, finished
+from rrwkv_export.quantize.stages import Folds, Observe, calibrated, equalize, round_to_blocks
+from rrwkv_export.texts import Text, read_text
+from rrwkv_runtime.bundle.shared_weights import Weight
+from rrwkv_runtime.manifest import Manifest, verify_files
+
+Array = np.ndarray[Any, np.dtype[Any]]
+_WORTH_SHARING = 1 << 14  # bytes
+
+
+@dataclass(frozen=True)
+class Source:
+    """A float32 bundle that can be quantized: its manifest, graph and sites."""
+
+    path: Path
+    manifest: Manifest
+    sites: tuple[Site, ...]
+
+    @classmethod
+    def open(cls, path: Path, *, gpu: bool = False) -> Source:
+        """Raises BundleError, and RecipeError for a bundle that is quantized already or not float32 for CPU.
+
+        gpu: take one exported for CUDA too.
+        """
+        manifest = Manifest.load(path)
+        if manifest.quantization is not None:
+            scheme = manifest.quantization.get("scheme")
+            raise RecipeError(f"{path}: already quantized ({scheme}); give the float32 bundle that it was made from")
+        if manifest.graphs["main"].over != "loop" and not gpu:
+            raise RecipeError(f"{path}: exported for CUDA; take a bundle exported with --target cpu")
+        if (dtype := manifest.graphs["main"].dtype) != "float32":
+            raise RecipeError(f"{path}: its weights are {dtype}; quantize a bundle exported with --dtype float32")
+        verify_files(path, manifest)
+        return cls(path, manifest, sites(ModelConfig.from_json(manifest.config)))
+
+    @property
+    def config(self) -> ModelConfig:
+        return ModelConfig.from_json(self.manifest.config)
+
+    @property
+    def for_gpu(self) -> bool:
+        """Whether it was exported for CUDA."""
+        return self.manifest.graphs["main"].over != "loop"
+
+    @property
+    def static(self) -> list[str]:
+        """The names of its graphs in static shapes."""
+        return [name for name, graph in self.manifest.graphs.items() if graph.static]
+
+    @property
+    def wkv(self) -> WKVForm:
+        form = self.manifest.graphs["main"].wkv
+        return "stable" if form == "stable" else "plain"
+
+    def rewriter(self) -> Rewriter:
+        """The graph with its weights in memory."""
+        return Rewriter(onnx.load(str(self.path / GRAPH_FILE)))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is observed: texts as passages, and how they were drawn.
+
+    write: makes a text where there is none, once one is needed.
+    """
+
+    texts: tuple[Text, ...]
+    samples: int | None
+    seed: int
+    write: Callable[[], Text] | None = None
+
+    @classmethod
+    def read(cls, paths: Sequence[Path], bundle: Path, samples: int | None = None, seed: int = 0) -> Calibration:
+        """Raises TextError. samples: so many passages of each text, drawn with the seed; None takes all."""
+        texts = [read_text(path, bundle) for path in paths]
+        return cls(tuple(text if samples is None else text.sample(samples, seed) for text in texts), samples, seed)
+
+    @cached_property
+    def observed(self) -> tuple[Text, ...]:
+        """The texts, written now if there are none."""
+        return self.texts or ((self.write(),) if self.write else ())
+
+    @property
+    def passages(self) -> list[Array]:
+        return [ids for text in self.observed for ids in text.passages]
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(ids) for ids in self.passages)
+
+    def require(self) -> None:
+        """Raises TextError if there is nothing to observe."""
+        if not self.observed:
+            raise TextError("a text is needed, and none comes along for a bundle without a tokenizer; give a .ids file")
+
+    def split(self, tokens: int, samples: int) -> tuple[Calibration, Array]:
+        """For trials: at most `samples` passages to observe, and others, of so many tokens in all, to measure on.
+
+        What is measured on is the end of the last text, and never observed; unless there is but one passage.
+        """
+        self.require()
+        *others, last = self.observed
+        kept = list(last.passages)
+        held: list[Array] = []
+        while len(kept) > 1 and sum(len(ids) for ids in held) < tokens:
+            held.insert(0, kept.pop())
+        first = Text(last.name, last.sha256, tuple(kept))
+        observed = tuple(text.sample(samples, self.seed) for text in (*others, first))
+        return Calibration(observed, samples, self.seed), np.concatenate(held or kept)[:tokens]
+
+    def to_json(self) -> dict[str, Any]:
+        files = [{"name": text.name, "sha256": text.sha256, "passages": len(text.passages)} for text in self.observed]
+        return {"files": files, "tokens": self.tokens, "samples": self.samples, "seed": self.seed}
+
+
+def quantize(
+    bundle: Path,
+    out: Path,
+    recipe: Recipe,
+    calibration: Calibration,
+    *,
+    insert: Insert | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Write the bundle, quantized as the recipe says; nothing is left behind if anything fails.
+
+    insert: what puts in the pairs of static quantization (by default onnxruntime's quantizer). The same bundle, recipe,
+    text and number of threads give the same bytes. Raises RecipeError, BundleError, OutputError.
+    """
+    source = Source.open(bundle, gpu=True)
+    if out.resolve() == bundle.resolve():
+        raise OutputError(f"{out} is the bundle that is quantized, and would be lost; choose another name")
+    if source.for_gpu:
+        recipe = _weights_only(recipe, source)
+    if recipe.target == "qnn" and not source.static:
+        raise RecipeError(
+            f"{source.path}: has no graphs in static shapes, and Qualcomm's NPU takes no others; "
+            "export the checkpoint with --target mobile"
+        )
+    require_space(out, source.manifest.parameters)
+    with new_directory(out, FILES if overwrite else None) as folder:  # first, as what stands there may be refused
+        quantized = rewrite(source, recipe, calibration, insert=insert, progress=progress)
+        save_with_weights(quantized.model, folder, progress)
+        for name in ("step", "update"):
+            if name in source.manifest.graphs:
+                _save_beside_main(source, name, folder)
+        variants = static_graphs.save_variants(source, recipe, calibration, quantized.folds, folder, progress)
+        weights = [] if source.for_gpu else _fuse_main(source, folder / GRAPH_FILE)
+        if source.manifest.tokenizer:
+            name = source.manifest.tokenizer.file
+            shutil.copyfile(bundle / name, folder / name)
+        kept = {name: graph for name, graph in source.manifest.graphs.items() if not graph.static or name in variants}
+        kept = {name: replace(graph, dtype=recipe.scheme) for name, graph in kept.items()}
+        kept |= {name: replace(kept[name], **said) for name, said in variants.items()}
+        kept["main"] = replace(kept["main"], weights=tuple(weights))
+        facts = {**bundle_facts(source.path / GRAPH_FILE), "model_id": source.manifest.model_id}
+        facts |= {"scheme": recipe.scheme, "integers": recipe.target}
+        describe_graphs(folder, source.config, kept, facts)
+        files = [asdict(entry) for entry in file_entries(bundle_files(folder), "hashing the bundle", progress, folder)]
+        fields = {
+            **source.manifest.to_json(),
+            "graphs": {name: asdict(graph) for name, graph in kept.items()},
+            "states": _states(source.manifest, quantized.units),
+            "quantization": {
+                "scheme": recipe.scheme,
+                **recipe.resolved(source.sites),
+                "equalization": quantized.exponents,
+                "calibration": calibration.to_json() if quantized.observed else None,
+                "source": source.manifest.bundle_id,
+                "versions": versions(),
+            },
+            "parity": None,
+            "files": files,
+        }
+        return save_manifest(folder, fields)
+
+
+def _weights_only(recipe: Recipe, source: Source) -> Recipe:
+    """The recipe for a GPU, which multiplies rounded weights with floats; and so shall a CPU. Raises RecipeError."""
+    rounds = ("static", "dynamic")
+    if rounded := next((site for site in source.sites if recipe.choice(site).kind in rounds), None):
+        raise RecipeError(
+            f"{source.path}: exported for CUDA, where only weights are rounded, and {recipe.scheme} rounds what "
+            f"{rounded.name} is multiplied with too; take --scheme int8-weight or int4, or a bundle of --target cpu"
+        )
+    floats = {"compute": "float32"}
+    layers = {i: {role: {**said, **floats} for role, said in roles.items()} for i, roles in recipe.layers.items()}
+    return replace(recipe.with_role("*", **floats), layers=layers)
+
+
+def _save_beside_main(source: Source, name: str, folder: Path) -> None:
+    """The source's graph of this name, rounded as the main graph that is in the folder; a step as one call."""
+    files = {name: source.path / graph.file for name, graph in source.manifest.graphs.items()}
+    graph, main, rounded = (
+        onnx.load(str(path), load_external_data=False) for path in (files[name], files["main"], folder / GRAPH_FILE)
+    )
+    followed = follow(graph, main, rounded, source.sites)
+    if name == "step" and not source.for_gpu:
+        ir.external_data.set_base_dir(followed.graph, folder)
+        fuse_step(followed, source.config, source.wkv, source.sites)
+    save_beside(followed, folder / files[name].name)
+
+
+def _fuse_main(source: Source, path: Path) -> list[Weight]:
+    """When other graphs have followed it: as one call, or else its wkv as calls. Gives the weights of the one call."""
+    model = ir.load(path)
+    whole = fuse_main(model, source.config, source.wkv, source.sites)
+    if not whole:
+        fuse_wkv(model, source.config, source.wkv)
+    save_beside(model, path)
+    return _worth_sharing(model) if whole else []
+
+
+def _worth_sharing(model: ir.Model) -> list[Weight]:
+    """Weights in the data file, but those so small that a session's own cost nothing."""
+    found = []
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes >= _WORTH_SHARING:
+            shape = tuple(int(n) for n in tensor.shape.numpy())
+            found.append(Weight(name, str(tensor.dtype.numpy()), shape, tensor.offset or 0))
+    return found
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A quantized graph. exponents: of equalization, by role, a layer after the other. units: of A by layer [C], as
+    exponents of two. folds: what equalization moved. observed: whether a text was needed.
+    """
+
+    model: onnx.ModelProto
+    exponents: dict[str, list[float]]
+    units: dict[int, Array]
+    folds: Folds
+    observed: bool
+
+
+def rewrite(
+    source: Source,
+    recipe: Recipe,
+    calibration: Calibration,
+    *,
+    insert: Insert | None = None,
+    progress: Progress | None = None,
+) -> Quantized:
+    """The quantized graph of a bundle, in memory."""
+    choices = {site: recipe.choice(site) for site in source.sites}
+    graph, observed = source.rewriter(), _observer(source, calibration, progress)
+    equalized = [s for s in source.sites if s.role in EQUALIZED_ROLES and _is_equalized(choices[s])]
+    exponents: dict[str, list[float]] = {}
+    units: dict[int, Array] = {}
+    folds: Folds = []
+    if equalized:
+        seen = observed(graph, equalized, "observing the float model")
+        exponents, units, folds = equalize(graph, equalized, choices, seen, recipe.types)
+    round_to_blocks(graph, [site for site in source.sites if site.role != EMB], choices, observed, progress)
+    for site in source.sites:
+        if choices[site].kind == "float16":
+            graph.half(site)
+        elif site.role == EMB and choices[site].weights == 8:
+            graph.rows(site, choices[site].block)
+    static = [site for site in source.sites if choices[site].kind == "static"]
+    if static:
+        ranges = calibrated(graph, static, choices, recipe.types, observed, progress)
+        graph.static(static, ranges, recipe.types, insert)
+    graph.dynamic([site for site in source.sites if choices[site].kind == "dynamic"], recipe.types)
+    needed = bool(equalized or static) or any(choice.rounding == "gptq" for choice in choices.values())
+    return Quantized(finished(graph.model), exponents, units, folds, needed)
+
+
+def _is_equalized(choice: Choice) -> bool:
+    return choice.equalize != 0 and choice.weights <= 8
+
+
+def _observer(source: Source, calibration: Calibration, progress: Progress | None) -> Observe:
+    def observed(
+        graph: Rewriter, wanted: Sequence[Site], what: str, moments: Sequence[str] = (), ranges: bool = True
+    ) -> dict[str, Observation]:
+        def told(done: int, total: int) -> None:
+            if progress:
+                progress(what, done, total)
+
+        calibration.require()
+        kept: dict[str, Any] = {"moments": moments, "ranges": ranges}
+        return observe(graph.model, source.manifest.states, wanted, calibration.passages, progress=told, **kept)
+
+    return observed
+
+
+def _states(manifest: Manifest, units: Mapping[int, Array]) -> list[dict[str, Any]]:
+    """The states, wkv's numerator in its new units."""
+    states = [asdict(spec) for spec in manifest.states]
+    for state in states:
+        if state["input"] == "wkv" and units:
+            layers, rows, C = state["shape"]
+            exponents = np.zeros((layers, rows, C))
+            for layer, powers in units.items():
+                exponents[layer, 0] = powers
+            state["exponents"] = exponents.tolist()
+    return states

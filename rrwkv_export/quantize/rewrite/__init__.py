@@ -1,0 +1,1 @@
+"""Graph surgery: what computes a product once it is rounded."""

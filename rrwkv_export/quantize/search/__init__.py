@@ -1,0 +1,1 @@
+"""Recipes and exponents, found by what they cost."""

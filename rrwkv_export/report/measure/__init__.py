@@ -1,0 +1,1 @@
+"""What is measured of two models over a text."""

@@ -1,0 +1,136 @@
+"""Where the error comes from: the relative error of every product's output, by role and layer.
+
+    ‖a - b‖ / ‖b‖ over the first tokens of a text, b the reference's output, a the other's
+
+Both models run on their own, so an error is what the product adds to what reaches it. Some outputs may be kept in other
+units channel by channel, because quantization moves scales through them (SCALED_ROLES): there a channel of `a` counts
+after the one factor that brings it closest to b.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.architectures.linears import Site, sites
+from rrwkv_export.onnx.functions import inline
+from rrwkv_export.onnx.stateful_session import carried, chunks
+from rrwkv_export.progress import Progress
+from rrwkv_runtime.errors import DamagedBundle, ProviderError
+from rrwkv_runtime.manifest import resolve_inside
+from rrwkv_runtime.model import Model
+from rrwkv_runtime.providers import import_onnxruntime
+
+Array = np.ndarray[Any, np.dtype[Any]]
+SCALED_ROLES = frozenset({"att.value", "ffn.key", "medium.down"})
+TOKENS = 512
+# Where a graph in memory finds the files with its weights.
+_FOLDER_OPTION = "session.model_external_initializers_file_folder_path"
+
+
+@dataclass(frozen=True)
+class LayerErrors:
+    """Relative error of each site's output. missing: sites without a value of that name in one of the graphs."""
+
+    errors: dict[Site, float]
+    missing: tuple[Site, ...]
+    tokens: int
+
+
+@dataclass
+class _Sums:
+    """Of one site's channels [C], over rows: of a², a b and b²."""
+
+    aa: Array
+    ab: Array
+    bb: Array
+
+    @classmethod
+    def of(cls, a: Array, b: Array) -> _Sums:
+        a, b = (x.astype(np.float64).reshape(-1, x.shape[-1]) for x in (a, b))
+        return cls((a * a).sum(0), (a * b).sum(0), (b * b).sum(0))
+
+    def add(self, other: _Sums) -> None:
+        self.aa += other.aa
+        self.ab += other.ab
+        self.bb += other.bb
+
+    def relative_error(self, scaled: bool) -> float | None:
+        """scaled: each channel of a by the factor ab / aa, with which it is closest to b. None if both are zero."""
+        if not (self.aa.any() or self.bb.any()):
+            return None
+        with np.errstate(all="ignore"):
+            if scaled:
+                squared = np.where(self.aa == 0, self.bb, self.bb - self.ab**2 / self.aa)
+            else:
+                squared = self.aa - 2 * self.ab + self.bb
+            total = np.maximum(squared, 0).sum()  # rounding may leave a hair below 0
+            error = float(np.sqrt(total / self.bb.sum())) if total else 0.0
+        return error if not np.isnan(error) else float("inf")
+
+
+def layer_errors(
+    reference: Model,
+    other: Model,
+    ids: Array,
+    *,
+    chunk: int = 256,
+    progress: Progress | None = None,
+) -> LayerErrors:
+    """Both graphs over the first ids [T], with the outputs of their products exposed."""
+    ids = ids[:TOKENS]
+    models = (reference, other)
+    wanted = sites(ModelConfig.from_json(reference.manifest.config))
+    loaded = [_load(model) for model in models]
+    held = [{name for node in graph.graph.node for name in node.output} for graph in loaded]
+    there = [site for site in wanted if all(site.node in names for names in held)]
+    runs = [_outputs(*pair, there, ids, chunk) for pair in zip(models, loaded)]
+    sums: dict[Site, _Sums] = {}
+    for done, (b_outputs, a_outputs) in enumerate(zip(*runs), 1):
+        for site, a, b in zip(there, a_outputs, b_outputs):
+            if site in sums:
+                sums[site].add(_Sums.of(a, b))
+            else:
+                sums[site] = _Sums.of(a, b)
+        if progress:
+            progress("comparing layers", min(done * chunk, len(ids)), len(ids))
+    found = {site: total.relative_error(site.role in SCALED_ROLES) for site, total in sums.items()}
+    errors = {site: error for site, error in found.items() if error is not None}
+    return LayerErrors(errors, tuple(site for site in wanted if site not in errors), len(ids))
+
+
+def _load(model: Model) -> onnx.ModelProto:
+    """The main graph, its functions' bodies in the place of their calls: there the products' outputs are."""
+    graph = ir.load(resolve_inside(model.path, model.manifest.graphs["main"].file))
+    inline(graph)
+    return ir.to_proto(graph)
+
+
+def _outputs(
+    model: Model, graph: onnx.ModelProto, wanted: Sequence[Site], ids: Array, chunk: int
+) -> Iterator[list[Array]]:
+    """The values of the sites' outputs, chunk after chunk, the state carried."""
+    values = [site.node for site in wanted]
+    session = _session(model, graph, values)
+    return (found for _, found in carried(session, model.manifest.states, values, chunks(ids, chunk)))
+
+
+def _session(model: Model, graph: onnx.ModelProto, values: Sequence[str]) -> Any:
+    """The graph with these values among its outputs, made in memory: the bundle's folder may be read only."""
+    graph.graph.output.extend(onnx.ValueInfoProto(name=name) for name in values)
+    options = import_onnxruntime().SessionOptions()
+    options.log_severity_level = 4
+    options.add_session_config_entry(_FOLDER_OPTION, str(model.path.resolve()))
+    try:
+        return model.engine.session(graph.SerializeToString(), options)
+    except ProviderError:
+        raise
+    except Exception as error:  # onnxruntime's own exception types share no base
+        said = str(error).splitlines()[0]
+        raise DamagedBundle(f"{model.path}: onnxruntime cannot expose the layers' outputs: {said}") from None

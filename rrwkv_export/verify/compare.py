@@ -1,0 +1,42 @@
+"""Errors are the largest absolute difference of any logit over the largest absolute logit of the reference; for states,
+of any value over the largest value of that state and layer, with wkv compared as A / B, which all its forms share.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rrwkv_export.architectures import rwkv4 as model
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def logits_error(expected: Array, found: Array) -> float:
+    """Largest absolute difference over the largest absolute logit; infinite if anything is not finite."""
+    return _relative(found, expected)
+
+
+def states_error(expected: model.State, found: Mapping[str, Array]) -> float:
+    """The largest error of any state in any layer, relative to the largest value of that state in that layer.
+
+    found: the states by name, wkv in any form, the position included.
+    """
+    right = {name: np.asarray(value) for name, value in vars(expected).items()}
+    there = dict(found)
+    if int(there.pop("position")) != right.pop("position"):
+        return math.inf
+    there["wkv"], right["wkv"] = (values["wkv"][:, 0] / values["wkv"][:, 1] for values in (there, right))
+    return max(_relative(there[name][layer], right[name][layer]) for name in there for layer in range(len(there[name])))
+
+
+def _relative(found: Array, expected: Array) -> float:
+    if found.shape != expected.shape or not np.isfinite(found).all():
+        return math.inf
+    error, scale = float(np.abs(found - expected).max()), float(np.abs(expected).max())
+    if scale == 0:
+        return 0.0 if error == 0 else math.inf
+    return error / scale

@@ -1,0 +1,1 @@
+"""The command line of this package, and what `rrwkv` shares with it."""
