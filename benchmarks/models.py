@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from rrwkv_export.architectures.config import MediumConfig, ModelConfig
+from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.bundle import GraphOptions, write_graph, write_manifest
 from rrwkv_export.checkpoint import Checkpoint
 from rrwkv_export.quantize.quantize import Calibration, quantize
@@ -15,13 +16,13 @@ from rrwkv_export.quantize.recipes import shipped_recipe
 
 CALIBRATION_TOKENS = 1024
 SIZES = {
-    "demo": ModelConfig(4096, 320, 8, 1280, medium=MediumConfig(32, "attention", 16, 16, 64)),
-    "demo-plain": ModelConfig(4096, 320, 8, 1280),
-    "169m": ModelConfig(50277, 768, 12, 3072),
-    "169m-medium": ModelConfig(50277, 768, 12, 3072, medium=MediumConfig(32, "attention", 16, 16, 64)),
+    "demo": RWKV4Config(4096, 320, 8, 1280, medium=MediumConfig(32, "attention", 16, 16, 64)),
+    "demo-plain": RWKV4Config(4096, 320, 8, 1280),
+    "169m": RWKV4Config(50277, 768, 12, 3072),
+    "169m-medium": RWKV4Config(50277, 768, 12, 3072, medium=MediumConfig(32, "attention", 16, 16, 64)),
     # the setting that recalls best: the most slots, and mediums made most often
-    "169m-recall": ModelConfig(50277, 768, 12, 3072, medium=MediumConfig(8, "mean", 16, 64, 64)),
-    "1.5b": ModelConfig(50277, 2048, 24, 8192),
+    "169m-recall": RWKV4Config(50277, 768, 12, 3072, medium=MediumConfig(8, "mean", 16, 64, 64)),
+    "1.5b": RWKV4Config(50277, 2048, 24, 8192),
 }
 
 

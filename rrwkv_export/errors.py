@@ -3,7 +3,7 @@
 RRWKVError (rrwkv_runtime.errors)
 └── ExportError            anything that goes wrong between a checkpoint and a bundle
     ├── ConfigError        a config field is missing, unknown, of the wrong type or out of range
-    ├── CheckpointError    a checkpoint file cannot be read as RRWKV or RWKV-4
+    ├── CheckpointError    a checkpoint file cannot be read, or not as a model that is known
     │   └── TensorError    one tensor is missing, extra, misshapen or not finite
     ├── TextError          a calibration or evaluation text cannot be used
     ├── RecipeError        a quantization recipe or budget cannot be followed
@@ -29,7 +29,7 @@ class ConfigError(ExportError):
 
 
 class CheckpointError(ExportError):
-    """A checkpoint file cannot be read as RRWKV or RWKV-4."""
+    """A checkpoint file cannot be read, or not as a model that is known."""
 
 
 class TensorError(CheckpointError):

@@ -22,7 +22,7 @@ from rrwkv_export.bundle import (
 from rrwkv_export.checkpoint import Checkpoint, TokenizerFile
 from rrwkv_export.checkpoint.beside.card import card_facts
 from rrwkv_export.errors import CheckpointError
-from rrwkv_export.graph import WeightsDtype, WKVForm
+from rrwkv_export.graph import DRAWN, WeightsDtype, WKVForm
 from rrwkv_export.ort_format import write_ort
 from rrwkv_export.progress import Progress
 from rrwkv_export.verify import (
@@ -60,6 +60,10 @@ def export(
     OutputError, ParityError.
     """
     config, load = checkpoint.config, checkpoint.weights.array
+    if config.architecture not in DRAWN:
+        raise CheckpointError(
+            f"{checkpoint.path}: there is no graph for {config.architecture} yet; export takes RWKV-4 and RRWKV"
+        )
     copies = 3 if target == "mobile" and ort else 1
     require_space(out, copies * config.parameters() * (4 if dtype == "float32" else 2))
     reference = reference_for(checkpoint, tokens, progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +14,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rrwkv_export.architectures.config import MediumConfig, ModelConfig
-from rrwkv_export.checkpoint.huggingface import name_in_file
+from rrwkv_export.architectures.dialects import Transformers
+from rrwkv_export.architectures.rwkv4 import RWKV4Config
+from rrwkv_export.architectures.rwkv5 import RWKV5Config
+from rrwkv_export.architectures.rwkv6 import RWKV6Config
+from rrwkv_export.architectures.rwkv7 import RWKV7Config
 
-RWKV4 = ModelConfig(vocab_size=40, hidden_size=16, num_layers=2, ffn_size=48)
-RRWKV = ModelConfig(40, 16, 2, 48, medium=MediumConfig(interval=4, slots=2, key_size=8))
+RWKV4 = RWKV4Config(vocab_size=40, hidden_size=16, num_layers=2, ffn_size=48)
+RRWKV = RWKV4Config(40, 16, 2, 48, medium=MediumConfig(interval=4, slots=2, key_size=8))
+RWKV52 = RWKV5Config(40, 16, 2, 48, head_size=8)
+RWKV6 = RWKV6Config(40, 16, 2, 48, head_size=8, mix_rank=3, decay_rank=5)
+RWKV7 = RWKV7Config(40, 16, 2, 48, head_size=8, decay_rank=5, rate_rank=3, value_rank=2, gate_rank=7)
 ASSET = Path(__file__).parent.parent / "rrwkv_export" / "assets" / "rrwkv-chat"
 
 
@@ -32,14 +40,16 @@ def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Te
     part = name.split(".")[-2]
     if part.startswith("ln"):
         return 0.1 * normal + (1 if name.endswith(".weight") else 0)
-    if "time_mix" in name:
+    if "time_mix" in name or re.search(r"\.(time_maa_.|x_.)$", name):
         return uniform
     if "medium_mix" in name:
         return 0.3 * normal
     if name.endswith("time_decay"):
         return 6 * uniform - 5
-    if name.endswith("time_first"):
+    if name.endswith(("time_first", "time_faaaa", ".r_k", ".k_k", ".k_a", ".w0", ".a0", ".v0")):
         return 0.5 * normal
+    if re.search(r"[12]$", name):  # low-rank matrices, which are used as x m1 m2
+        return normal / math.sqrt(shape[-2])
     return normal / math.sqrt(shape[-1])
 
 
@@ -58,7 +68,7 @@ def write_rrwkv(
 def write_blinkdl(
     path: Path, config: ModelConfig, weights: Mapping[str, Tensor], dtype: torch.dtype = torch.bfloat16
 ) -> Path:
-    """A .pth with [1, 1, C] mixes. The config is not in it; `write_config` puts one beside it."""
+    """A .pth with [1, 1, C] vectors where BlinkDL's have them, and no config; `write_config` puts one beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({name: _wide(name, tensor).to(dtype) for name, tensor in weights.items()}, path)
     return path
@@ -77,7 +87,7 @@ def write_huggingface(
 ) -> Path:
     """A RwkvForCausalLM directory. container: "safetensors" or "bin"."""
     write_config(folder, huggingface_config(config))
-    named = {name_in_file(name): _wide(name, tensor) for name, tensor in weights.items()}
+    named = {Transformers().name_in_file(name): _wide(name, tensor) for name, tensor in weights.items()}
     _write_weights(folder, named, shards, "model" if container == "safetensors" else "pytorch_model", container)
     return folder
 
@@ -100,7 +110,9 @@ def huggingface_config(config: ModelConfig, **changes: object) -> dict[str, obje
 
 
 def _wide(name: str, tensor: Tensor) -> Tensor:
-    return tensor.reshape(1, 1, -1) if "_mix_" in name else tensor
+    if tensor.ndim == 1 and re.search(r"_mix_|time_maa_|\.(x_.|[wav]0|k_[ka])$", name):
+        return tensor.reshape(1, 1, -1)
+    return tensor
 
 
 def _write_weights(folder: Path, weights: dict[str, Tensor], shards: int, stem: str, suffix: str) -> None:

@@ -15,6 +15,7 @@ from checkpoint_files import ASSET, random_weights, write_rrwkv
 from hypothesis import HealthCheck, settings
 
 from rrwkv_export.architectures.config import MediumConfig, ModelConfig
+from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.bundle import GraphOptions, write_graph, write_manifest
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.export import export
@@ -23,7 +24,7 @@ from rrwkv_runtime.model import Model
 
 GOLDEN = Path(__file__).parent / "golden"
 # Small, with the demo's vocabulary and tokenizer.
-SMALL = ModelConfig(4096, 16, 2, 32, medium=MediumConfig(interval=4, slots=2, key_size=8))
+SMALL = RWKV4Config(4096, 16, 2, 32, medium=MediumConfig(interval=4, slots=2, key_size=8))
 # With pytest-xdist the workers share the cores, and threads that spin for each other are slower than one.
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else None
 

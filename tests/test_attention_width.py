@@ -10,7 +10,7 @@ import torch
 from checkpoint_files import RRWKV, RWKV4, random_weights, write_blinkdl, write_huggingface
 
 from rrwkv_export.architectures.config import ModelConfig
-from rrwkv_export.architectures.rwkv4 import State, forward, step
+from rrwkv_export.architectures.reference.rwkv4 import State, forward, step
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.export import export
 from rrwkv_export.quantize.quantize import Calibration, quantize

@@ -20,7 +20,7 @@ from checkpoint_files import (
 )
 from safetensors.torch import load_file, save_file
 
-from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.checkpoint import Weights, open_checkpoint
 from rrwkv_export.checkpoint.containers.entries import Entry
 from rrwkv_export.errors import TensorError
@@ -88,7 +88,7 @@ def test_transformers_own_files_are_read(tmp_path, sharded):
     model.save_pretrained(tmp_path, max_shard_size="8KB" if sharded else "5GB")
     checkpoint = open_checkpoint(tmp_path)
     assert (len(checkpoint.files) > 1) == sharded
-    assert checkpoint.config == ModelConfig(40, 16, 2, 64)
+    assert checkpoint.config == RWKV4Config(40, 16, 2, 64)
     ours, theirs = checkpoint.weights, dict(model.named_parameters())
     pairs = {
         "emb.weight": "rwkv.embeddings.weight",
@@ -178,7 +178,7 @@ def test_given_config_wins_over_the_directorys(tmp_path):
 
 
 def test_huggingface_defaults(tmp_path):
-    config = ModelConfig(40, 16, 2, 64)
+    config = RWKV4Config(40, 16, 2, 64)
     write_huggingface(tmp_path, config, random_weights(config))
     fields = json.loads((tmp_path / "config.json").read_text())
     for name in ("attention_hidden_size", "intermediate_size"):

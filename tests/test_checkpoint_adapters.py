@@ -10,9 +10,9 @@ import torch
 from checkpoint_files import RWKV4, huggingface_config, random_weights, write_config, write_huggingface
 from safetensors.torch import save_file
 
+from rrwkv_export.architectures.dialects import Transformers
 from rrwkv_export.bundle import compute_model_id
 from rrwkv_export.checkpoint import open_checkpoint
-from rrwkv_export.checkpoint.huggingface import name_in_file
 from rrwkv_export.commands import cli
 from rrwkv_export.errors import CheckpointError, ConfigError, ParityError, TensorError
 from rrwkv_export.export import export
@@ -37,7 +37,7 @@ def blinkdl_lora(*modules, **options):
 
 
 def peft_name(module):
-    return "base_model.model." + name_in_file(f"{module}.weight").removesuffix(".weight")
+    return "base_model.model." + Transformers().name_in_file(f"{module}.weight").removesuffix(".weight")
 
 
 def write_peft(folder, pairs, others=None, **config):
@@ -46,7 +46,9 @@ def write_peft(folder, pairs, others=None, **config):
     tensors = {}
     for module, (a, b) in pairs.items():
         tensors[f"{peft_name(module)}.lora_A.weight"], tensors[f"{peft_name(module)}.lora_B.weight"] = a, b
-    tensors |= {f"base_model.model.{name_in_file(name)}": tensor for name, tensor in (others or {}).items()}
+    tensors |= {
+        f"base_model.model.{Transformers().name_in_file(name)}": tensor for name, tensor in (others or {}).items()
+    }
     save_file(tensors, folder / "adapter_model.safetensors")
     fields = {"peft_type": "LORA", "r": R, "lora_alpha": ALPHA, "bias": "none", **config}
     (folder / "adapter_config.json").write_text(json.dumps(fields))
@@ -160,7 +162,7 @@ def test_unmerged_in_the_checkpoint_itself(tmp_path):
 
 
 def test_a_whole_model_of_pefts(tmp_path):
-    names = {name: "base_model.model." + name_in_file(name) for name in WEIGHTS}
+    names = {name: "base_model.model." + Transformers().name_in_file(name) for name in WEIGHTS}
     names[f"{KEY}.weight"] = f"{peft_name(KEY)}.base_layer.weight"
     a, b = half_pair(KEY)
     pair = {f"{peft_name(KEY)}.lora_A.default.weight": a, f"{peft_name(KEY)}.lora_B.default.weight": b}

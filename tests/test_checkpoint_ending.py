@@ -19,14 +19,14 @@ from checkpoint_files import (
 )
 from safetensors.torch import save_file
 
-from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.checkpoint import TokenizerFile, open_checkpoint, spelled
 from rrwkv_export.commands.shared.endings import describe_ending
 from rrwkv_export.errors import ConfigError
 from rrwkv_runtime.manifest import ChatFormat
 
 WEIGHTS = random_weights(RWKV4)
-LARGE = ModelConfig(vocab_size=4096, hidden_size=8, num_layers=1, ffn_size=8)
+LARGE = RWKV4Config(vocab_size=4096, hidden_size=8, num_layers=1, ffn_size=8)
 
 
 def write(path, fields):

@@ -11,6 +11,7 @@ import torch
 from checkpoint_files import (
     RRWKV,
     RWKV4,
+    RWKV7,
     huggingface_config,
     random_weights,
     write_blinkdl,
@@ -97,13 +98,11 @@ def test_pth_of_something_else(tmp_path, name, legacy):
     assert not os.path.exists("/tmp/rrwkv-was-here")
 
 
+# Of each: a model that it is more than, and the name that shows it.
 VERSIONS = {
-    "RWKV-5 ": {"blocks.0.att.ln_x.weight": (16,)},
-    "RWKV-5.1": {"blocks.0.att.gate.weight": (16, 16), "blocks.0.att.ln_x.weight": (16,)},
-    "RWKV-5.2": {"blocks.0.att.time_faaaa": (2, 8), "blocks.0.att.gate.weight": (16, 16)},
-    "RWKV-5": {"blocks.0.att.time_decay": (2, 8)},
-    "RWKV-6": {"blocks.0.att.time_maa_x": (1, 1, 16), "blocks.0.att.time_faaaa": (2, 8)},
-    "RWKV-7": {"blocks.0.att.r_k": (2, 8), "blocks.0.att.ln_x.weight": (16,)},
+    "RWKV-7a": (RWKV7, "blocks.0.ffn.s_emb.weight"),
+    "RWKV-7b": (RWKV7, "blocks.1.qkv.qq.weight"),
+    "RWKV-8": (RWKV4, "blocks.0.rosa.q.weight"),
 }
 
 
@@ -111,22 +110,20 @@ VERSIONS = {
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_other_versions_are_named(tmp_path, version, suffix):
     path = tmp_path / f"m.{suffix}"
-    signs = VERSIONS[version]
-    (save_file if suffix == "safetensors" else torch.save)(
-        WEIGHTS | {n: torch.zeros(s) for n, s in signs.items()}, path
-    )
+    config, sign = VERSIONS[version]
+    save = save_file if suffix == "safetensors" else torch.save
+    save(random_weights(config) | {sign: torch.zeros(16, 16)}, path)
     message = refusal(path)
-    assert f"an {version}" in message
-    assert next(iter(signs)) in message
-    assert "RWKV-4 and RRWKV are what is supported" in message
+    assert f"an {version} checkpoint (it has {sign!r})" in message
+    assert "RRWKV, RWKV-4, 5, 6 and 7 are what is supported" in message
 
 
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"model_type": "rwkv5"}, "is RWKV-5"),
-        ({"model_type": "rwkv6"}, "is RWKV-6"),
-        ({"architectures": ["RWKV7ForCausalLM"]}, "is RWKV-7"),
+        ({"model_type": "rwkv8"}, "is RWKV-8"),
+        ({"architectures": ["RWKV7bForCausalLM"]}, "is RWKV-7b"),
+        ({"model_type": "rwkv7_hybrid"}, "is another architecture"),
         ({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}, "'llama' is another architecture"),
     ],
 )

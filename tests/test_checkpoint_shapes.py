@@ -23,12 +23,12 @@ from checkpoint_files import (
 )
 from safetensors.torch import save, save_file
 
+from rrwkv_export.architectures.dialects import Transformers
 from rrwkv_export.checkpoint import open_checkpoint
-from rrwkv_export.checkpoint.huggingface import name_in_file
 from rrwkv_export.errors import CheckpointError, ConfigError, TensorError
 
 WEIGHTS = random_weights(RWKV4)
-THEIRS = {name_in_file(name): tensor for name, tensor in WEIGHTS.items()}
+THEIRS = {Transformers().name_in_file(name): tensor for name, tensor in WEIGHTS.items()}
 
 
 def refusal(path, kind=CheckpointError) -> str:

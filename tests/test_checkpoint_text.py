@@ -11,7 +11,7 @@ from checkpoint_files import ASSET, RWKV4, random_weights, write_blinkdl, write_
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.checkpoint import TokenizerFile, open_checkpoint
 from rrwkv_export.checkpoint.beside.tokenizer import find_tokenizer
 from rrwkv_export.errors import CheckpointError, ConfigError
@@ -21,7 +21,7 @@ from rrwkv_runtime.manifest import ChatFormat, Manifest
 from rrwkv_runtime.text.world_vocabulary import parse_world_vocabulary
 from rrwkv_runtime.tokenizer import load_tokenizer, open_tokenizer
 
-LARGE = ModelConfig(vocab_size=4096, hidden_size=8, num_layers=1, ffn_size=8)
+LARGE = RWKV4Config(vocab_size=4096, hidden_size=8, num_layers=1, ffn_size=8)
 WORLD = "".join(f"{byte + 1} {bytes([byte])!r} 1\n" for byte in range(256)) + "257 'ab' 2\n"
 
 

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrwkv_export.architectures.config import MediumConfig, ModelConfig, load_config, read_json
+from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.errors import ConfigError
 
 sizes = st.integers(1, 2**20)
 mediums = st.builds(MediumConfig, sizes, st.sampled_from(["attention", "mean"]), sizes, sizes, sizes)
 epsilons = st.floats(0, 1, exclude_min=True, exclude_max=True)
-configs = st.builds(ModelConfig, sizes, sizes, st.integers(1, 2**12), sizes, epsilons, st.none() | mediums)
+configs = st.builds(RWKV4Config, sizes, sizes, st.integers(1, 2**12), sizes, epsilons, st.none() | mediums)
 NOT_A_SIZE = [0, -1, 2**20 + 1, 1.0, 1.5, True, "8", None, [8]]
 
 
@@ -60,7 +61,7 @@ def test_a_bad_epsilon_is_named(value):
         ({"medium": {"slots": 3}}, "medium: field 'interval' is missing"),
         ({"medium": 4}, "medium must be an object or null"),
         ({"medium": False}, "medium must be an object or null"),
-        ({"architecture": "rwkv5"}, "architecture 'rwkv5' is not rrwkv or rwkv4"),
+        ({"architecture": "rwkv3"}, "architecture 'rwkv3' is not one of rrwkv, rwkv4, rwkv5, rwkv6, rwkv7"),
         ({"architecture": ["rrwkv"]}, r"architecture \['rrwkv'\] is not"),
         ({"architecture": "rwkv4"}, "architecture rwkv4 has no medium"),
         ({"head_size": 64}, "unknown field 'head_size'"),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.divergence import Rows, log_softmax, measure, side_by_side
 from rrwkv_export.errors import TextError
 
@@ -72,6 +72,6 @@ def test_a_model_beside_itself(make_tiny):
 
 
 def test_other_vocabularies_cannot_be_compared(make_tiny):
-    larger = make_tiny(ModelConfig(41, 16, 2, 48)).model
+    larger = make_tiny(RWKV4Config(41, 16, 2, 48)).model
     with pytest.raises(TextError, match="40 tokens and the other 41"):
         measure(make_tiny(RWKV4).model, larger, np.arange(5))

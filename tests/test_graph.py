@@ -15,8 +15,9 @@ from checkpoint_files import RRWKV, RWKV4, random_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rrwkv_export.architectures import rwkv4 as reference
-from rrwkv_export.architectures.config import MediumConfig, ModelConfig
+from rrwkv_export.architectures.config import MediumConfig
+from rrwkv_export.architectures.reference import rwkv4 as reference
+from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.graph import BLOCKED_TOKENS, build, state_layout
 from rrwkv_export.graph.prefill.chunked import SIZE
 from rrwkv_runtime.errors import InputError, RRWKVError
@@ -37,7 +38,7 @@ mediums = st.builds(
     key_size=st.integers(1, 9),
 )
 configs = st.builds(
-    ModelConfig,
+    RWKV4Config,
     vocab_size=st.integers(5, 40),
     hidden_size=st.integers(3, 24),
     num_layers=st.integers(1, 3),

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_verification_ids import tokenizer_of
 
-from rrwkv_export.architectures import rwkv4 as model
 from rrwkv_export.architectures.config import MediumConfig
+from rrwkv_export.architectures.reference import rwkv4 as model
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.errors import ParityError
 from rrwkv_export.export import export, verify_against

@@ -9,7 +9,7 @@ import torch
 from checkpoint_files import ASSET, RRWKV, RWKV4, random_weights, write_huggingface
 
 from rrwkv_export.architectures.config import MediumConfig
-from rrwkv_export.architectures.rwkv4 import State, forward, step
+from rrwkv_export.architectures.reference.rwkv4 import State, forward, step
 from rrwkv_export.checkpoint import open_checkpoint
 
 MEAN = dataclasses.replace(RRWKV, medium=MediumConfig(interval=3, squeeze="mean", reduction=4, slots=1, key_size=5))

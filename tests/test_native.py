@@ -17,7 +17,8 @@ import pytest
 from conftest import SMALL
 from test_cli import rrwkv
 
-from rrwkv_export.architectures.config import MediumConfig, ModelConfig
+from rrwkv_export.architectures.config import MediumConfig
+from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.bench import Options
 from rrwkv_export.bundle import file_entries, save_manifest
 from rrwkv_export.kernels.fuse import DOMAIN
@@ -35,8 +36,8 @@ needs_vnni = pytest.mark.skipif(rrwkv_native.library() is None, reason="the proc
 emulated = Path("/proc/cpuinfo").exists() and "avx512_vnni" not in Path("/proc/cpuinfo").read_text()
 
 ATTENTION = replace(SMALL, vocab_size=300)
-WIDE = ModelConfig(5000, 192, 2, 700, medium=MediumConfig(interval=5, slots=40, key_size=48, squeeze="mean"))
-RWKV_4 = ModelConfig(130, 72, 3, 200)
+WIDE = RWKV4Config(5000, 192, 2, 700, medium=MediumConfig(interval=5, slots=40, key_size=48, squeeze="mean"))
+RWKV_4 = RWKV4Config(130, 72, 3, 200)
 # What the kernels call weights that the graph calls otherwise.
 NAMES = {
     "blocks.0.att.key.weight_quantized": "blocks.0.att.key.weight",

@@ -19,7 +19,8 @@ import onnx
 import pytest
 from hostile_nodes import Node, node_of, outcome
 
-from rrwkv_export.architectures.config import MediumConfig, ModelConfig
+from rrwkv_export.architectures.config import MediumConfig
+from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.bundle import file_entries, save_manifest
 from rrwkv_export.quantize.quantize import Calibration, quantize
 from rrwkv_export.quantize.recipes import shipped_recipe
@@ -31,8 +32,8 @@ from rrwkv_runtime.model import Model
 rrwkv_native = pytest.importorskip("rrwkv_native", reason="rrwkv-native is not installed")
 
 V, C, F, R, K = 40, 24, 50, 16, 2
-MEDIUMS = ModelConfig(V, C, 2, F, medium=MediumConfig(interval=3, slots=K, key_size=R))
-WITHOUT = ModelConfig(V, C, 2, F)
+MEDIUMS = RWKV4Config(V, C, 2, F, medium=MediumConfig(interval=3, slots=K, key_size=R))
+WITHOUT = RWKV4Config(V, C, 2, F)
 # By the scheme: a model, its form of wkv, and what differs from the scheme's own recipe.
 BUNDLES = {
     "int8-static": (MEDIUMS, "plain", {}),

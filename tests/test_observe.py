@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 from checkpoint_files import RRWKV, RWKV4
 
-from rrwkv_export.architectures import rwkv4 as reference
 from rrwkv_export.architectures.linears import sites
+from rrwkv_export.architectures.reference import rwkv4 as reference
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.quantize.observe.observe import Observation, input_names, observe, pieces
 from rrwkv_export.quantize.observe.ranges import range_of

@@ -16,7 +16,7 @@ import rwkv
 import tokenizers
 from checkpoint_files import ASSET, RWKV4, random_weights
 
-from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.bundle import GraphOptions, write_manifest
 from rrwkv_export.commands.shared.hints import command, report_on
 from rrwkv_export.errors import TextError
@@ -45,7 +45,7 @@ def bundle_of(folder, kind="", tokenizer=None, vocab_size=65536):
     if tokenizer:
         tokenizer.save(str(folder / "tokenizer")) if kind == "tokenizer.json" else shutil.copy(tokenizer, folder)
         entry = TokenizerEntry(kind, next(folder.iterdir()).name)
-    config = ModelConfig(vocab_size, 8, 1, 16)
+    config = RWKV4Config(vocab_size, 8, 1, 16)
     options = {"model_id": "0" * 64, "tokenizer": entry, "chat": ChatFormat(), "provenance": {}}
     write_manifest(folder, config, GraphOptions("plain"), **options)
     return folder

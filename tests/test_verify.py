@@ -13,7 +13,8 @@ from checkpoint_files import RRWKV, RWKV4, random_weights, write_blinkdl, write_
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrwkv_export.architectures.config import MediumConfig, ModelConfig
+from rrwkv_export.architectures.config import MediumConfig
+from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.errors import CheckpointError, ParityError
 from rrwkv_export.export import export, verify_against
@@ -78,7 +79,7 @@ def test_chunk_lengths_without_mediums():
 
 @given(st.integers(1, 300), st.integers(1, 64), st.integers(1, 512))
 def test_the_verification_is_long_enough_for_a_full_bank_or_bounded(interval, slots, hidden):
-    config = ModelConfig(100, hidden, 2, hidden, medium=MediumConfig(interval, slots=slots))
+    config = RWKV4Config(100, hidden, 2, hidden, medium=MediumConfig(interval, slots=slots))
     length = verification_length(config)
     assert length >= 2 * interval + 5
     assert length > interval * slots or length == max(1024, 2 * interval + 5) or length * config.parameters() <= 2e10

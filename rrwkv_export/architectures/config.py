@@ -1,4 +1,4 @@
-"""The model's sizes: frozen, checked field by field, the same JSON in and out.
+"""What all configs share: frozen, checked field by field, the same JSON in and out.
 
 Field names are those of `config.json`; the symbols beside them are the ones the maths uses.
 """
@@ -6,60 +6,26 @@ Field names are those of `config.json`; the symbols beside them are the ones the
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Self, cast
 
+from rrwkv_export.architectures.base import Shapes
+from rrwkv_export.architectures.fields import MOST_LAYERS, check_integer, known_fields
+from rrwkv_export.architectures.mediums import MediumConfig as MediumConfig
+from rrwkv_export.architectures.mediums import medium_from_json, medium_shapes
 from rrwkv_export.errors import ConfigError
 from rrwkv_runtime.common import reading
 from rrwkv_runtime.common.reading import LARGEST_JSON, short
 
-SQUEEZES = ("attention", "mean")
-# A limit far above any real model keeps a hostile config from asking for absurd allocations.
-_LARGEST, _MOST_LAYERS = 1 << 20, 1 << 12
-
-
-def _integer(owner: str, name: str, value: object, largest: int = _LARGEST) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
-        raise ConfigError(f"{owner}: {name} must be an integer from 1 to {largest}, not {short(value)}")
-
-
-def _only_known(owner: str, fields: Mapping[str, Any], known: set[str]) -> None:
-    if unknown := sorted(set(fields) - known):
-        raise ConfigError(f"{owner}: unknown field {short(unknown[0])}; known are {', '.join(sorted(known))}")
-
-
-@dataclass(frozen=True)
-class MediumConfig:
-    """How past information is squeezed into mediums.
-
-    interval: s, tokens per medium. squeeze: "attention" or "mean". reduction: C // reduction (at least 8) is E, the
-    excitation's bottleneck. slots: K, how many past mediums a token reads. key_size: R, width of query and keys.
-    """
-
-    interval: int
-    squeeze: Literal["attention", "mean"] = "attention"
-    reduction: int = 16
-    slots: int = 1
-    key_size: int = 64
-
-    def __post_init__(self) -> None:
-        for name in ("interval", "reduction", "slots", "key_size"):
-            _integer("medium", name, getattr(self, name))
-        if self.squeeze not in SQUEEZES:
-            raise ConfigError(f"medium: squeeze must be one of {', '.join(SQUEEZES)}, not {short(self.squeeze)}")
-
-    def bottleneck(self, hidden_size: int) -> int:
-        """E, the width of the excitation's bottleneck for C channels."""
-        return max(hidden_size // self.reduction, 8)
-
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """vocab_size: V. hidden_size: C. num_layers: L. ffn_size: F. medium: None is RWKV-4.
+    """A model's sizes. vocab_size: V. hidden_size: C. num_layers: L. ffn_size: F. medium: None where it has none.
 
-    attention_size: D, the channels of time-mix's key, value and receptance; None where it is C, as in most models.
+    MIXES: by block ("att", "ffn") the letters of the mixes of h with the token's before, in the order of computation.
     """
 
     vocab_size: int
@@ -68,101 +34,77 @@ class ModelConfig:
     ffn_size: int
     layer_norm_epsilon: float = 1e-5
     medium: MediumConfig | None = None
-    attention_size: int | None = None
+
+    MIXES: ClassVar[dict[str, str]]
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "hidden_size", "num_layers", "ffn_size"):
-            _integer("config", name, getattr(self, name), _MOST_LAYERS if name == "num_layers" else _LARGEST)
-        if self.attention_size is not None:
-            _integer("config", "attention_size", self.attention_size, _LARGEST)
-            if self.attention_size == self.hidden_size:  # one model, one config
-                object.__setattr__(self, "attention_size", None)
+            check_integer("config", name, getattr(self, name), *([MOST_LAYERS] if name == "num_layers" else []))
         epsilon = self.layer_norm_epsilon
         if not isinstance(epsilon, int | float) or isinstance(epsilon, bool) or not 0 < epsilon < 1:
             raise ConfigError(f"config: layer_norm_epsilon must be a number between 0 and 1, not {short(epsilon)}")
 
     @property
+    @abstractmethod
     def architecture(self) -> str:
-        return "rwkv4" if self.medium is None else "rrwkv"
+        """The config's word for what it is."""
+
+    @property
+    def mixes(self) -> dict[str, str]:
+        """MIXES, as far as this model has them."""
+        return self.MIXES
 
     @property
     def attention_width(self) -> int:
-        """D, whether it is C or not."""
-        return self.hidden_size if self.attention_size is None else self.attention_size
+        """D, the channels of time-mix's key, value and receptance."""
+        return self.hidden_size
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    @abstractmethod
+    def time_mix_shapes(self, layer: int) -> Shapes:
+        """The weights of a layer's time-mix by their short names, in the order of computation."""
+
+    @abstractmethod
+    def channel_mix_shapes(self) -> Shapes:
+        """The same of channel-mix."""
+
+    def shapes(self) -> Shapes:
         """Every weight's canonical name and shape, in the order of the computation."""
-        V, C, D, F = self.vocab_size, self.hidden_size, self.attention_width, self.ffn_size
-        shapes: dict[str, tuple[int, ...]] = {"emb.weight": (V, C)}
-        shapes |= {f"blocks.0.ln0.{p}": (C,) for p in ("weight", "bias")}
+        V, C = self.vocab_size, self.hidden_size
+        shapes: Shapes = {"emb.weight": (V, C), **_norm("blocks.0.ln0", C)}
         for i in range(self.num_layers):
-            layer: dict[str, tuple[int, ...]] = {f"ln1.{p}": (C,) for p in ("weight", "bias")}
-            layer |= {f"att.{name}": (D,) for name in ("time_decay", "time_first")}
-            layer |= {f"att.time_mix_{p}": (C,) for p in "kvr"}
-            layer |= {f"att.{name}.weight": (D, C) for name in ("key", "value", "receptance")}
-            layer |= {"att.output.weight": (C, D)}
-            layer |= {f"ln2.{p}": (C,) for p in ("weight", "bias")}
-            layer |= {f"ffn.time_mix_{p}": (C,) for p in "kr"}
-            layer |= {"ffn.key.weight": (F, C), "ffn.receptance.weight": (C, C), "ffn.value.weight": (C, F)}
-            layer |= self._medium_shapes()
+            layer = _norm("ln1", C) | {f"att.{name}": shape for name, shape in self.time_mix_shapes(i).items()}
+            layer |= _norm("ln2", C) | {f"ffn.{name}": shape for name, shape in self.channel_mix_shapes().items()}
+            layer |= medium_shapes(self.medium, C, self.mixes)
             shapes |= {f"blocks.{i}.{name}": shape for name, shape in layer.items()}
-        shapes |= {f"ln_out.{p}": (C,) for p in ("weight", "bias")}
-        return shapes | {"head.weight": (V, C)}
-
-    def _medium_shapes(self) -> dict[str, tuple[int, ...]]:
-        if self.medium is None:
-            return {}
-        C, E, R = self.hidden_size, self.medium.bottleneck(self.hidden_size), self.medium.key_size
-        shapes: dict[str, tuple[int, ...]] = {f"att.medium_mix_{p}": (C,) for p in "kvr"}
-        shapes |= {f"ffn.medium_mix_{p}": (C,) for p in "kr"}
-        if self.medium.squeeze == "attention":
-            shapes["medium.squeeze"] = (C,)
-        shapes |= {"medium.down.weight": (E, C), "medium.up.weight": (C, E)}
-        return shapes | {"medium.query.weight": (R, C), "medium.key.weight": (R, C)}
+        return shapes | _norm("ln_out", C) | {"head.weight": (V, C)}
 
     def parameters(self) -> int:
         """How many numbers the weights hold."""
-        total = 0
-        for shape in self.shapes().values():
-            total += shape[0] * (shape[1] if len(shape) == 2 else 1)
-        return total
+        return sum(math.prod(shape) for shape in self.shapes().values())
 
     def to_json(self) -> dict[str, Any]:
-        fields = {"architecture": self.architecture, **dataclasses.asdict(self)}
-        if self.attention_size is None:
-            del fields["attention_size"]
-        return fields
+        return {"architecture": self.architecture, **dataclasses.asdict(self)}
 
     @classmethod
     def from_json(cls, fields: object, owner: str = "config.json") -> ModelConfig:
-        """Raises ConfigError for anything that is not exactly a config."""
+        """A config of the architecture that it names. Raises ConfigError for anything that is not exactly a config."""
+        from rrwkv_export.architectures import named  # whose rooms have the configs, and import this
+
         if not isinstance(fields, dict):
             raise ConfigError(f"{owner}: must hold a JSON object")
-        fields = dict(fields)
-        architecture = fields.pop("architecture", "rrwkv")
-        if architecture not in ("rrwkv", "rwkv4"):
-            raise ConfigError(f"{owner}: architecture {short(architecture)} is not rrwkv or rwkv4")
-        _only_known(owner, fields, {f.name for f in dataclasses.fields(cls)})
-        medium = fields.pop("medium", None)
-        if architecture == "rwkv4" and medium is not None:
-            raise ConfigError(f"{owner}: architecture rwkv4 has no medium; leave it out or say rrwkv")
-        return cls(**_complete(cls, owner, fields), medium=_medium_from_json(medium, owner))
+        word = fields.get("architecture", "rrwkv")
+        config: ModelConfig = named(word, owner).Config.of_fields(fields, owner)
+        return config
+
+    @classmethod
+    def of_fields(cls, fields: dict[str, Any], owner: str) -> Self:
+        """This class's config. Raises ConfigError."""
+        known = known_fields(cls, owner, {name: value for name, value in fields.items() if name != "architecture"})
+        return cls(**{**known, "medium": medium_from_json(known.get("medium"), owner)})
 
 
-def _medium_from_json(fields: object, owner: str) -> MediumConfig | None:
-    if fields is None:
-        return None
-    if not isinstance(fields, dict):
-        raise ConfigError(f"{owner}: medium must be an object or null")
-    _only_known(f"{owner}: medium", fields, {f.name for f in dataclasses.fields(MediumConfig)})
-    return MediumConfig(**_complete(MediumConfig, f"{owner}: medium", fields))
-
-
-def _complete(cls: type, owner: str, fields: dict[str, Any]) -> dict[str, Any]:
-    for field in dataclasses.fields(cls):
-        if field.default is dataclasses.MISSING and field.name not in fields:
-            raise ConfigError(f"{owner}: field {field.name!r} is missing")
-    return fields
+def _norm(name: str, C: int) -> Shapes:
+    return {f"{name}.{part}": (C,) for part in ("weight", "bias")}
 
 
 def read_json(path: Path, largest: int = LARGEST_JSON) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rrwkv_export.architectures.config import ModelConfig
 
-ATT_ROLES = ("att.key", "att.value", "att.receptance", "att.output")
+ATT_ROLES = ("att.key", "att.value", "att.receptance", "att.gate", "att.output")
 FFN_ROLES = ("ffn.key", "ffn.receptance", "ffn.value")
 MEDIUM_ROLES = ("medium.query", "medium.key", "medium.down", "medium.up")
 EMB, HEAD = "emb", "head"
@@ -15,7 +15,7 @@ _PARTS = {"att": "time_mix", "ffn": "channel_mix", "medium": "medium"}
 
 
 @dataclass(frozen=True)
-class Site:
+class Linear:
     """One product x @ W, W [inputs, outputs]; or the embedding, whose table is [V, C] and is only looked up.
 
     layer: None for emb and head.
@@ -49,21 +49,27 @@ class Site:
         return self.inputs * self.outputs
 
 
-def sites(config: ModelConfig) -> tuple[Site, ...]:
-    """All sites of a model, in the order in which they are computed."""
+Site = Linear
+
+
+def linears(config: ModelConfig) -> tuple[Linear, ...]:
+    """All of a model, whatever its architecture: rooms name their matrices alike. In the order of computation."""
     found = []
     shapes = config.shapes()
     for role in ROLES:
         for layer in [None] if role in (EMB, HEAD) else range(config.num_layers):
-            site = Site(role, layer, 0, 0)
+            site = Linear(role, layer, 0, 0)
             if site.weight in shapes:
                 rows, columns = shapes[site.weight]
                 size = (rows, columns) if role == EMB else (columns, rows)
-                found.append(Site(role, layer, *size))
+                found.append(Linear(role, layer, *size))
     return tuple(sorted(found, key=_order))
 
 
-def _order(site: Site) -> tuple[int, int]:
+sites = linears
+
+
+def _order(site: Linear) -> tuple[int, int]:
     if site.layer is None:
         return (-1 if site.role == EMB else 1 << 30), 0
     return site.layer, ROLES.index(site.role)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rrwkv_export import architectures
+from rrwkv_export.architectures import SUPPORTED
+from rrwkv_export.architectures.base import Dialect
 from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.architectures.mediums import has_mediums
 from rrwkv_export.checkpoint import huggingface
 from rrwkv_export.checkpoint.adapters.lora import Halves, is_adapter_alone, split_halves
 from rrwkv_export.checkpoint.containers.entries import Entry, Source, read_object
 from rrwkv_export.checkpoint.containers.shards import Files, read_weights
 from rrwkv_export.checkpoint.containers.wrappers import unwrapped
 from rrwkv_export.checkpoint.folders import check_folder
-from rrwkv_export.checkpoint.inspection import SUPPORTED, check_names, check_version, has_mediums, infer_config
+from rrwkv_export.checkpoint.inspection import check_config, check_names, check_supported, infer_config
 from rrwkv_export.errors import CheckpointError, ConfigError, TensorError
 
 _EMBEDDING, _HEAD = "emb.weight", "head.weight"
@@ -41,16 +45,17 @@ class ConfigFile:
     def is_huggingface(self) -> bool:
         return huggingface.is_config(self.fields)
 
-    def model_config(self) -> ModelConfig:
-        """Raises ConfigError, or CheckpointError for another architecture."""
+    def model_config(self, entries: Mapping[str, Entry], named: Callable[[str], str]) -> ModelConfig:
+        """What it says of a model of these tensors. Raises ConfigError, or CheckpointError for another architecture."""
         try:
             if self.is_huggingface:
-                return huggingface.model_config(self.path, self.fields)
+                huggingface.check_architecture(self.path, self.fields)
+                return infer_config(self.path, entries, named, self.fields)
             own = {name: value for name, value in self.fields.items() if name != "tie_word_embeddings"}
             return ModelConfig.from_json(own, owner=str(self.path))
         except ConfigError as error:  # of a size, which does not know its file
-            named = str(error) if str(error).startswith(str(self.path)) else f"{self.path}: {error}"
-            raise ConfigError(named) from None
+            told = str(error) if str(error).startswith(str(self.path)) else f"{self.path}: {error}"
+            raise ConfigError(told) from None
 
 
 @dataclass(frozen=True)
@@ -82,25 +87,35 @@ def read(path: Path, given: ModelConfig | Path | None) -> Reading:
     raw, halves = split_halves(files.path, unwrapped(files.path, files.entries))
     if is_adapter_alone(raw, halves):
         raise _adapter_alone(files.path, raw, halves)
-    theirs = huggingface.has_names(raw)
-    entries = _canonical(files.path, raw) if theirs else raw
+    dialect = huggingface.dialect_of(raw)
+    named: Callable[[str], str] = dialect.name_in_file if dialect else str
+    entries = huggingface.canonical(files.path, raw, dialect) if dialect else raw
     check_names(files.path, entries)
-    said = _config_file(path, given, entries, theirs)
+    said = _config_file(path, given, entries, dialect)
     home = path if path.is_dir() else path.parent if said and said.path.parent == path.parent else None
-    config = given if isinstance(given, ModelConfig) else said.model_config() if said else None
-    entries = _tied(files.path, entries, said, theirs)
-    source = Source(
-        files.path,
-        config or infer_config(files.path, entries),
-        entries,
-        huggingface.name_in_file if theirs else str,
-        files.paths,
-    )
-    return Reading(source, _format(files, theirs), halves, said, home)
+    entries = _tied(files.path, entries, said, dialect)
+    config = _config(files.path, entries, given, said, named)
+    check_config(files.path, entries, config)
+    room = architectures.of(config)
+    entries = {name: entry for name, entry in entries.items() if not room.unused(name)}
+    return Reading(Source(files.path, config, entries, named, files.paths), _format(files, dialect), halves, said, home)
 
 
-def _format(files: Files, theirs: bool) -> str:
-    if theirs:
+def _config(
+    path: Path,
+    entries: Mapping[str, Entry],
+    given: ModelConfig | Path | None,
+    said: ConfigFile | None,
+    named: Callable[[str], str],
+) -> ModelConfig:
+    """The one that was given, else what its config.json says, else what the tensors do."""
+    if isinstance(given, ModelConfig):
+        return given
+    return said.model_config(entries, named) if said else infer_config(path, entries, named)
+
+
+def _format(files: Files, dialect: Dialect | None) -> str:
+    if dialect:
         return "huggingface"
     return "rrwkv" if files.container == "safetensors" else "blinkdl"
 
@@ -111,17 +126,8 @@ def _check_architecture(path: Path) -> None:
         huggingface.check_architecture(path, fields)
 
 
-def _canonical(path: Path, entries: Mapping[str, Entry]) -> dict[str, Entry]:
-    made: dict[str, Entry] = {}
-    for name, entry in entries.items():
-        if (ours := huggingface.canonical(name)) in made:
-            raise CheckpointError(f"{path}: has both {made[ours].name!r} and {entry.name!r}; save one model alone")
-        made[ours] = entry
-    return made
-
-
 def _config_file(
-    path: Path, given: ModelConfig | Path | None, entries: Mapping[str, Entry], theirs: bool
+    path: Path, given: ModelConfig | Path | None, entries: Mapping[str, Entry], dialect: Dialect | None
 ) -> ConfigFile | None:
     """The one that was asked for, or the folder's; beside a file, only one that is this model's."""
     if isinstance(given, Path):
@@ -131,20 +137,21 @@ def _config_file(
         return None
     if path.is_dir() or has_mediums(entries):
         return ConfigFile(own, read_object(own))
-    # A plain RWKV-4 needs no config, so one of something else may lie beside it.
+    # A model without mediums needs no config, so one of something else may lie beside it.
     try:
         found = ConfigFile(own, read_object(own))
     except ConfigError:
-        if theirs:
+        if dialect:
             raise
         return None
     if found.is_huggingface:
-        needed = theirs or _HEAD not in entries or _EMBEDDING not in entries
+        needed = dialect is not None or _HEAD not in entries or _EMBEDDING not in entries
         return found if needed and huggingface.is_rwkv(found.fields) else None
-    return found if found.fields.get("architecture") in ("rrwkv", "rwkv4") else None
+    room = architectures.recognise({name: entry.shape for name, entry in entries.items()})
+    return found if found.fields.get("architecture") in room.NAMES else None
 
 
-def _tied(path: Path, entries: dict[str, Entry], said: ConfigFile | None, theirs: bool) -> dict[str, Entry]:
+def _tied(path: Path, entries: dict[str, Entry], said: ConfigFile | None, dialect: Dialect | None) -> dict[str, Entry]:
     """Where one tensor is both embedding and head, and the config says so, it is found under both names.
 
     Where the file has both tensors they are what is used, as in transformers since version 5: a config that says "tied"
@@ -155,12 +162,12 @@ def _tied(path: Path, entries: dict[str, Entry], said: ConfigFile | None, theirs
             if said and said.tied:
                 return {**entries, missing: entries[there]}
             if missing == _HEAD:
-                raise TensorError(f"{path}: has no head.weight{_WITHOUT_HEAD[theirs]}")
+                raise TensorError(f"{path}: has no head.weight{_WITHOUT_HEAD[dialect is not None]}")
     return entries
 
 
 def _adapter_alone(path: Path, rest: Mapping[str, Entry], halves: Halves) -> CheckpointError:
-    check_version(path, rest)
+    check_supported(path, rest)
     first = halves.first.name
     if not halves.fits_rwkv():
         return CheckpointError(f"{path}: LoRA weights of another architecture ({first!r}); {SUPPORTED}")

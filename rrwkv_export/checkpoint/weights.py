@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from rrwkv_export.architectures.base import Tensors
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.checkpoint.containers.entries import DTYPES, Entry, Source, brackets
-from rrwkv_export.checkpoint.inspection import layers
 from rrwkv_export.errors import TensorError
 
 
@@ -85,7 +85,7 @@ def _match(source: Source) -> dict[str, Entry]:
 
 def _check_layers(source: Source) -> None:
     """Before a config's number of layers is believed: `shapes()` is as long as it says."""
-    found = layers(source.entries)
+    found = Tensors(str(source.path), dict.fromkeys(source.entries, ())).layers
     if source.config.num_layers > len(found):
         first = next(layer for layer in count() if layer not in found)
         raise _missing(source.path, source.names(f"blocks.{first}.ln1.weight"), source.config)
@@ -111,8 +111,8 @@ def _check_entry(entry: Entry, shape: tuple[int, ...]) -> None:
             f"{entry.file}: {entry.name!r} is {entry.dtype}; give the model as it was before it was quantized or "
             f"converted, in one of {', '.join(DTYPES)}"
         )
-    mix = len(shape) == 1 and "_mix_" in entry.name and entry.shape == (1, 1, *shape)
-    if entry.shape != shape and not mix:
+    vector = len(shape) == 1 and entry.shape == (1, 1, *shape)  # as BlinkDL's files have many of them
+    if entry.shape != shape and not vector:
         raise TensorError(
             f"{entry.file}: {entry.name!r} is {brackets(entry.shape)}, expected {brackets(shape)}; "
             "give the config that belongs to this file (--config)"

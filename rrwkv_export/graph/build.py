@@ -29,6 +29,8 @@ from rrwkv_export.graph.states import Values, join_states, split_states
 from rrwkv_export.graph.weights import GraphWeights, Matrices
 from rrwkv_export.onnx.scope import LoadArray, Scope
 
+# The architectures whose graphs are drawn here, by the config's word.
+DRAWN = ("rwkv4", "rrwkv")
 OPSET = 18
 IR_VERSION = 10
 _DTYPES = {"float32": ir.DataType.FLOAT, "int64": ir.DataType.INT64}

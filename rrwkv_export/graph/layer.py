@@ -1,4 +1,4 @@
-"""One layer as ONNX nodes, in the symbols of `rrwkv_export.architectures.rwkv4`.
+"""One layer as ONNX nodes, in the symbols of `rrwkv_export.architectures.reference.rwkv4`.
 
 Sequences are [T, 1, C]: time first, so that a scan and the shift need no transpose; rank three, so that the two or
 three mixes of a block are one broadcast [T, 3, C].

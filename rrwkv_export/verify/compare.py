@@ -1,5 +1,5 @@
 """Errors are the largest absolute difference of any logit over the largest absolute logit of the reference; for states,
-of any value over the largest value of that state and layer, with wkv compared as A / B, which all its forms share.
+of any value over the largest value of that state and layer, in what all forms of a state share.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rrwkv_export.architectures import rwkv4 as model
+from rrwkv_export.architectures.reference import State
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -20,16 +20,16 @@ def logits_error(expected: Array, found: Array) -> float:
     return _relative(found, expected)
 
 
-def states_error(expected: model.State, found: Mapping[str, Array]) -> float:
+def states_error(expected: State, found: Mapping[str, Array]) -> float:
     """The largest error of any state in any layer, relative to the largest value of that state in that layer.
 
-    found: the states by name, wkv in any form, the position included.
+    found: the states by name, in any form, the position included.
     """
     right = {name: np.asarray(value) for name, value in vars(expected).items()}
     there = dict(found)
     if int(there.pop("position")) != right.pop("position"):
         return math.inf
-    there["wkv"], right["wkv"] = (values["wkv"][:, 0] / values["wkv"][:, 1] for values in (there, right))
+    there, right = (expected.comparable(values) for values in (there, right))
     return max(_relative(there[name][layer], right[name][layer]) for name in there for layer in range(len(there[name])))
 
 

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, from_numpy
 
-from rrwkv_export.architectures import rwkv4 as model
+from rrwkv_export import architectures
+from rrwkv_export.architectures import reference
 from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.architectures.reference import State
 from rrwkv_export.errors import ParityError
 from rrwkv_export.verify.bound import KeyBound, key_bound
 from rrwkv_export.verify.compare import Array, logits_error, states_error
@@ -48,7 +50,7 @@ class Reference:
 
     sample: Sample
     logits: Array
-    state: model.State
+    state: State
     largest_key: float = math.nan
     bound: KeyBound | None = None
     float32: Float32Cost | None = None
@@ -72,9 +74,12 @@ def compute_reference(
     """
     sample = ids if isinstance(ids, Sample) else Sample(tuple(ids))
     largest = [0.0]
-    logits, state = model.forward(
-        config, weights, sample.ids, observe=lambda _, key: largest.append(float(key.abs().max()))
-    )
+
+    def observe(name: str, value: Tensor) -> None:
+        if name.endswith(".time_mix.key"):
+            largest.append(float(value.abs().max()))
+
+    logits, state = reference.of(config).forward(config, weights, sample.ids, observe=observe)
     if not bool(logits.isfinite().all()):
         why = (
             f"has keys of {max(largest):.1e}, and exp of them is no number" if max(largest) > _LARGEST_EXPONENT else ""
@@ -83,7 +88,9 @@ def compute_reference(
         raise ParityError(f"the checkpoint {why}; its weights are unusable")
     exact = logits.numpy()
     cost = _float32_cost(config, weights, sample.ids, exact, state)
-    return Reference(sample, exact, state, max(largest), bound or key_bound(config, weights), cost)
+    if bound is None and len(architectures.of(config).FORMS) > 1:  # it is what decides between them
+        bound = key_bound(config, weights)
+    return Reference(sample, exact, state, max(largest), bound, cost)
 
 
 class _Nudged(Mapping[str, Tensor]):
@@ -106,11 +113,11 @@ class _Nudged(Mapping[str, Tensor]):
 
 
 def _float32_cost(
-    config: ModelConfig, weights: Mapping[str, Tensor], ids: Sequence[int], exact: Array, state: model.State
+    config: ModelConfig, weights: Mapping[str, Tensor], ids: Sequence[int], exact: Array, state: State
 ) -> Float32Cost:
     logits, states = [], []
     for rounded in (weights, *(_Nudged(weights, seed) for seed in range(_NUDGED_RUNS))):
-        found, after = model.forward(config, rounded, ids, dtype=torch.float32)
+        found, after = reference.of(config).forward(config, rounded, ids, dtype=torch.float32)
         logits.append(logits_error(exact, found.numpy()))
         states.append(states_error(state, {name: np.asarray(value) for name, value in vars(after).items()}))
     return Float32Cost(max(logits), max(states))
@@ -118,7 +125,9 @@ def _float32_cost(
 
 def cpu_reference(bundle: Path, sample: Sample) -> Reference:
     """What the bundle gives on the CPU, to hold another provider against. Magnitudes of keys are not known."""
-    logits, state = Model.load(bundle).forward(sample.ids, num_logits=len(sample.ids))
+    loaded = Model.load(bundle)
+    logits, state = loaded.forward(sample.ids, num_logits=len(sample.ids))
     values = {name: from_numpy(np.array(value)) for name, value in state.values.items() if name != "position"}
-    after = model.State(int(state.values["position"]), **values)
+    config = ModelConfig.from_json(loaded.manifest.config)
+    after = reference.of(config).State(position=int(state.values["position"]), **values)
     return Reference(sample, logits, after, name=CPU)

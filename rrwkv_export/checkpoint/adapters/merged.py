@@ -164,7 +164,7 @@ def _replaced(source: Source, adapter: AdapterFile) -> dict[str, Entry]:
 def _known(source: Source, adapter: AdapterFile, name: str, entry: Entry | None) -> str:
     """The canonical name of what an adapter changes."""
     assert entry is not None
-    for ours in (name, huggingface.canonical(name)):
+    for ours in (name, *huggingface.canonical_names(name)):
         if ours in source.entries:
             return ours
     raise TensorError(

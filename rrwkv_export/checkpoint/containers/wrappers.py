@@ -12,7 +12,7 @@ from rrwkv_export.errors import CheckpointError
 # No weight has these in its name; they may stand anywhere, as any part of a model can be wrapped.
 _ANYWHERE = {"_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "base_layer"}
 # The first components of a model's own names, BlinkDL's and Hugging Face's; `rwkv` only of the latter.
-_OWN = {"emb", "blocks", "ln_out", "head", "embeddings"}
+_OWN = {"emb", "blocks", "ln_out", "head", "embeddings", "layers", "lm_head"}
 _DEEPEST = 16  # wrappers around a model
 _HUGGING_FACES = re.compile(r"(^|\.)rwkv\.(embeddings|blocks\.\d+\.(attention|feed_forward|pre_ln))(\.|$)")
 
