@@ -39,7 +39,7 @@ if THREADS:
 
 @dataclass(frozen=True)
 class Golden:
-    """A text of the demo model: logits [positions, V] of float64 arithmetic, the likeliest token everywhere."""
+    """A text of a trained model: logits [positions, V] of float64 arithmetic, the likeliest token everywhere."""
 
     ids: np.ndarray
     positions: np.ndarray
@@ -79,6 +79,12 @@ def golden() -> Golden:
 def long_golden() -> Golden:
     """700 tokens: more mediums than the bank holds."""
     return _golden("rrwkv-chat-long")
+
+
+@pytest.fixture(scope="session")
+def rwkv7_golden() -> Golden:
+    """300 tokens of a trained RWKV-7, which does not come along."""
+    return _golden("rwkv7-chat")
 
 
 @pytest.fixture(scope="session")

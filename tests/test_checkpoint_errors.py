@@ -11,6 +11,7 @@ import torch
 from checkpoint_files import (
     RRWKV,
     RWKV4,
+    RWKV6,
     RWKV7,
     huggingface_config,
     random_weights,
@@ -102,6 +103,7 @@ def test_pth_of_something_else(tmp_path, name, legacy):
 VERSIONS = {
     "RWKV-7a": (RWKV7, "blocks.0.ffn.s_emb.weight"),
     "RWKV-7b": (RWKV7, "blocks.1.qkv.qq.weight"),
+    "RWKV-6 (flash-linear-attention)": (RWKV6, "blocks.0.att.x_proj.0.mu"),
     "RWKV-8": (RWKV4, "blocks.0.rosa.q.weight"),
 }
 

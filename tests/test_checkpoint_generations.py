@@ -17,9 +17,9 @@ from checkpoint_files import (
     write_config,
     write_rrwkv,
 )
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from rrwkv_export.architectures.dialects import DIALECTS, FlashLinearAttention, Transformers
+from rrwkv_export.architectures.dialects import FlashLinearAttention, Transformers
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.errors import CheckpointError, ConfigError, TensorError
 from rrwkv_export.export import export
@@ -104,7 +104,7 @@ def test_hugging_faces_folders_of_rwkv5_and_6(tmp_path, config):
 
 @pytest.mark.parametrize("config", [RWKV4, RWKV52, RWKV6, RWKV7], ids=["rwkv4", "5.2", "rwkv6", "rwkv7"])
 def test_every_name_comes_back_from_hugging_faces(config):
-    dialect = DIALECTS[config is RWKV7]
+    dialect = FlashLinearAttention() if config is RWKV7 else Transformers()
     for name in config.shapes():
         assert [part.name for part in dialect.parts(dialect.name_in_file(name))] == [name]
 
@@ -169,3 +169,32 @@ def test_there_is_no_graph_yet_and_nothing_is_written(tmp_path, name):
     with pytest.raises(CheckpointError, match=f"no graph for {GENERATIONS[name].architecture} yet"):
         export(open_checkpoint(path), tmp_path / "out")
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_adapter_is_merged_onto_flash_linear_attentions_folder(tmp_path):
+    weights, name = random_weights(RWKV7), "blocks.1.att.receptance.weight"
+    A, B = torch.randn(4, 16), torch.randn(16, 4)
+    module = "base_model.model.model.layers.1.attn.r_proj"
+    (tmp_path / "lora").mkdir()
+    save_file({f"{module}.lora_A.weight": A, f"{module}.lora_B.weight": B}, tmp_path / "lora/adapter_model.safetensors")
+    (tmp_path / "lora/adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "lora_alpha": 8}')
+    assert "merge it onto the model" in refusal(tmp_path / "lora/adapter_model.safetensors")
+    found = open_checkpoint(write_fla(tmp_path / "m", RWKV7, weights), adapters=[tmp_path / "lora"]).weights
+    torch.testing.assert_close(found[name], (weights[name].double() + 2 * B.double() @ A.double()).float())
+
+
+@pytest.mark.parametrize("wrapper", ["model.", "module._orig_mod."])
+def test_what_training_puts_around_flash_linear_attentions_names_is_taken_off(tmp_path, wrapper):
+    weights = random_weights(RWKV7)
+    path = write_fla(tmp_path, RWKV7, weights) / "model.safetensors"
+    torch.save({f"{wrapper}{name}": tensor for name, tensor in load_file(path).items()}, tmp_path / "m.ckpt")
+    assert_whole(tmp_path / "m.ckpt", RWKV7, weights)
+
+
+def test_a_base_model_of_flash_linear_attentions_has_no_head(tmp_path):
+    weights = random_weights(RWKV7)
+    tied = {**weights, "head.weight": weights["emb.weight"]}
+    del weights["head.weight"]
+    message = refusal(write_fla(tmp_path, RWKV7, weights), TensorError)
+    assert "a base model (RWKV7Model) has none; give the whole model (RWKV7ForCausalLM)" in message
+    assert_whole(write_fla(tmp_path, RWKV7, weights, tie_word_embeddings=True), RWKV7, tied)

@@ -31,6 +31,8 @@ _OTHERS = (
     ("RWKV-8", re.compile(r"(^|\.)rosa\w*\.")),
     ("RWKV-7b", re.compile(r"(^|\.)blocks\.\d+\.qkv\.")),
     ("RWKV-7a", re.compile(r"\.ffn\.s_emb")),
+    # Its GroupNorm has another epsilon than RWKV-6's own.
+    ("RWKV-6 (flash-linear-attention)", re.compile(r"\.att\.x_proj\.")),
 )
 C = TypeVar("C", bound=ModelConfig)
 

@@ -92,6 +92,10 @@ class Part:
 class Dialect(Protocol):
     """How Hugging Face's folders name a model's tensors; BlinkDL's names are the canonical ones."""
 
+    @property
+    def classes(self) -> tuple[str, str]:
+        """What transformers calls such a model, without a head and with one."""
+
     def speaks(self, name: str) -> bool:
         """Whether only files of this dialect have such a name."""
 

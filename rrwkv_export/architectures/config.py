@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -22,7 +22,7 @@ from rrwkv_runtime.common.reading import LARGEST_JSON, short
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(ABC):
     """A model's sizes. vocab_size: V. hidden_size: C. num_layers: L. ffn_size: F. medium: None where it has none.
 
     MIXES: by block ("att", "ffn") the letters of the mixes of h with the token's before, in the order of computation.

@@ -20,6 +20,8 @@ _CANONICAL = {"embeddings": "emb", **{theirs: ours for ours, theirs in (_PARTS |
 class Transformers:
     """RwkvForCausalLM's: transformers' own RWKV-4, and the same of RWKV-5 and 6."""
 
+    classes = ("RwkvModel", "RwkvForCausalLM")
+
     def speaks(self, name: str) -> bool:
         """Names of a base model (RwkvModel), which has no leading `rwkv.`, included."""
         return bool(re.match(r"(rwkv\.)?(embeddings\.weight$|blocks\.\d+\.(attention|feed_forward|pre_ln)\.)", name))
@@ -55,6 +57,8 @@ _LORA = {"0.weight": "1", "2.weight": "2", "2.bias": "0"}
 class FlashLinearAttention:
     """RWKV7ForCausalLM's, of fla: low-rank matrices are Linear weights and so transposed, mixes may be one tensor."""
 
+    classes = ("RWKV7Model", "RWKV7ForCausalLM")
+
     def speaks(self, name: str) -> bool:
         return bool(re.match(r"(model\.)?layers\.\d+\.(attn|attn_norm|ffn_norm|pre_norm)\.", name))
 
@@ -86,4 +90,5 @@ class FlashLinearAttention:
         return f"{start}.{_FLA[module]}.{kind}" if module in _FLA else f"{start}.{re.sub('^att[.]', 'attn.', rest)}"
 
 
-DIALECTS: tuple[Dialect, ...] = (Transformers(), FlashLinearAttention())
+# In order: the second also speaks an embedding's name, which is the same in a base model of the first.
+DIALECTS: tuple[Dialect, ...] = (FlashLinearAttention(), Transformers())

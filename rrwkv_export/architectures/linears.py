@@ -49,7 +49,7 @@ class Linear:
         return self.inputs * self.outputs
 
 
-Site = Linear
+Site = Linear  # what quantization and reports call it
 
 
 def linears(config: ModelConfig) -> tuple[Linear, ...]:

@@ -22,12 +22,6 @@ from rrwkv_export.checkpoint.inspection import check_config, check_names, check_
 from rrwkv_export.errors import CheckpointError, ConfigError, TensorError
 
 _EMBEDDING, _HEAD = "emb.weight", "head.weight"
-# By whether the names are Hugging Face's.
-_WITHOUT_HEAD = {
-    True: ", as a base model (RwkvModel) has none; give the whole model (RwkvForCausalLM), or, if its head is the "
-    'embedding, put "tie_word_embeddings": true into config.json',
-    False: "; give the whole file, or, if its head is the embedding, save it with head.weight, a copy of emb.weight",
-}
 
 
 @dataclass(frozen=True)
@@ -162,8 +156,18 @@ def _tied(path: Path, entries: dict[str, Entry], said: ConfigFile | None, dialec
             if said and said.tied:
                 return {**entries, missing: entries[there]}
             if missing == _HEAD:
-                raise TensorError(f"{path}: has no head.weight{_WITHOUT_HEAD[dialect is not None]}")
+                raise TensorError(f"{path}: has no head.weight{_without_head(dialect)}")
     return entries
+
+
+def _without_head(dialect: Dialect | None) -> str:
+    if dialect is None:
+        return "; give the whole file, or, if its head is the embedding, save it with head.weight, a copy of emb.weight"
+    base, whole = dialect.classes
+    return (
+        f", as a base model ({base}) has none; give the whole model ({whole}), or, if its head is the embedding, put "
+        '"tie_word_embeddings": true into config.json'
+    )
 
 
 def _adapter_alone(path: Path, rest: Mapping[str, Entry], halves: Halves) -> CheckpointError:

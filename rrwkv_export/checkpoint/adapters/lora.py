@@ -18,7 +18,10 @@ from rrwkv_export.checkpoint.containers.entries import DTYPES, Entry, brackets
 from rrwkv_export.errors import CheckpointError, TensorError
 
 _HALF = re.compile(r"(.+)\.lora_(embedding_)?([AB])(?:\.(?!weight$)([^.]+))?(?:\.weight)?$")
-_PLACE = re.compile(r"(?:^|\.)blocks\.\d+\.(?:att|ffn|attention|feed_forward)\.|^(?:rwkv\.)?(?:emb|embeddings|head)$")
+_PLACE = re.compile(
+    r"(?:^|\.)(?:blocks|layers)\.\d+\.(?:att|ffn|attn|attention|feed_forward)\.|"
+    r"^(?:rwkv\.|model\.)?(?:emb|embeddings|head|lm_head)$"
+)
 _MATRIX = re.compile(r"blocks\.\d+\.(?:att|attention)\.\w+\.weight$")
 # Names of adapters that add something else than B A.
 _OTHERS = re.compile(
@@ -60,7 +63,7 @@ class Halves:
         return self.first.name.startswith("base_model.")
 
     def fits_rwkv(self) -> bool:
-        """Whether any of it is for a weight that RWKV-4 has, by its name."""
+        """Whether any of it is for a weight that an RWKV has, by its name."""
         return any(_PLACE.search(module) for module in self.pairs)
 
 
