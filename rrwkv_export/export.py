@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from rrwkv_export import architectures
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.atomic import new_directory, require_space
 from rrwkv_export.bundle import (
@@ -22,7 +24,8 @@ from rrwkv_export.bundle import (
 from rrwkv_export.checkpoint import Checkpoint, TokenizerFile
 from rrwkv_export.checkpoint.beside.card import card_facts
 from rrwkv_export.errors import CheckpointError
-from rrwkv_export.graph import DRAWN, WeightsDtype, WKVForm
+from rrwkv_export.graph import WeightsDtype, WKVForm
+from rrwkv_export.graph.drawings import require_drawn
 from rrwkv_export.ort_format import write_ort
 from rrwkv_export.progress import Progress
 from rrwkv_export.verify import (
@@ -60,14 +63,12 @@ def export(
     OutputError, ParityError.
     """
     config, load = checkpoint.config, checkpoint.weights.array
-    if config.architecture not in DRAWN:
-        raise CheckpointError(
-            f"{checkpoint.path}: there is no graph for {config.architecture} yet; export takes RWKV-4 and RRWKV"
-        )
+    require_drawn(config, target)
+    forms = architectures.of(config).FORMS
     copies = 3 if target == "mobile" and ort else 1
     require_space(out, copies * config.parameters() * (4 if dtype == "float32" else 2))
     reference = reference_for(checkpoint, tokens, progress)
-    options = GraphOptions(_wkv_form(wkv, target, reference.bound), dtype, target)
+    options = GraphOptions(_wkv_form(wkv, target, reference.bound, forms), dtype, target)
     model_id = compute_model_id(config, load, progress)
     with new_directory(out, FILES if overwrite else None) as folder:
         write_graph(folder, config, load, options, progress, {"model_id": model_id, **card_facts(checkpoint.path)})
@@ -89,8 +90,16 @@ def export(
     return manifest, parity
 
 
-def _wkv_form(wkv: WKVForm | Literal["auto"], target: Target, bound: KeyBound | None) -> WKVForm:
-    """Of all the bundle's graphs, as they share their states. Raises CheckpointError for the plain form on a phone."""
+def _wkv_form(
+    wkv: WKVForm | Literal["auto"], target: Target, bound: KeyBound | None, forms: Sequence[WKVForm]
+) -> WKVForm:
+    """Of all the bundle's graphs, as they share their states. Raises CheckpointError for a form that is not there, and
+    for the plain form on a phone.
+    """
+    if len(forms) == 1:
+        if wkv not in ("auto", *forms):
+            raise CheckpointError(f"--wkv {wkv}: the states of this model have one form only; omit --wkv")
+        return forms[0]
     if target == "mobile":
         if wkv == "plain":
             raise CheckpointError("--target mobile takes the stable wkv, as float16 engines hold no other; omit --wkv")
@@ -145,7 +154,7 @@ def reference_for(checkpoint: Checkpoint, tokens: int | None, progress: Progress
     sample = draw_sample(config, checkpoint.tokenizer, _ends(checkpoint.chat), tokens)
     if progress:
         progress("computing the reference", 0, 2)
-    bound = key_bound(config, weights)
+    bound = key_bound(config, weights) if len(architectures.of(config).FORMS) > 1 else None
     if progress:
         progress("computing the reference", 1, 2)
     reference = compute_reference(config, weights, sample, bound)

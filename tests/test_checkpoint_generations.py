@@ -163,7 +163,7 @@ def test_configs_that_disagree_with_the_tensors(tmp_path):
     assert "sizes that no model has" in refusal(path)
 
 
-@pytest.mark.parametrize("name", GENERATIONS)
+@pytest.mark.parametrize("name", [name for name, config in GENERATIONS.items() if config.architecture != "rwkv7"])
 def test_there_is_no_graph_yet_and_nothing_is_written(tmp_path, name):
     path = write_blinkdl(tmp_path / "m.pth", GENERATIONS[name], random_weights(GENERATIONS[name]))
     with pytest.raises(CheckpointError, match=f"no graph for {GENERATIONS[name].architecture} yet"):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rrwkv_export.commands.shared.options import PATH, checkpoint_options, verification_options
 from rrwkv_export.commands.shared.say import note
+
+if TYPE_CHECKING:
+    from rrwkv_export.verify import Parity
 
 
 @click.command()
@@ -96,7 +100,7 @@ def export(
     tokens = "no tokenizer: it works on token ids" if manifest.tokenizer is None else manifest.tokenizer.type
     screen.print(
         f"{target}: {manifest.config['architecture']}, {manifest.parameters:,} parameters, {graph.dtype}, "
-        f"{graph.wkv} wkv (largest key {parity.largest_key:.1f}, possible {parity.possible_key:.1f}), {tokens}, {size}",
+        f"{_recurrence(graph.wkv, parity)}{tokens}, {size}",
         soft_wrap=True,
         markup=False,
     )
@@ -113,3 +117,10 @@ def _name(checkpoint: Path) -> str:
     if not checkpoint.is_file():
         return checkpoint.resolve().name
     return checkpoint.stem if re.fullmatch(r"\.[A-Za-z]{2,12}", checkpoint.suffix) else checkpoint.name
+
+
+def _recurrence(form: str, parity: Parity) -> str:
+    """The form of wkv and what decided it, where there is a choice of forms."""
+    if math.isnan(parity.possible_key):
+        return ""
+    return f"{form} wkv (largest key {parity.largest_key:.1f}, possible {parity.possible_key:.1f}), "

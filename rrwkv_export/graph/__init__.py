@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from rrwkv_export.graph.build import DRAWN, OPSET, build
+from rrwkv_export.graph.build import OPSET, build
 from rrwkv_export.graph.names import Over, StateLayout, WeightsDtype, WKVForm, state_layout
 from rrwkv_export.graph.prefill.chunked import TOKENS as BLOCKED_TOKENS
 
 __all__ = [
     "BLOCKED_TOKENS",
-    "DRAWN",
     "OPSET",
     "Over",
     "StateLayout",

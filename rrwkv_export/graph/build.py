@@ -19,7 +19,8 @@ from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.graph import names
 from rrwkv_export.graph.decode_cpu.decode import decode
 from rrwkv_export.graph.decode_gpu.decode import step
-from rrwkv_export.graph.layer import Clock, layer
+from rrwkv_export.graph.drawings import drawing
+from rrwkv_export.graph.layer import Clock, Crossing, layer
 from rrwkv_export.graph.names import MADE_AT_END, READ_ONLY, Over, StateLayout, WeightsDtype, WKVForm
 from rrwkv_export.graph.prefill.chunked import Blocked, state_of_sums, sums_of_state
 from rrwkv_export.graph.prefill.medium import medium_clock
@@ -29,8 +30,6 @@ from rrwkv_export.graph.states import Values, join_states, split_states
 from rrwkv_export.graph.weights import GraphWeights, Matrices
 from rrwkv_export.onnx.scope import LoadArray, Scope
 
-# The architectures whose graphs are drawn here, by the config's word.
-DRAWN = ("rwkv4", "rrwkv")
 OPSET = 18
 IR_VERSION = 10
 _DTYPES = {"float32": ir.DataType.FLOAT, "int64": ir.DataType.INT64}
@@ -99,11 +98,12 @@ def _layers(
     """x [T, 1, C], the embedded tokens, through all layers: x [T, 1, C] and the new values of all states."""
     clock, after = _clock(scope / "clock", w.config, ids, states[names.POSITION], wkv, over)
     inner, form = scope / "states", wkv
+    draw, crossing = drawing(w.config), Crossing()
     if over == "blocked":
         states, form = states | {names.WKV: sums_of_state(inner, wkv, states[names.WKV])}, "plain"
     layers = split_states(inner, w.config, states, form, clock.recurrence.states_are_rows)
     for index, state in enumerate(layers):
-        x = layer(w, scope / f"blocks.{index}", index, x, clock, state)
+        x = layer(draw, w, scope / f"blocks.{index}", index, x, clock, state, crossing)
     joined = join_states(inner, w.config, layers, names.state_layout(w.config, form))
     if over == "blocked":
         joined[names.WKV] = state_of_sums(inner, wkv, joined[names.WKV])

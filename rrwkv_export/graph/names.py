@@ -7,6 +7,7 @@ from typing import Literal
 from rrwkv_export import architectures
 from rrwkv_export.architectures.base import POSITION, SHIFT, Form, StateLayout
 from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.architectures.matrices import MATRIX
 from rrwkv_export.architectures.mediums import MEDIUM_BANK, MEDIUM_KEY, MEDIUM_SUM, MEDIUM_WEIGHT
 from rrwkv_export.architectures.rwkv4 import EMPTY, WKV
 
@@ -15,6 +16,7 @@ __all__ = [
     "INPUT_IDS",
     "LOGITS",
     "MADE_AT_END",
+    "MATRIX",
     "MEDIUM_BANK",
     "MEDIUM_KEY",
     "MEDIUM_SUM",

@@ -6,13 +6,16 @@ step  T = 1: no control flow, static shapes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 import onnx_ir as ir
 
 from rrwkv_export.onnx.scope import Array, Scope
+
+Body = Callable[[Scope, ir.Value, Sequence[ir.Value]], tuple[ir.Value, ir.Value]]
+"""scope, S, one token's rows of the sequences -> the next S, and what is given out for the token."""
 
 
 class Recurrence(Protocol):
@@ -28,6 +31,12 @@ class Recurrence(Protocol):
 
     def maximum(self, scope: Scope, p: ir.Value, k: ir.Value, d: Array) -> Sequence[ir.Value]:
         """p <- max(p - d, k_t): the last p; p before and p after every step [T, 1, D]. k [T, 1, D]."""
+
+    def shaped(self, scope: Scope, x: ir.Value, row: Sequence[int], name: str) -> ir.Value:
+        """x, T tokens in any shape, as a sequence of rows for `scan`."""
+
+    def scan(self, scope: Scope, S: ir.Value, rows: Mapping[str, ir.Value], body: Body) -> tuple[ir.Value, ir.Value]:
+        """S after the last of T tokens, and what the body gives out for each."""
 
 
 class Loop:
@@ -62,6 +71,16 @@ class Loop:
         names = ["maximum.last", "maximum.before", "maximum"]
         return scope.ops("Scan", p, k, names=names, body=step, num_scan_inputs=1)
 
+    def shaped(self, scope: Scope, x: ir.Value, row: Sequence[int], name: str) -> ir.Value:
+        return _rows(scope, x, [-1, *row], name)
+
+    def scan(self, scope: Scope, S: ir.Value, rows: Mapping[str, ir.Value], body: Body) -> tuple[ir.Value, ir.Value]:
+        inner = Scope.body(scope / "step")
+        given = [inner.input(name) for name in ("S", *rows)]
+        step = inner.graph(given, body(inner, given[0], given[1:]))
+        last, found = scope.ops("Scan", S, *rows.values(), names=["S_last", "y"], body=step, num_scan_inputs=len(rows))
+        return last, found
+
 
 class Step:
     """One token: the definition itself."""
@@ -78,6 +97,17 @@ class Step:
         decayed = scope.op("Sub", p, scope.const(d, np.float32, "maximum.d"), name="maximum.decayed")
         after = scope.op("Max", decayed, k, name="maximum")
         return after, p, after
+
+    def shaped(self, scope: Scope, x: ir.Value, row: Sequence[int], name: str) -> ir.Value:
+        return _rows(scope, x, row, name)
+
+    def scan(self, scope: Scope, S: ir.Value, rows: Mapping[str, ir.Value], body: Body) -> tuple[ir.Value, ir.Value]:
+        return body(scope, S, list(rows.values()))
+
+
+def _rows(scope: Scope, x: ir.Value, shape: Sequence[int], name: str) -> ir.Value:
+    label = "_".join(str(n) for n in shape).replace("-1", "T")
+    return scope.op("Reshape", x, scope.common(shape, np.int64, f"shape_{label}"), name=f"{name}.rows")
 
 
 class Postponed(Step):

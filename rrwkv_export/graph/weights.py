@@ -97,6 +97,11 @@ class GraphWeights:
             return root.tape.initializer(self.saved[name])
         return root.lazy(load, _DTYPES[self.dtype], shape, name)
 
+    def _float_matrix(self, root: Scope, load: Callable[[], Array], shape: tuple[int, ...], name: str) -> ir.Value:
+        if name in self.saved:
+            return root.tape.initializer(self.saved[name])
+        return root.lazy(load, ir.DataType.FLOAT, shape, name)
+
     def norm(self, scope: Scope, x: ir.Value, weight: str, name: str) -> ir.Value:
         root = scope.root
         gain, bias = (root.const(self.load(f"{weight}.{p}"), np.float32, f"{weight}.{p}") for p in ("weight", "bias"))
@@ -131,14 +136,35 @@ class GraphWeights:
             table[start : start + _ROWS_AT_ONCE] = rows * gain + bias
         return table
 
-    def mix(self, block: str, roles: str) -> tuple[Array, Array, Array | None]:
-        """a, b, c [len(roles), C] with mix = h ⊙ a + h' ⊙ b + M ⊙ c; c is None without mediums.
+    def letters(self, block: str) -> str:
+        """The letters of the mixes of "blocks.3.att" or "blocks.3.ffn"."""
+        return self.config.mixes[block.rpartition(".")[2]]
 
-        In float16 a mix for channel-mix's key is that times KEY_SCALE.
+    def mix(self, block: str, letters: str) -> tuple[Array, Array, Array | None]:
+        """a, b, c [len(letters), C] with mix = h ⊙ a + h' ⊙ b + M ⊙ c; c is None without mediums.
+
+        Checkpoints have a as `time_mix_q`, or b as `x_q`. In float16 a mix for channel-mix's key is that times
+        KEY_SCALE.
         """
         scaled = self.half_matmuls and block.endswith(".ffn")
-        scale = np.array([[KEY_SCALE if scaled and p == "k" else 1] for p in roles], np.float32)
-        a = np.stack([self.load(f"{block}.time_mix_{p}") for p in roles])
+        scale = np.array([[KEY_SCALE if scaled and q == "k" else 1] for q in letters], np.float32)
+        if f"{block}.time_mix_{letters[0]}" in self.config.shapes():
+            a = np.stack([self.load(f"{block}.time_mix_{q}") for q in letters])
+            b = 1 - a
+        else:
+            b = np.stack([self.load(f"{block}.x_{q}") for q in letters])
+            a = 1 - b
         if self.config.medium is None:
-            return a * scale, (1 - a) * scale, None
-        return a * scale, (1 - a) * scale, np.stack([self.load(f"{block}.medium_mix_{p}") for p in roles]) * scale
+            return a * scale, b * scale, None
+        return a * scale, b * scale, np.stack([self.load(f"{block}.medium_mix_{q}") for q in letters]) * scale
+
+    def low(self, scope: Scope, x: ir.Value, weight: str, name: str) -> ir.Value:
+        """x @ weight, a low-rank matrix, which checkpoints have as [in, out]; always float32."""
+        shape = self.config.shapes()[weight]
+        matrix = self._float_matrix(scope.root, lambda: np.ascontiguousarray(self.load(weight)), shape, weight)
+        return scope.op("MatMul", x, matrix, name=name)
+
+    def vector(self, scope: Scope, weight: str, name: str, shape: Sequence[int] | None = None) -> ir.Value:
+        """A vector of the checkpoint as it is, float32, or in this shape."""
+        value = self.load(weight)
+        return scope.const(value if shape is None else value.reshape(shape), np.float32, f"{name}.weight")

@@ -45,6 +45,8 @@ from rrwkv_runtime.manifest import Manifest, verify_files
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _WORTH_SHARING = 1 << 14  # bytes
+# Architectures whose scales may be moved as `equalize` moves them, and whose graphs the kernels know.
+QUANTIZED = ("rwkv4", "rrwkv")
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ class Source:
         if manifest.quantization is not None:
             scheme = manifest.quantization.get("scheme")
             raise RecipeError(f"{path}: already quantized ({scheme}); give the float32 bundle that it was made from")
+        architecture = str(manifest.config["architecture"])
+        if architecture not in QUANTIZED:
+            raise RecipeError(f"{path}: there is no quantization of {architecture} yet; use the bundle as it is")
         if manifest.graphs["main"].over != "loop" and not gpu:
             raise RecipeError(f"{path}: exported for CUDA; take a bundle exported with --target cpu")
         if (dtype := manifest.graphs["main"].dtype) != "float32":

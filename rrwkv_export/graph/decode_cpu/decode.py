@@ -11,6 +11,7 @@ graph to the last bit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,23 +19,24 @@ import onnx_ir as ir
 
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.graph import names
-from rrwkv_export.graph.layer import channel_mix, time_mix
+from rrwkv_export.graph.drawings import drawing
+from rrwkv_export.graph.layer import Crossing
 from rrwkv_export.graph.names import WKVForm, row_name
 from rrwkv_export.graph.prefill.medium import exact_softmax, mask_of_one, query, significance, weight_of
 from rrwkv_export.graph.recurrence import Postponed, Step
-from rrwkv_export.graph.states import WKV_PARTS, Values
+from rrwkv_export.graph.states import WKV_PARTS, Values, joined_matrices, split_matrices
 from rrwkv_export.graph.weights import GraphWeights
 from rrwkv_export.onnx.scope import Scope
 
-_MIXES = (("time_mix", "att", "kvr"), ("channel_mix", "ffn", "kr"))  # by row of a layer's shift
+_MIXES = (("time_mix", "att"), ("channel_mix", "ffn"))  # by row of a layer's shift
 
 
 @dataclass
 class _Found:
-    """What the layers give to be joined: two rows h, what wkv keeps, and the mediums' significances [1, 1, 1]."""
+    """What the layers give to be joined: two rows h, what time-mix keeps, and the mediums' significances [1, 1, 1]."""
 
     shifts: list[ir.Value] = field(default_factory=list)
-    wkvs: list[ir.Value] = field(default_factory=list)
+    recurrent: list[ir.Value] = field(default_factory=list)
     significances: list[ir.Value] = field(default_factory=list)
 
 
@@ -45,7 +47,8 @@ def decode(scope: Scope, w: GraphWeights, wkv: WKVForm, x: ir.Value, states: Val
     """
     medium = w.config.medium
     before = [_before(scope / "before", w, row, states[names.SHIFT]) for row in range(len(_MIXES))]
-    recurrent = _wkv_parts(scope / "states", w.config, wkv, states[names.WKV])
+    draw, crossing = drawing(w.config), Crossing()
+    recurrent = _recurrent(scope / "states", w.config, wkv, states)
     mask = mask_of_one(scope / "clock", medium, states[names.POSITION]) if medium else None
     over, found = (Postponed() if wkv == "plain" else Step()), _Found()
     for i in range(w.config.num_layers):
@@ -56,21 +59,20 @@ def decode(scope: Scope, w: GraphWeights, wkv: WKVForm, x: ir.Value, states: Val
             M = _recall(w, inner / "medium", block, h, bank, key, mask)
             if medium.squeeze == "attention":
                 found.significances.append(significance(w, inner / "medium", block, h))
-        mixed, kept = time_mix(w, inner / "time_mix", block, h, before[0][i], M, over, recurrent[i])
+        mixed, kept = draw.time_mix(w, inner / "time_mix", block, h, before[0][i], M, over, recurrent[i], crossing)
         x = inner.op("Add", x, mixed, name="after_time_mix")
         h_2 = w.norm(inner, x, f"{block}.ln2", name="ln2")
-        x = inner.op(
-            "Add", x, channel_mix(w, inner / "channel_mix", block, h_2, before[1][i], M), name="after_channel_mix"
-        )
+        mixed = draw.channel_mix(w, inner / "channel_mix", block, h_2, before[1][i], M)
+        x = inner.op("Add", x, mixed, name="after_channel_mix")
         found.shifts += [h, h_2]
-        found.wkvs += kept
+        found.recurrent += kept
     return x, _joined(scope / "states", w.config, states, found, over)
 
 
 def _before(scope: Scope, w: GraphWeights, row: int, shift: ir.Value) -> list[ir.Value]:
     """h' ⊙ b [1, roles, C] of every layer, from shift [L, 2, C]."""
-    part, block, roles = _MIXES[row]
-    L, C = w.config.num_layers, w.config.hidden_size
+    part, block = _MIXES[row]
+    L, C, roles = w.config.num_layers, w.config.hidden_size, w.config.mixes[block]
     root = scope.root
     vectors = [
         root.const(w.mix(f"blocks.{i}.{block}", roles)[1], np.float32, f"blocks.{i}.{part}.before.weight")
@@ -82,6 +84,13 @@ def _before(scope: Scope, w: GraphWeights, row: int, shift: ir.Value) -> list[ir
     rows = scope.op("Slice", shift, *which, name=f"{part}.h_prev")
     mixed = scope.op("Mul", rows, b, name=part)
     return list(scope.ops("Split", mixed, names=[f"{part}.{i}" for i in range(L)], axis=0, num_outputs=L))
+
+
+def _recurrent(scope: Scope, config: ModelConfig, form: WKVForm, states: Values) -> list[list[ir.Value]]:
+    """What each layer keeps: its share of `wkv`, or its matrices [H, N, N]."""
+    if names.WKV in states:
+        return _wkv_parts(scope, config, form, states[names.WKV])
+    return split_matrices(scope, config, states[names.MATRIX])
 
 
 def _wkv_parts(scope: Scope, config: ModelConfig, form: WKVForm, wkv: ir.Value) -> list[list[ir.Value]]:
@@ -114,14 +123,14 @@ def _recall(
 
 def _joined(scope: Scope, config: ModelConfig, states: Values, found: _Found, over: Step) -> Values:
     """The new values of shift, wkv, medium_sum and medium_weight."""
-    L, C, D = config.num_layers, config.hidden_size, config.attention_width
+    L, C = config.num_layers, config.hidden_size
     shift = scope.op("Concat", *found.shifts, name="shift.joined", axis=1)
     shift = scope.op("Reshape", shift, scope.const([L, 2, C], np.int64, "shift.out_shape"), name="shift.out")
-    wkv = scope.op("Concat", *found.wkvs, name="wkv.joined", axis=1)
-    wkv = scope.op("Reshape", wkv, scope.const([L, -1, D], np.int64, "wkv.out_shape"), name="wkv.out")
-    if isinstance(over, Postponed):
-        wkv = over.finish(scope, states[names.WKV], wkv)
-    joined = {names.SHIFT: shift, names.WKV: wkv}
+    joined = {names.SHIFT: shift}
+    if names.WKV in states:
+        joined[names.WKV] = _joined_wkv(scope, config, states[names.WKV], found.recurrent, over)
+    else:
+        joined[names.MATRIX] = joined_matrices(scope, states[names.MATRIX], found.recurrent)
     if config.medium:
         zero, one = (scope.common([v], np.int64, f"{v}") for v in (0, 1))
         h = scope.op("Slice", shift, zero, one, one, name="medium.h")
@@ -134,3 +143,10 @@ def _joined(scope: Scope, config: ModelConfig, states: Values, found: _Found, ov
         joined[names.MEDIUM_SUM] = scope.op("Add", states[names.MEDIUM_SUM], h, name="medium.S")
         joined[names.MEDIUM_WEIGHT] = scope.op("Add", states[names.MEDIUM_WEIGHT], g, name="medium.G")
     return joined
+
+
+def _joined_wkv(scope: Scope, config: ModelConfig, before: ir.Value, parts: Sequence[ir.Value], over: Step) -> ir.Value:
+    L, D = config.num_layers, config.attention_width
+    wkv = scope.op("Concat", *parts, name="wkv.joined", axis=1)
+    wkv = scope.op("Reshape", wkv, scope.const([L, -1, D], np.int64, "wkv.out_shape"), name="wkv.out")
+    return over.finish(scope, before, wkv) if isinstance(over, Postponed) else wkv

@@ -20,8 +20,8 @@ from rrwkv_export.graph import names
 from rrwkv_export.graph.decode_gpu.medium import Mediums
 from rrwkv_export.graph.decode_gpu.mixes import Mixes
 from rrwkv_export.graph.decode_gpu.wkv import Sums, sums_of
-from rrwkv_export.graph.layer import channel_gated
 from rrwkv_export.graph.names import WKVForm
+from rrwkv_export.graph.prefill.rwkv4 import channel_gated
 from rrwkv_export.graph.states import Values
 from rrwkv_export.graph.weights import GraphWeights
 from rrwkv_export.onnx.scope import Scope

@@ -1,0 +1,163 @@
+"""RWKV-7's time-mix and channel-mix as ONNX nodes, in the symbols of `rrwkv_export.architectures.reference.rwkv7`.
+
+A layer's recurrent state is S [H, N, N], i of the value, j of the key. Everything but its recurrence is computed for
+all T tokens at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import onnx_ir as ir
+
+from rrwkv_export.architectures.matrices import HeadsConfig
+from rrwkv_export.graph.layer import Crossing, mixes
+from rrwkv_export.graph.recurrence import Recurrence
+from rrwkv_export.graph.weights import GraphWeights
+from rrwkv_export.onnx.scope import Scope
+
+_GROUP_NORM_EPSILON = 64e-5  # 1e-5 · 8², whatever N is
+_SHORTEST = 1e-12  # what κ is divided by at least
+
+
+def time_mix(
+    w: GraphWeights,
+    scope: Scope,
+    block: str,
+    h: ir.Value,
+    before: ir.Value,
+    M: ir.Value | None,
+    over: Recurrence,
+    state: list[ir.Value],
+    crossing: Crossing,
+) -> tuple[ir.Value, list[ir.Value]]:
+    """Woutput (o ⊙ g), and the new S."""
+    att = f"{block}.att"
+    x_r, x_w, x_k, x_v, x_a, x_g = mixes(w, scope, att, h, before, M)
+    r, k, v = (
+        w.product(scope, x, f"{att}.{name}.weight", name=name)
+        for x, name in ((x_r, "receptance"), (x_k, "key"), (x_v, "value"))
+    )
+    a = _rate(w, scope, att, "a", x_a, None)
+    κ = _unit(scope, _by_head(w, scope, _times(w, scope, k, f"{att}.k_k", "k_k"), "kappa.heads"))
+    k = _learned(w, scope, att, k, a)
+    v = _value(w, scope, att, v, x_v, crossing)
+    decay = scope.op("Sigmoid", _low_rank(w, scope, att, "w", x_w, "Tanh"), name="w.rate")
+    scale = scope.common(-math.exp(-0.5), np.float32, "minus_exp_minus_half")
+    decay = scope.op("Exp", scope.op("Mul", decay, scale, name="w.exponent"), name="w")
+    heads = {name: _by_head(w, scope, x, f"{name}.heads") for name, x in (("r", r), ("k", k), ("v", v), ("a", a))}
+    y, S = _recurrence(w, scope / "recurrence", over, state[0], {**heads, "κ": κ, "w": decay})
+    o = scope.op("Add", _group_norm(w, scope, att, y), _told(w, scope, att, heads), name="o")
+    g = w.low(scope, scope.op("Sigmoid", w.low(scope, x_g, f"{att}.g1", "g1"), name="g.rate"), f"{att}.g2", "g")
+    o = scope.op("Reshape", o, scope.common([-1, 1, w.config.hidden_size], np.int64, "rows_shape"), name="o.rows")
+    return w.matmul(scope, scope.op("Mul", o, g, name="gated"), f"{att}.output.weight", name="output"), [S]
+
+
+def channel_mix(
+    w: GraphWeights, scope: Scope, block: str, h: ir.Value, before: ir.Value, M: ir.Value | None
+) -> ir.Value:
+    """Wvalue relu(Wkey mix(k))²"""
+    (x_k,) = mixes(w, scope, f"{block}.ffn", h, before, M)
+    k = scope.op("Relu", w.product(scope, x_k, f"{block}.ffn.key.weight", name="key"), name="relu")
+    return w.product(scope, scope.op("Mul", k, k, name="square"), f"{block}.ffn.value.weight", name="value")
+
+
+def _recurrence(
+    w: GraphWeights, scope: Scope, over: Recurrence, S: ir.Value, of: dict[str, ir.Value]
+) -> tuple[ir.Value, ir.Value]:
+    """y [T, H, N], and S after the last token, of values [T, H, N].
+
+    s = S κ;   S ← S ⊙ w + [s, v] [-κ ⊙ a; k];   y = S r      r, κ, v as columns, the others as rows
+    """
+    H, N = _heads(w)
+    rewritten = scope.op("Neg", scope.op("Mul", of["κ"], of["a"], name="kappa_a"), name="rewritten")
+    columns = {name: over.shaped(scope, of[name], [H, N, 1], name) for name in ("κ", "v", "r")}
+    rows = {name: over.shaped(scope, value, [H, 1, N], name) for name, value in (("w", of["w"]), ("k", of["k"]))}
+    rewritten = over.shaped(scope, rewritten, [H, 1, N], "rewritten")
+    both = scope.op("Concat", rewritten, rows["k"], name="told", axis=-2)
+
+    def body(inner: Scope, S: ir.Value, given: Sequence[ir.Value]) -> tuple[ir.Value, ir.Value]:
+        κ, v, r, decay, told = given
+        s = inner.op("MatMul", S, κ, name="s")
+        change = inner.op("MatMul", inner.op("Concat", s, v, name="s_and_v", axis=-1), told, name="change")
+        S = inner.op("Add", inner.op("Mul", S, decay, name="decayed"), change, name="S_next")
+        return S, inner.op("MatMul", S, r, name="y")
+
+    given = {"κ": columns["κ"], "v": columns["v"], "r": columns["r"], "w": rows["w"], "told": both}
+    S, y = over.scan(scope, S, given, body)
+    return scope.op("Reshape", y, scope.common([-1, H, N], np.int64, "heads_shape"), name="y.heads"), S
+
+
+def _low_rank(w: GraphWeights, scope: Scope, att: str, z: str, x: ir.Value, between: str | None) -> ir.Value:
+    """z0 + between(x z1) z2"""
+    low = w.low(scope, x, f"{att}.{z}1", f"{z}1")
+    if between:
+        low = scope.op(between, low, name=f"{z}.between")
+    return scope.op(
+        "Add", w.low(scope, low, f"{att}.{z}2", f"{z}2"), w.vector(scope, f"{att}.{z}0", f"{z}0"), name=f"{z}.sum"
+    )
+
+
+def _rate(w: GraphWeights, scope: Scope, att: str, z: str, x: ir.Value, between: str | None) -> ir.Value:
+    """σ(z0 + between(x z1) z2)"""
+    return scope.op("Sigmoid", _low_rank(w, scope, att, z, x, between), name=f"{z}.rate")
+
+
+def _unit(scope: Scope, κ: ir.Value) -> ir.Value:
+    """Each head of κ [T, H, N] over its length."""
+    axis, least = scope.common([-1], np.int64, "last_axis"), scope.common(_SHORTEST, np.float32, "shortest")
+    length = scope.op("ReduceL2", κ, axis, name="kappa.length", keepdims=1)
+    return scope.op("Div", κ, scope.op("Max", length, least, name="kappa.divisor"), name="kappa")
+
+
+def _learned(w: GraphWeights, scope: Scope, att: str, k: ir.Value, a: ir.Value) -> ir.Value:
+    """k ⊙ (1 + (a - 1) ⊙ k_a) = k ⊙ ((1 - k_a) + a ⊙ k_a)"""
+    k_a = w.load(f"{att}.k_a")
+    rate = scope.op("Mul", a, scope.const(k_a, np.float32, "k_a.weight"), name="k_a")
+    rate = scope.op("Add", rate, scope.const(1 - k_a, np.float32, "k_a.rest"), name="k_a.sum")
+    return scope.op("Mul", k, rate, name="k")
+
+
+def _value(w: GraphWeights, scope: Scope, att: str, v: ir.Value, x_v: ir.Value, crossing: Crossing) -> ir.Value:
+    """v + (v_first - v) ⊙ σ(v0 + x_v v1 v2); layer 0's own v is v_first"""
+    if "v_first" not in crossing:
+        crossing["v_first"] = v
+        return v
+    away = scope.op("Sub", crossing["v_first"], v, name="v.away")
+    return scope.op("Add", v, scope.op("Mul", away, _rate(w, scope, att, "v", x_v, None), name="v.moved"), name="v")
+
+
+def _group_norm(w: GraphWeights, scope: Scope, att: str, y: ir.Value) -> ir.Value:
+    """GN(y) [T, H, N]"""
+    H, N = _heads(w)
+    one, zero = (scope.common(np.full(N, v), np.float32, f"{n}_of_head") for n, v in (("ones", 1), ("zeros", 0)))
+    unit = scope.op("LayerNormalization", y, one, zero, name="ln_x", axis=-1, epsilon=_GROUP_NORM_EPSILON)
+    gained = scope.op("Mul", unit, w.vector(scope, f"{att}.ln_x.weight", "ln_x", [H, N]), name="ln_x.gained")
+    return scope.op("Add", gained, w.vector(scope, f"{att}.ln_x.bias", "ln_x.bias", [H, N]), name="ln_x.moved")
+
+
+def _told(w: GraphWeights, scope: Scope, att: str, heads: dict[str, ir.Value]) -> ir.Value:
+    """(Σ_j r_j k_j r_k[j]) v of every head [T, H, N]"""
+    product = scope.op("Mul", heads["r"], heads["k"], name="r_times_k")
+    product = scope.op("Mul", product, w.vector(scope, f"{att}.r_k", "r_k"), name="r_k")
+    axis = scope.common([-1], np.int64, "last_axis")
+    return scope.op("Mul", scope.op("ReduceSum", product, axis, name="bonus", keepdims=1), heads["v"], name="bonus.v")
+
+
+def _heads(w: GraphWeights) -> tuple[int, int]:
+    """H, N"""
+    config = cast(HeadsConfig, w.config)
+    return config.heads, config.head_size
+
+
+def _by_head(w: GraphWeights, scope: Scope, x: ir.Value, name: str) -> ir.Value:
+    """[T, 1, C] to [T, H, N]"""
+    shape = scope.common([-1, *_heads(w)], np.int64, "heads_shape")
+    return scope.op("Reshape", x, shape, name=name)
+
+
+def _times(w: GraphWeights, scope: Scope, x: ir.Value, weight: str, name: str) -> ir.Value:
+    return scope.op("Mul", x, w.vector(scope, weight, name), name=name)

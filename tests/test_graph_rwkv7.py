@@ -1,0 +1,77 @@
+"""RWKV-7 as graphs: the reference's numbers, and the same bits however a text is cut."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checkpoint_files import RWKV7, random_weights, write_blinkdl, write_rrwkv
+
+from rrwkv_export.architectures.config import MediumConfig
+from rrwkv_export.checkpoint import open_checkpoint
+from rrwkv_export.errors import CheckpointError, RecipeError
+from rrwkv_export.export import export
+from rrwkv_export.quantize.quantize import Source
+from rrwkv_runtime import Model
+
+_BESIDE = Path(__file__).parents[2] / "shared" / "checkpoints" / "rwkv7-chat"
+CHAT = Path(os.environ.get("RWKV7_CHAT", _BESIDE)) / "rwkv7-chat-13m.pth"
+IDS = np.random.default_rng(0).integers(0, RWKV7.vocab_size, 40)
+
+
+@pytest.fixture(scope="module", params=["none", "attention", "mean"])
+def bundle(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rwkv7")
+    medium = None if request.param == "none" else MediumConfig(5, request.param, slots=3, key_size=8)
+    config = replace(RWKV7, medium=medium)
+    path = folder / "checkpoint"
+    if medium:
+        write_rrwkv(path, config, random_weights(config))
+    else:
+        write_blinkdl(path, config, random_weights(config))
+    export(open_checkpoint(path), folder / "bundle", rtol=1e-5)  # verified, or an error
+    return Model.load(folder / "bundle")
+
+
+def test_a_text_in_any_pieces_gives_the_same_bits(bundle):
+    whole, state = bundle.forward(IDS, num_logits=len(IDS))
+    parts, carried = [], None
+    for piece in np.split(IDS, [1, 4, 5, 17]):
+        logits, carried = bundle.forward(piece, carried, num_logits=len(piece))
+        parts.append(logits)
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    for name, value in state.values.items():
+        np.testing.assert_array_equal(carried.values[name], value, err_msg=name)
+
+
+def test_decoding_gives_the_bits_of_a_prompt(bundle):
+    whole, state = bundle.forward(IDS, num_logits=len(IDS))
+    decoder = bundle.decoder()
+    for token, expected in zip(IDS, whole):
+        np.testing.assert_array_equal(decoder.step(int(token)), expected)
+    for name, value in state.values.items():
+        np.testing.assert_array_equal(decoder.state().values[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("target", ["cuda", "mobile"])
+def test_a_target_without_a_graph_is_refused_by_name(tmp_path, target):
+    checkpoint = open_checkpoint(write_blinkdl(tmp_path / "m.pth", RWKV7, random_weights(RWKV7)))
+    with pytest.raises(CheckpointError, match=f"no graph for rwkv7 with --target {target} yet"):
+        export(checkpoint, tmp_path / "out", target=target)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not CHAT.exists(), reason="the trained RWKV-7 checkpoint is not here")
+def test_golden_logits_of_a_trained_model(tmp_path, rwkv7_golden):
+    export(open_checkpoint(CHAT), tmp_path / "bundle", tokens=16)
+    logits, _ = Model.load(tmp_path / "bundle").forward(rwkv7_golden.ids, num_logits=len(rwkv7_golden.ids))
+    assert rwkv7_golden.error(logits) < 1e-5
+    assert (logits.argmax(axis=1) == rwkv7_golden.argmax).mean() > 0.99
+
+
+def test_quantization_is_refused_by_name(bundle):
+    with pytest.raises(RecipeError, match="no quantization of rwkv7 yet"):
+        Source.open(bundle.path)
