@@ -19,12 +19,8 @@ from rrwkv_export.architectures.reference.layer import Layer, Observer, Weights,
 from rrwkv_export.architectures.reference.state import State
 
 S = TypeVar("S", bound=State)
-
-
 Crossing = dict[str, Tensor]
 """What one layer hands on to the later ones within a call (RWKV-7's v_first); no state."""
-
-
 TimeMix = Callable[[Layer, Tensor, Tensor, Tensor | None, S, Crossing], Tensor]
 """w, h, h', M, state, crossing: what is added to x, of T tokens [T, C] or of one [C]; the layer's share of the state
 moves on in place.
