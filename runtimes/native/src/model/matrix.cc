@@ -1,0 +1,29 @@
+#include "model/matrix.h"
+
+namespace rrwkv {
+namespace {
+
+// Of a matrix so large that it shows if one thread is late, several parts for each.
+size_t parts_of(const Matrix& matrix, size_t threads) {
+  constexpr size_t kLarge = 8192;  // outputs
+  return threads * (matrix.outputs > kLarge ? 4 : 1);
+}
+
+}  // namespace
+
+void multiply(const Product* products, size_t count, const Matrix* next, const Threads& threads) {
+  const size_t parts = parts_of(*products[0].matrix, threads.count);
+  for (size_t p = 0; p < count; ++p) products[p].x->sums.of(parts * products[p].matrix->outputs);
+  threads.share(parts, [&](size_t i) {
+    const size_t others = next ? parts_of(*next, threads.count) : 0;
+    const Stretch last = next ? next->start(i % others, others) : Stretch{};
+    for (size_t p = 0; p < count; ++p) {
+      const Stretch after = p + 1 < count ? products[p + 1].matrix->start(i, parts) : last;
+      products[p].matrix->multiply(*products[p].x, i, parts, after, products[p].y);
+    }
+    threads.expect(last);
+  });
+  for (size_t p = 0; p < count; ++p) products[p].matrix->finish(*products[p].x, parts, products[p].y);
+}
+
+}  // namespace rrwkv
