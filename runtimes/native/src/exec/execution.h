@@ -7,7 +7,7 @@ namespace rrwkv {
 
 // alone: a step of one token, whose products are of one row and whose other work no threads share. amx: whether
 // products of many rows are the processor's matrix unit's.
-struct Work {
+struct Execution {
   size_t tokens;
   bool alone, amx;
   const Threads& threads;
@@ -18,8 +18,8 @@ struct Work {
     threads.share_spans(alone ? 1 : threads.count, n, unit, work);
   }
 
-  void round(const Matrix& matrix, const float* x, size_t rows, Rounded& rounded) const {
-    alone ? matrix.round(x, rounded) : matrix.round_rows(x, rows, rounded, threads);
+  void quantize(const Matrix& matrix, const float* x, size_t rows, QuantizedActivations& quantized) const {
+    alone ? matrix.quantize(x, quantized) : matrix.quantize_rows(x, rows, quantized, threads);
   }
 
   // next: what is multiplied by after these.

@@ -9,18 +9,18 @@
 namespace rrwkv {
 
 // Memory that is read: rows of so many bytes, a stride apart.
-struct Stretch {
+struct MemoryRange {
   const char* begin = nullptr;
   size_t bytes = 0, rows = 1, stride = 0;
 };
 
 enum class Cache { kFirst, kSecond };
 
-// Fetches a stretch, line by line.
+// Fetches a range, line by line.
 class Fetch {
  public:
   Fetch() = default;
-  Fetch(const Stretch& stretch, size_t most) : left_(stretch), most_(stretch.bytes ? most : 0) {}
+  Fetch(const MemoryRange& range, size_t most) : left_(range), most_(range.bytes ? most : 0) {}
 
   // The next line; false when there is none.
   template <Cache kTo>
@@ -41,7 +41,7 @@ class Fetch {
 
  private:
   static constexpr size_t kLine = 64;
-  Stretch left_;
+  MemoryRange left_;
   size_t most_ = 0, at_ = 0;
 };
 

@@ -10,10 +10,10 @@
 
 namespace rrwkv {
 
-class Team : public Threads {
+class SpinTeam : public Threads {
  public:
-  explicit Team(size_t count) : Threads(count) {}
-  void expect(const Stretch& next) const override;
+  explicit SpinTeam(size_t count) : Threads(count) {}
+  void expect(const MemoryRange& next) const override;
 
   // leader() on the thread that calls, while the pool's other threads help with what it shares: those that come, and
   // from when they do, for a pool promises nothing. Raises what the leader raises.
@@ -36,7 +36,7 @@ class Team : public Threads {
 };
 
 template <typename Leader>
-void Team::lead(const Threads& pool, const Leader& leader) {
+void SpinTeam::lead(const Threads& pool, const Leader& leader) {
   std::exception_ptr error;
   std::atomic_flag led = ATOMIC_FLAG_INIT;
   const int here = 0;

@@ -21,9 +21,9 @@ inline Span part_of(size_t i, size_t parts, size_t n, size_t unit) {
 
 // Threads that share work; in a session, onnxruntime's own.
 class Threads {
-  template <typename Work>
+  template <typename Action>
   struct Shared {
-    explicit Shared(const Work& work) : work(work) {}
+    explicit Shared(const Action& work) : work(work) {}
     void part(size_t i) noexcept {
       try {
         work(i);
@@ -32,7 +32,7 @@ class Threads {
       }
     }
 
-    const Work& work;
+    const Action& work;
     std::atomic_flag failed = ATOMIC_FLAG_INIT;
     std::exception_ptr error;
   };
@@ -42,17 +42,17 @@ class Threads {
   virtual ~Threads() = default;
 
   // work(i) for every i < parts; back when all are done. Raises what one of them raised.
-  template <typename Work>
-  void share(size_t parts, const Work& work) const {
+  template <typename Action>
+  void share(size_t parts, const Action& work) const {
     if (parts == 1) return work(0);
-    Shared<Work> shared(work);
-    run(parts, [](void* of, size_t i) { static_cast<Shared<Work>*>(of)->part(i); }, &shared);
+    Shared<Action> shared(work);
+    run(parts, [](void* of, size_t i) { static_cast<Shared<Action>*>(of)->part(i); }, &shared);
     if (shared.error) std::rethrow_exception(shared.error);
   }
 
   // work(begin, end) over 0 .. n in so many parts, each but the last a multiple of `unit`.
-  template <typename Work>
-  void share_spans(size_t parts, size_t n, size_t unit, const Work& work) const {
+  template <typename Action>
+  void share_spans(size_t parts, size_t n, size_t unit, const Action& work) const {
     share(parts, [&](size_t i) {
       const auto [begin, end] = part_of(i, parts, n, unit);
       if (begin < n) work(begin, end);
@@ -60,7 +60,7 @@ class Threads {
   }
 
   // What the thread that says so reads next: to be fetched while it waits for others.
-  virtual void expect(const Stretch&) const {}
+  virtual void expect(const MemoryRange&) const {}
 
   const size_t count;
 

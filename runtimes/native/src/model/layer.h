@@ -39,12 +39,12 @@ class Layer {
  public:
   explicit Layer(LayerWeights weights) : w_(std::move(weights)) {}
   // x [T, C] to y [T, C], which may be x. next: what is multiplied by after this layer.
-  void run(const float* x, const LayerRun& run, const Matrix* next, const Work& work, float* y) const;
+  void run(const float* x, const LayerRun& run, const Matrix* next, const Execution& exec, float* y) const;
   const LayerWeights& weights() const { return w_; }
 
  private:
-  void time_mix(const float* h, const float* M, const LayerRun& run, const Work& work, float* mixed) const;
-  void channel_mix(const float* h, const float* M, const Matrix* next, const Work& work, float* r, float* v) const;
+  void time_mix(const float* h, const float* M, const LayerRun& run, const Execution& exec, float* mixed) const;
+  void channel_mix(const float* h, const float* M, const Matrix* next, const Execution& exec, float* r, float* v) const;
 
   LayerWeights w_;
 };
@@ -58,7 +58,7 @@ struct HeadWeights {
 class Head {
  public:
   explicit Head(HeadWeights weights) : w_(std::move(weights)) {}
-  void run(const float* x, const Matrix* next, const Work& work, float* logits) const;
+  void run(const float* x, const Matrix* next, const Execution& exec, float* logits) const;
   const HeadWeights& weights() const { return w_; }
 
  private:

@@ -16,9 +16,9 @@ void multiply(const Product* products, size_t count, const Matrix* next, const T
   for (size_t p = 0; p < count; ++p) products[p].x->sums.of(parts * products[p].matrix->outputs);
   threads.share(parts, [&](size_t i) {
     const size_t others = next ? parts_of(*next, threads.count) : 0;
-    const Stretch last = next ? next->start(i % others, others) : Stretch{};
+    const MemoryRange last = next ? next->start(i % others, others) : MemoryRange{};
     for (size_t p = 0; p < count; ++p) {
-      const Stretch after = p + 1 < count ? products[p + 1].matrix->start(i, parts) : last;
+      const MemoryRange after = p + 1 < count ? products[p + 1].matrix->start(i, parts) : last;
       products[p].matrix->multiply(*products[p].x, i, parts, after, products[p].y);
     }
     threads.expect(last);

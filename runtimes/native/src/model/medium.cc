@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "exec/workspace.h"
 #include "kernels/avx512/vectors.h"
 
 namespace rrwkv {
@@ -12,17 +13,6 @@ namespace {
 constexpr size_t kStride = 128, kPackedStride = 256;
 constexpr size_t kWorthIt = 1 << 15;  // values to read before several threads read them faster
 constexpr size_t kAtOnce = 4;         // vectors of sums that need not wait for each other
-
-// What one thread keeps for the layers that it runs.
-struct Memory {
-  Rounded rounded;
-  Scratch<float> q, g, z, hidden, gate, held, keys, columns;
-};
-
-Memory& memory() {
-  static thread_local Memory of_thread;
-  return of_thread;
-}
 
 // y [n] = Σ_k x[k] rows[k] (n values of them, a stride apart): fused, k after k, in onnxruntime's order.
 void sum_rows(const float* x, const float* rows, size_t count, size_t stride, size_t n, float* y) {
@@ -91,36 +81,36 @@ void attend(float* scores, size_t count) {
 
 }  // namespace
 
-void Medium::run(const float* h, const MediumRun& run, const Matrix* next, const Work& work, float* M) const {
-  Memory& m = memory();
-  const size_t T = work.tokens, R = w_.key_size(), K = run.slots, s = w_.interval;
+void Medium::run(const float* h, const MediumRun& run, const Matrix* next, const Execution& exec, float* M) const {
+  MediumWorkspace& m = workspace().medium;
+  const size_t T = exec.tokens, R = w_.key_size(), K = run.slots, s = w_.interval;
   const size_t n = w_.makes_mediums() ? (run.position % s + T) / s : 0;  // how many segments end here
   float *q = m.q.of(T * R), *z = m.z.of(n * C_);
-  squeeze(h, run, work, z);
-  work.round(*w_.query, h, T, m.rounded);
-  const Product product{w_.query.get(), &m.rounded, q};
-  if (work.alone) {  // too little to be shared
-    m.rounded.sums.of(R);
-    w_.query->multiply(m.rounded, 0, 1, next ? next->start(0, work.threads.count) : Stretch{}, q);
-    w_.query->finish(m.rounded, 1, q);
-    return recall_alone(q, run, work.threads, M);
+  squeeze(h, run, exec, z);
+  exec.quantize(*w_.query, h, T, m.activations);
+  const Product product{w_.query.get(), &m.activations, q};
+  if (exec.alone) {  // too little to be shared
+    m.activations.sums.of(R);
+    w_.query->multiply(m.activations, 0, 1, next ? next->start(0, exec.threads.count) : MemoryRange{}, q);
+    w_.query->finish(m.activations, 1, q);
+    return recall_alone(q, run, exec.threads, M);
   }
-  work.multiply(&product, 1, T, next);
+  exec.multiply(&product, 1, T, next);
 
   float *held = m.held.of((K + n) * C_), *keys = m.keys.of((K + n) * R);
   std::copy_n(run.before.bank, K * C_, held);
   std::copy_n(run.before.key, K * R, keys);
-  excite(z, n, work, held + K * C_, keys + K * R);
+  excite(z, n, exec, held + K * C_, keys + K * R);
   std::copy_n(held + n * C_, K * C_, run.after.bank);
   std::copy_n(keys + n * R, K * R, run.after.key);
-  recall(q, held, keys, K + n, run, work, M);
+  recall(q, held, keys, K + n, run, exec, M);
 }
 
 // S <- S + g h, G <- G + g, g = exp(squeeze · h); where a segment ends, z = S / G, and S and G are 0 again.
-void Medium::squeeze(const float* h, const MediumRun& run, const Work& work, float* z) const {
-  const size_t T = work.tokens, s = w_.makes_mediums() ? w_.interval : 0;
-  float* g = memory().g.of(T);
-  work.share(T, kLanes, [&](size_t begin, size_t end) {
+void Medium::squeeze(const float* h, const MediumRun& run, const Execution& exec, float* z) const {
+  const size_t T = exec.tokens, s = w_.makes_mediums() ? w_.interval : 0;
+  float* g = workspace().medium.g.of(T);
+  exec.share(T, kLanes, [&](size_t begin, size_t end) {
     if (!w_.squeeze) return std::fill(g + begin, g + end, 1.0f);
     multiply_rows_by(w_.squeeze, h + begin * C_, end - begin, C_, kPackedStride, g + begin);
     for (size_t t = begin; t < end; t += kLanes) {
@@ -130,7 +120,7 @@ void Medium::squeeze(const float* h, const MediumRun& run, const Work& work, flo
       _mm512_mask_storeu_ps(g + t, lanes(end - t), exponential(significance));
     }
   });
-  work.share(C_, kLanes, [&](size_t begin, size_t end) {
+  exec.share(C_, kLanes, [&](size_t begin, size_t end) {
     float G = *run.before.weight, *S = run.after.sum;
     std::copy(run.before.sum + begin, run.before.sum + end, S + begin);
     for (size_t t = 0, ended = 0; t < T; ++t) {
@@ -147,15 +137,15 @@ void Medium::squeeze(const float* h, const MediumRun& run, const Work& work, flo
 }
 
 // m = σ(Wup relu(Wdown z)) ⊙ z and Wkey m of the n segments that end.
-void Medium::excite(const float* z, size_t n, const Work& work, float* m, float* keys) const {
+void Medium::excite(const float* z, size_t n, const Execution& exec, float* m, float* keys) const {
   if (n == 0) return;
-  Memory& of = memory();
+  MediumWorkspace& of = workspace().medium;
   const size_t E = w_.down->outputs;
   float *hidden = of.hidden.of(n * E), *gate = of.gate.of(n * C_);
   const auto multiplied = [&](const Matrix& matrix, const float* x, float* y) {
-    work.round(matrix, x, n, of.rounded);
-    const Product product{&matrix, &of.rounded, y};
-    work.multiply(&product, 1, n, nullptr);
+    exec.quantize(matrix, x, n, of.activations);
+    const Product product{&matrix, &of.activations, y};
+    exec.multiply(&product, 1, n, nullptr);
   };
   multiplied(*w_.down, z, hidden);
   for (size_t i = 0; i < n * E; ++i) hidden[i] = std::max(hidden[i], 0.0f);
@@ -172,7 +162,7 @@ void Medium::excite(const float* z, size_t n, const Work& work, float* m, float*
 void Medium::recall_alone(const float* q, const MediumRun& run, const Threads& threads, float* M) const {
   const size_t R = w_.key_size(), K = run.slots, filled = std::min(K, run.position / w_.interval);
   const float *bank = run.before.bank + (K - filled) * C_, *keys = run.before.key + (K - filled) * R;
-  float* scores = memory().columns.of(K);
+  float* scores = workspace().medium.columns.of(K);
   multiply_rows_by(q, keys, filled, R, kStride, scores);
   attend(scores, filled);
   const size_t parts = filled * C_ < kWorthIt ? 1 : threads.count;
@@ -184,12 +174,12 @@ void Medium::recall_alone(const float* q, const MediumRun& run, const Threads& t
 
 // The same of many tokens, each over the slots that are filled when it comes. held [rows, C], keys [rows, R].
 void Medium::recall(const float* q, const float* held, const float* keys, size_t rows, const MediumRun& run,
-                    const Work& work, float* M) const {
+                    const Execution& exec, float* M) const {
   const size_t R = w_.key_size(), K = run.slots, s = w_.interval;
-  float* columns = memory().columns.of(R * rows);  // of the keys
+  float* columns = workspace().medium.columns.of(R * rows);  // of the keys
   for (size_t k = 0; k < rows; ++k)
     for (size_t r = 0; r < R; ++r) columns[r * rows + k] = keys[k * R + r];
-  work.share(work.tokens, 1, [&](size_t begin, size_t end) {
+  exec.share(exec.tokens, 1, [&](size_t begin, size_t end) {
     static thread_local Scratch<float> of_thread;
     float* scores = of_thread.of(K);
     for (size_t t = begin; t < end; ++t) {

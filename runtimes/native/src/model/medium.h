@@ -38,15 +38,15 @@ class Medium {
   Medium(MediumWeights weights, size_t channels) : w_(std::move(weights)), C_(channels) {}
 
   // Of h [T, C]: M [T, C], what each token recalls, and the state after them. next: what is multiplied by after this.
-  void run(const float* h, const MediumRun& run, const Matrix* next, const Work& work, float* M) const;
+  void run(const float* h, const MediumRun& run, const Matrix* next, const Execution& exec, float* M) const;
   const MediumWeights& weights() const { return w_; }
 
  private:
-  void squeeze(const float* h, const MediumRun& run, const Work& work, float* z) const;
-  void excite(const float* z, size_t n, const Work& work, float* m, float* keys) const;
+  void squeeze(const float* h, const MediumRun& run, const Execution& exec, float* z) const;
+  void excite(const float* z, size_t n, const Execution& exec, float* m, float* keys) const;
   void recall_alone(const float* q, const MediumRun& run, const Threads& threads, float* M) const;
-  void recall(const float* q, const float* held, const float* keys, size_t rows, const MediumRun& run, const Work& work,
-              float* M) const;
+  void recall(const float* q, const float* held, const float* keys, size_t rows, const MediumRun& run,
+              const Execution& exec, float* M) const;
 
   MediumWeights w_;
   size_t C_;

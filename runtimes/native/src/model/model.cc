@@ -2,9 +2,9 @@
 
 namespace rrwkv {
 
-void Model::run(const float* x, const ModelRun& run, size_t scored, const Work& work, float* logits) const {
+void Model::run(const float* x, const ModelRun& run, size_t scored, const Execution& exec, float* logits) const {
   static thread_local Scratch<float> of_thread;
-  const size_t C = w_.layer().channels, L = w_.layers.size(), T = work.tokens, rows = wkv_rows();
+  const size_t C = w_.layer().channels, L = w_.layers.size(), T = exec.tokens, rows = wkv_rows();
   float* y = of_thread.of(T * C);
   const auto first_of = [this](size_t layer) { return w_.layers[layer].weights().key.get(); };
   for (size_t i = 0; i < L; ++i) {
@@ -14,9 +14,9 @@ void Model::run(const float* x, const ModelRun& run, size_t scored, const Work& 
         run.shift + 2 * C * i, {wkv, wkv + 2 * C}, run.new_shift + 2 * C * i, {new_wkv, new_wkv + 2 * C}, {}};
     if (w_.has_mediums()) layer.medium = run.mediums[i];
     const Matrix* next = i + 1 < L ? first_of(i + 1) : w_.head.weights().matrix.get();
-    w_.layers[i].run(i ? y : x, layer, next, work, y);
+    w_.layers[i].run(i ? y : x, layer, next, exec, y);
   }
-  w_.head.run(y + (T - scored) * C, first_of(0), {scored, work.alone, work.amx, work.threads}, logits);
+  w_.head.run(y + (T - scored) * C, first_of(0), {scored, exec.alone, exec.amx, exec.threads}, logits);
 }
 
 }  // namespace rrwkv

@@ -27,7 +27,7 @@ class Model {
  public:
   explicit Model(ModelWeights weights) : w_(std::move(weights)) {}
   // x: the embedded tokens [T, C]. Logits [N, V] of the last `scored` of them.
-  void run(const float* x, const ModelRun& run, size_t scored, const Work& work, float* logits) const;
+  void run(const float* x, const ModelRun& run, size_t scored, const Execution& exec, float* logits) const;
   const ModelWeights& weights() const { return w_; }
   // A layer's in the state `wkv`.
   size_t wkv_rows() const { return w_.layer().wkv.stable ? 3 : 2; }

@@ -23,7 +23,7 @@ class ModelNode : public Node {
   void together(OrtKernelContext* context, const Action& action) const {
     const SessionThreads pool(api_, context, settings_.threads);
     if (!settings_.spin || pool.count == 1) return action(pool);
-    Team team(pool.count);
+    SpinTeam team(pool.count);
     team.lead(pool, [&] { action(team); });
   }
 

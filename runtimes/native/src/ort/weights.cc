@@ -32,10 +32,11 @@ std::unique_ptr<Matrix> columns(const NodeInfo& from, const std::string& role, s
   const auto* values = static_cast<const int8_t*>(weight.data);
   const float* scale = from.values(role + ".scale", {weight.shape[1]});
   const auto outputs = static_cast<size_t>(weight.shape[1]);
-  if (!from.has(role + ".input_scale")) return std::make_unique<Columns>(values, inputs, outputs, scale, nullptr);
-  const Columns::Range range{*from.values(role + ".input_scale", {}),
-                             *from.values<uint8_t>(role + ".input_zero_point", {}, kUint8)};
-  return std::make_unique<Columns>(values, inputs, outputs, scale, &range);
+  if (!from.has(role + ".input_scale"))
+    return std::make_unique<Int8PerChannel>(values, inputs, outputs, scale, nullptr);
+  const Int8PerChannel::Range range{*from.values(role + ".input_scale", {}),
+                                    *from.values<uint8_t>(role + ".input_zero_point", {}, kUint8)};
+  return std::make_unique<Int8PerChannel>(values, inputs, outputs, scale, &range);
 }
 
 // A weight [N, blocks, block / (8 / bits)] and its scales, held against each other's shapes. form: ".weight4" or
@@ -56,14 +57,14 @@ std::unique_ptr<Matrix> blocks(const NodeInfo& from, const std::string& role, co
   const bool flat = from.constant(role + ".scale").shape.size() == 1;  // as MatMulNBits takes them too
   const float* scale =
       from.values(role + ".scale", flat ? Shape{weight.shape[0] * count} : Shape{weight.shape[0], count});
-  if (form == ".float8") return std::make_unique<FloatBlocks>(values, inputs, outputs, block, scale);
-  return std::make_unique<Blocks>(values, inputs, outputs, block, bits, scale);
+  if (form == ".float8") return std::make_unique<BlockwiseFloat>(values, inputs, outputs, block, scale);
+  return std::make_unique<BlockwiseInt8>(values, inputs, outputs, block, bits, scale);
 }
 
 std::unique_ptr<Matrix> halves(const NodeInfo& from, const std::string& role, size_t inputs, size_t N) {
   const Value& weight = rows_of_inputs(from, role + ".half", kFloat16, inputs, N);
   const auto* values = static_cast<const uint16_t*>(weight.data);
-  return std::make_unique<Halves>(values, inputs, static_cast<size_t>(weight.shape[1]));
+  return std::make_unique<Float16>(values, inputs, static_cast<size_t>(weight.shape[1]));
 }
 
 // The weights of a product in whatever form the graph holds them; 0 outputs: any number.

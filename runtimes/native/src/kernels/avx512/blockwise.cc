@@ -43,7 +43,7 @@ void Blockwise::scales_of(size_t output, size_t block, float* scales) const {
   for (size_t i = 0; i < 16; ++i) scales[i] = scale_[std::min(output + i, outputs - 1) * blocks_ + block];
 }
 
-void Blocks::round_row(const float* x, size_t run, uint8_t* bytes, float* scales, float* zeros) const {
+void BlockwiseInt8::quantize_row(const float* x, size_t run, uint8_t* bytes, float* scales, float* zeros) const {
   std::memset(bytes, 0, row_size());
   for (size_t b = 0; b < blocks_; ++b) {
     const size_t first = b * block_, last = std::min(first + block_, inputs);
@@ -68,9 +68,9 @@ void Blocks::round_row(const float* x, size_t run, uint8_t* bytes, float* scales
   }
 }
 
-void Blocks::round(const float* x, Rounded& rounded) const {
-  float *scales = rounded.values.of(blocks_), *lane_scales = rounded.scales.of(vectors_ * kLanes);
-  round_row(x, kRun, rounded.bytes.of(row_size()), scales, rounded.zeros.of(blocks_));
+void BlockwiseInt8::quantize(const float* x, QuantizedActivations& quantized) const {
+  float *scales = quantized.values.of(blocks_), *lane_scales = quantized.scales.of(vectors_ * kLanes);
+  quantize_row(x, kRun, quantized.bytes.of(row_size()), scales, quantized.zeros.of(blocks_));
   std::memset(lane_scales, 0, vectors_ * kLanes * sizeof(float));
   const size_t in_block = block_ * bits_ / 32;
   for (size_t b = 0; b < blocks_; ++b) std::fill_n(lane_scales + b * in_block, in_block, scales[b]);
@@ -78,7 +78,7 @@ void Blocks::round(const float* x, Rounded& rounded) const {
 
 // y[first] … of several rows at once, so that one's sums need not wait for each other.
 template <int kBits, size_t kRows>
-void Blocks::rows(const Rounded& x, size_t first, const char* ahead, float* y) const {
+void BlockwiseInt8::rows(const QuantizedActivations& x, size_t first, const char* ahead, float* y) const {
   const uint8_t* weight = weight_ + first * row_bytes_;
   const float* scale = scale_ + first * blocks_;
   const uint8_t* bytes = x.bytes.data();
@@ -119,12 +119,13 @@ void Blocks::rows(const Rounded& x, size_t first, const char* ahead, float* y) c
   for (size_t i = 0; i < kRows; ++i) y[first + i] = _mm512_reduce_add_ps(sums[i]);
 }
 
-Stretch Blockwise::start(size_t part, size_t parts) const {
+MemoryRange Blockwise::start(size_t part, size_t parts) const {
   const auto [begin, end] = part_of(part, parts, outputs, 1);
   return {reinterpret_cast<const char*>(weight_ + begin * row_bytes_), (end - begin) * row_bytes_};
 }
 
-void Blocks::multiply(Rounded& x, size_t part, size_t parts, const Stretch& after, float* y) const {
+void BlockwiseInt8::multiply(QuantizedActivations& x, size_t part, size_t parts, const MemoryRange& after,
+                             float* y) const {
   const auto [begin, end] = part_of(part, parts, outputs, 1);
   const auto several = [&](size_t i, const char* ahead) {
     bits_ == 8 ? rows<8, kRowsAtOnce>(x, i, ahead, y) : rows<4, kRowsAtOnce>(x, i, ahead, y);

@@ -8,8 +8,8 @@ namespace rrwkv {
 // MatMulNBits' uint8 [N, blocks, block / (8 / bits)] with a scale for each block and zero in the middle.
 class Blockwise : public Matrix {
  public:
-  void finish(const Rounded&, size_t, float*) const override {}
-  Stretch start(size_t part, size_t parts) const override;
+  void finish(const QuantizedActivations&, size_t, float*) const override {}
+  MemoryRange start(size_t part, size_t parts) const override;
 
  protected:
   Blockwise(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, size_t bits, const float* scale)
@@ -29,42 +29,44 @@ class Blockwise : public Matrix {
 };
 
 // Activations are int8, of a scale for each block.
-class Blocks : public Blockwise {
+class BlockwiseInt8 : public Blockwise {
  public:
-  Blocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, size_t bits, const float* scale)
+  BlockwiseInt8(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, size_t bits, const float* scale)
       : Blockwise(weight, inputs, outputs, block, bits, scale), bits_(bits), vectors_((row_bytes_ + 63) / 64) {}
-  void round(const float* x, Rounded& rounded) const override;
-  void multiply(Rounded& x, size_t part, size_t parts, const Stretch& after, float* y) const override;
-  void round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const override;
-  void multiply_rows(Rounded& x, size_t rows, bool amx, const Threads& threads, float* y) const override;
+  void quantize(const float* x, QuantizedActivations& quantized) const override;
+  void multiply(QuantizedActivations& x, size_t part, size_t parts, const MemoryRange& after, float* y) const override;
+  void quantize_rows(const float* x, size_t rows, QuantizedActivations& quantized,
+                     const Threads& threads) const override;
+  void multiply_rows(QuantizedActivations& x, size_t rows, bool amx, const Threads& threads, float* y) const override;
 
  private:
   static constexpr size_t kRun = 128;  // values of 4 bits that 64 bytes hold
 
   // A row's bytes [row_size], and of its blocks the scales, and what the weights' zero adds before they are scaled.
   // run: of 4-bit weights, how many even and odd ones are apart from each other.
-  void round_row(const float* x, size_t run, uint8_t* bytes, float* scales, float* zeros) const;
+  void quantize_row(const float* x, size_t run, uint8_t* bytes, float* scales, float* zeros) const;
   void unpack(size_t output, uint8_t* bytes, float* scales) const;
   size_t row_size() const { return vectors_ * 512 / bits_; }
   template <int kBits, size_t kRows>
-  void rows(const Rounded& x, size_t first, const char* ahead, float* y) const;
+  void rows(const QuantizedActivations& x, size_t first, const char* ahead, float* y) const;
 
   size_t bits_, vectors_;
 };
 
 // Of 8 bits, times activations as they are.
-class FloatBlocks : public Blockwise {
+class BlockwiseFloat : public Blockwise {
  public:
-  FloatBlocks(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, const float* scale)
+  BlockwiseFloat(const uint8_t* weight, size_t inputs, size_t outputs, size_t block, const float* scale)
       : Blockwise(weight, inputs, outputs, block, 8, scale) {}
-  void round(const float* x, Rounded& rounded) const override;
-  void multiply(Rounded& x, size_t part, size_t parts, const Stretch& after, float* y) const override;
-  void round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const override;
-  void multiply_rows(Rounded& x, size_t rows, bool amx, const Threads& threads, float* y) const override;
+  void quantize(const float* x, QuantizedActivations& quantized) const override;
+  void multiply(QuantizedActivations& x, size_t part, size_t parts, const MemoryRange& after, float* y) const override;
+  void quantize_rows(const float* x, size_t rows, QuantizedActivations& quantized,
+                     const Threads& threads) const override;
+  void multiply_rows(QuantizedActivations& x, size_t rows, bool amx, const Threads& threads, float* y) const override;
 
  private:
   template <size_t kRows>
-  void rows(const Rounded& x, size_t first, const char* ahead, float* y) const;
+  void rows(const QuantizedActivations& x, size_t first, const char* ahead, float* y) const;
   void unpack(size_t output, float* weights) const;
 };
 

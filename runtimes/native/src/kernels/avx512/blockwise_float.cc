@@ -9,9 +9,9 @@
 
 namespace rrwkv {
 
-void FloatBlocks::round(const float* x, Rounded& rounded) const {
-  float* values = rounded.values.of(row_bytes_);
-  float* zeros = rounded.zeros.of(blocks_);
+void BlockwiseFloat::quantize(const float* x, QuantizedActivations& quantized) const {
+  float* values = quantized.values.of(row_bytes_);
+  float* zeros = quantized.zeros.of(blocks_);
   std::memset(values, 0, row_bytes_ * sizeof *values);
   std::memcpy(values, x, inputs * sizeof *values);
   for (size_t b = 0; b < blocks_; ++b) {
@@ -23,7 +23,7 @@ void FloatBlocks::round(const float* x, Rounded& rounded) const {
 }
 
 template <size_t kRows>
-void FloatBlocks::rows(const Rounded& x, size_t first, const char* ahead, float* y) const {
+void BlockwiseFloat::rows(const QuantizedActivations& x, size_t first, const char* ahead, float* y) const {
   const uint8_t* weight = weight_ + first * row_bytes_;
   const float* scale = scale_ + first * blocks_;
   __m512 totals[kRows];
@@ -49,7 +49,8 @@ void FloatBlocks::rows(const Rounded& x, size_t first, const char* ahead, float*
   }
 }
 
-void FloatBlocks::multiply(Rounded& x, size_t part, size_t parts, const Stretch& after, float* y) const {
+void BlockwiseFloat::multiply(QuantizedActivations& x, size_t part, size_t parts, const MemoryRange& after,
+                              float* y) const {
   const auto [begin, end] = part_of(part, parts, outputs, 1);
   const auto several = [&](size_t i, const char* ahead) { rows<kRowsAtOnce>(x, i, ahead, y); };
   const auto one = [&](size_t i, const char* ahead) { rows<1>(x, i, ahead, y); };
@@ -57,7 +58,7 @@ void FloatBlocks::multiply(Rounded& x, size_t part, size_t parts, const Stretch&
 }
 
 // Weights of 16 outputs as floats [K, 16]; at the end fewer: the others are the last again, and not used.
-void FloatBlocks::unpack(size_t output, float* weights) const {
+void BlockwiseFloat::unpack(size_t output, float* weights) const {
   for (size_t from = 0; from < row_bytes_; from += kUnit) {
     __m512i unit[16];
     load_turned(weight_, row_bytes_, outputs, output, from, unit);
@@ -75,11 +76,12 @@ void FloatBlocks::unpack(size_t output, float* weights) const {
   }
 }
 
-void FloatBlocks::round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const {
-  pack_float_rows(x, rows, inputs, rounded, threads);
+void BlockwiseFloat::quantize_rows(const float* x, size_t rows, QuantizedActivations& quantized,
+                                   const Threads& threads) const {
+  pack_float_rows(x, rows, inputs, quantized, threads);
 }
 
-void FloatBlocks::multiply_rows(Rounded& x, size_t rows, bool, const Threads& threads, float* y) const {
+void BlockwiseFloat::multiply_rows(QuantizedActivations& x, size_t rows, bool, const Threads& threads, float* y) const {
   const auto panel = [this](size_t n, float* left, float* right) {
     unpack(n, left);
     if (n + kLanes < outputs) unpack(n + kLanes, right);

@@ -1,4 +1,4 @@
-// `Blocks` times many rows at once: 16 outputs and 16 rows at a time, block by block.
+// `BlockwiseInt8` times many rows at once: 16 outputs and 16 rows at a time, block by block.
 #include <algorithm>
 #include <atomic>
 
@@ -57,7 +57,7 @@ void multiply_tile(const Outputs& w, const Rows& x, const Tiles& tiles, size_t r
 }  // namespace
 
 // From the output's row on, 16 rows (at the end fewer: the others are the last again, and not used).
-void Blocks::unpack(size_t output, uint8_t* bytes, float* scales) const {
+void BlockwiseInt8::unpack(size_t output, uint8_t* bytes, float* scales) const {
   const size_t in_run = std::min<size_t>(block_, kRun) / 8;  // of four bits: packed groups of a run
   const __m512i lower = _mm512_set1_epi8(0x0f);
   for (size_t from = 0; from < row_bytes_; from += kUnit) {
@@ -77,18 +77,20 @@ void Blocks::unpack(size_t output, uint8_t* bytes, float* scales) const {
   for (size_t b = 0; b < blocks_; ++b) scales_of(output, b, scales + kSide * b);
 }
 
-void Blocks::round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const {
+void BlockwiseInt8::quantize_rows(const float* x, size_t rows, QuantizedActivations& quantized,
+                                  const Threads& threads) const {
   const size_t all = padded(rows, kSide);  // the last ones are multiplied, and not used
-  uint8_t* bytes = rounded.bytes.of(all * row_size());
-  float *scales = rounded.values.of(all * blocks_), *zeros = rounded.zeros.of(all * blocks_);
+  uint8_t* bytes = quantized.bytes.of(all * row_size());
+  float *scales = quantized.values.of(all * blocks_), *zeros = quantized.zeros.of(all * blocks_);
   const size_t run = std::min<size_t>(block_, kRun);
   threads.share_spans(threads.count, rows, 1, [&](size_t begin, size_t end) {
     for (size_t t = begin; t < end; ++t)
-      round_row(x + t * inputs, run, bytes + t * row_size(), scales + t * blocks_, zeros + t * blocks_);
+      quantize_row(x + t * inputs, run, bytes + t * row_size(), scales + t * blocks_, zeros + t * blocks_);
   });
 }
 
-void Blocks::multiply_rows(Rounded& x, size_t rows, bool amx, const Threads& threads, float* y) const {
+void BlockwiseInt8::multiply_rows(QuantizedActivations& x, size_t rows, bool amx, const Threads& threads,
+                                  float* y) const {
   std::atomic<size_t> taken{0};
   threads.share(threads.count, [&](size_t) {
     static thread_local Scratch<uint8_t> bytes_of_thread;

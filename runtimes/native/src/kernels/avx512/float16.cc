@@ -23,20 +23,20 @@ __m512 floats(const uint16_t* halves, __mmask16 mask) {
 
 }  // namespace
 
-Span Halves::columns(size_t part, size_t parts) const { return part_of(part, parts, outputs, kLine); }
+Span Float16::columns(size_t part, size_t parts) const { return part_of(part, parts, outputs, kLine); }
 
-Stretch Halves::start(size_t part, size_t parts) const {
+MemoryRange Float16::start(size_t part, size_t parts) const {
   const auto [begin, end] = columns(part, parts);
   const size_t size = sizeof *weight_;
   return {reinterpret_cast<const char*>(weight_ + begin), (end - begin) * size, inputs, outputs * size};
 }
 
-void Halves::round(const float* x, Rounded& rounded) const {
-  std::memcpy(rounded.values.of(inputs), x, inputs * sizeof *x);
+void Float16::quantize(const float* x, QuantizedActivations& quantized) const {
+  std::memcpy(quantized.values.of(inputs), x, inputs * sizeof *x);
 }
 
 // Some rows at a time, over all columns: so memory is read as it lies.
-void Halves::multiply(Rounded& x, size_t part, size_t parts, const Stretch& after, float* y) const {
+void Float16::multiply(QuantizedActivations& x, size_t part, size_t parts, const MemoryRange& after, float* y) const {
   const auto [begin, end] = columns(part, parts);
   std::fill(y + begin, y + end, 0.0f);
   Fetch next(after, kDeep * (end - begin) * sizeof *weight_);
@@ -56,7 +56,7 @@ void Halves::multiply(Rounded& x, size_t part, size_t parts, const Stretch& afte
 }
 
 // 64 columns of some rows. next: what is fetched instead of the rows that follow.
-inline void Halves::add_wide(const float* x, size_t row, size_t end, size_t column, Fetch* next, float* y) const {
+inline void Float16::add_wide(const float* x, size_t row, size_t end, size_t column, Fetch* next, float* y) const {
   constexpr size_t kVectors = kWide / kLanes;
   __m512 sums[kVectors];
   for (size_t i = 0; i < kVectors; ++i) sums[i] = _mm512_loadu_ps(y + column + kLanes * i);
@@ -71,11 +71,12 @@ inline void Halves::add_wide(const float* x, size_t row, size_t end, size_t colu
   for (size_t i = 0; i < kVectors; ++i) _mm512_storeu_ps(y + column + kLanes * i, sums[i]);
 }
 
-void Halves::round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const {
-  pack_float_rows(x, rows, inputs, rounded, threads);
+void Float16::quantize_rows(const float* x, size_t rows, QuantizedActivations& quantized,
+                            const Threads& threads) const {
+  pack_float_rows(x, rows, inputs, quantized, threads);
 }
 
-void Halves::multiply_rows(Rounded& x, size_t rows, bool, const Threads& threads, float* y) const {
+void Float16::multiply_rows(QuantizedActivations& x, size_t rows, bool, const Threads& threads, float* y) const {
   const auto unpack = [this](size_t n, float* left, float* right) {
     const __mmask16 masks[] = {lanes(outputs - n), lanes_after(outputs - n)};
     for (size_t k = 0; k < inputs; ++k) {

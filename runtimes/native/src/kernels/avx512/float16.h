@@ -7,15 +7,16 @@ namespace rrwkv {
 
 // float16 [K, N], multiplied in float32. An output is summed in the order of its inputs, by one thread, of one token or
 // of many alike.
-class Halves : public Matrix {
+class Float16 : public Matrix {
  public:
-  Halves(const uint16_t* weight, size_t inputs, size_t outputs) : Matrix(inputs, outputs), weight_(weight) {}
-  void round(const float* x, Rounded& rounded) const override;
-  void multiply(Rounded& x, size_t part, size_t parts, const Stretch& after, float* y) const override;
-  void finish(const Rounded&, size_t, float*) const override {}
-  Stretch start(size_t part, size_t parts) const override;
-  void round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const override;
-  void multiply_rows(Rounded& x, size_t rows, bool amx, const Threads& threads, float* y) const override;
+  Float16(const uint16_t* weight, size_t inputs, size_t outputs) : Matrix(inputs, outputs), weight_(weight) {}
+  void quantize(const float* x, QuantizedActivations& quantized) const override;
+  void multiply(QuantizedActivations& x, size_t part, size_t parts, const MemoryRange& after, float* y) const override;
+  void finish(const QuantizedActivations&, size_t, float*) const override {}
+  MemoryRange start(size_t part, size_t parts) const override;
+  void quantize_rows(const float* x, size_t rows, QuantizedActivations& quantized,
+                     const Threads& threads) const override;
+  void multiply_rows(QuantizedActivations& x, size_t rows, bool amx, const Threads& threads, float* y) const override;
 
  private:
   Span columns(size_t part, size_t parts) const;

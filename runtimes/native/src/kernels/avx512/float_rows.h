@@ -15,9 +15,10 @@ constexpr size_t kRowsTogether = 12, kFloatPanel = 2 * kLanes;  // as many sums 
 inline __mmask16 lanes_after(size_t left) { return left > kLanes ? lanes(left - kLanes) : 0; }
 
 // Of x [rows, inputs], twelve rows' values beside each other: [rows / 12, inputs, 12], with zeros to the end.
-inline void pack_float_rows(const float* x, size_t rows, size_t inputs, Rounded& rounded, const Threads& threads) {
+inline void pack_float_rows(const float* x, size_t rows, size_t inputs, QuantizedActivations& quantized,
+                            const Threads& threads) {
   const size_t groups = (rows + kRowsTogether - 1) / kRowsTogether;
-  float* values = rounded.values.of(groups * inputs * kRowsTogether);
+  float* values = quantized.values.of(groups * inputs * kRowsTogether);
   threads.share_spans(threads.count, groups, 1, [&](size_t begin, size_t end) {
     for (size_t g = begin; g < end; ++g) {
       const size_t first = g * kRowsTogether, count = std::min(kRowsTogether, rows - first);
@@ -54,8 +55,8 @@ inline void multiply_together(const float* values, size_t inputs, const float* p
 // the 16 outputs from the n-th on and of the 16 after these, floats [inputs, 16]; in each there is room for as many
 // inputs as `depth` says.
 template <typename Unpack>
-void multiply_float_rows(const Rounded& x, size_t rows, const Matrix& of, size_t depth, const Threads& threads,
-                         const Unpack& unpack, float* y) {
+void multiply_float_rows(const QuantizedActivations& x, size_t rows, const Matrix& of, size_t depth,
+                         const Threads& threads, const Unpack& unpack, float* y) {
   std::atomic<size_t> taken{0};
   threads.share(threads.count, [&](size_t) {
     static thread_local Scratch<float> of_thread;

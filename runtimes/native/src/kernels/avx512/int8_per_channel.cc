@@ -45,7 +45,7 @@ Ends ends_of(const float* x, size_t n) {
 }
 
 // DynamicQuantizeLinear's scale and zero point; of values that are no numbers any zero point will do.
-Columns::Range range_of(Ends ends) {
+Int8PerChannel::Range range_of(Ends ends) {
   const auto [low, high] = ends;
   const float scale = high == low ? 1.0f : (high - low) / 255.0f;
   const float zero = std::nearbyint(std::clamp(-low / scale, 0.0f, 255.0f));
@@ -55,7 +55,7 @@ Columns::Range range_of(Ends ends) {
 }  // namespace
 
 // Only one row needs them: with many, they are summed when the weights are packed.
-const int32_t* Columns::column_sums() const {
+const int32_t* Int8PerChannel::column_sums() const {
   std::call_once(summed_, [this] {
     column_sums_.resize(outputs);
     for (size_t k = 0; k < inputs; ++k)
@@ -64,14 +64,14 @@ const int32_t* Columns::column_sums() const {
   return column_sums_.data();
 }
 
-void Columns::round(const float* x, Rounded& rounded) const {
+void Int8PerChannel::quantize(const float* x, QuantizedActivations& quantized) const {
   const Range range = has_range_ ? range_ : range_of(ends_of(x, inputs));
-  rounded.scale = range.scale;
-  rounded.zero = range.zero;
-  round_to_uint8(x, range.scale, range.zero, inputs, rounded.bytes.of(inputs));
+  quantized.scale = range.scale;
+  quantized.zero = range.zero;
+  quantize_uint8(x, range.scale, range.zero, inputs, quantized.bytes.of(inputs));
 }
 
-Columns::Block Columns::block(size_t part, size_t parts) const {
+Int8PerChannel::Block Int8PerChannel::block(size_t part, size_t parts) const {
   if (outputs <= kNarrow) {
     const Span rows = part_of(part, parts, inputs, kDeep);
     return {rows.begin, rows.end - rows.begin, 0, outputs};
@@ -81,14 +81,14 @@ Columns::Block Columns::block(size_t part, size_t parts) const {
 }
 
 // Of one stretch of memory, or of the columns that come first.
-Stretch Columns::start(size_t part, size_t parts) const {
+MemoryRange Int8PerChannel::start(size_t part, size_t parts) const {
   const Block b = block(part, parts);
   const char* begin = begin_of(weight_ + b.row * outputs + b.column);
   if (b.columns == outputs) return {begin, b.rows * outputs};
   return {begin, std::min(b.columns, kSegment), b.rows, outputs};
 }
 
-void Columns::accumulate(const uint8_t* x, const Block& b, const char* after, int32_t* sums) const {
+void Int8PerChannel::accumulate(const uint8_t* x, const Block& b, const char* after, int32_t* sums) const {
   const int8_t* weight = weight_ + b.row * outputs + b.column;
   const size_t wide_end = b.columns / kWide * kWide, deep_end = b.rows / 4 * 4;
   std::memset(sums, 0, b.columns * sizeof *sums);
@@ -117,7 +117,8 @@ void Columns::accumulate(const uint8_t* x, const Block& b, const char* after, in
 }
 
 // y = (the sums of all parts - zero · the columns' sums) · scale
-void Columns::scale(const Rounded& x, const int32_t* sums, size_t others, size_t begin, size_t end, float* y) const {
+void Int8PerChannel::scale(const QuantizedActivations& x, const int32_t* sums, size_t others, size_t begin, size_t end,
+                           float* y) const {
   const __m512 x_scale = _mm512_set1_ps(x.scale);
   const __m512i zero = _mm512_set1_epi32(x.zero);
   const int32_t* column_sums = this->column_sums();
@@ -132,7 +133,8 @@ void Columns::scale(const Rounded& x, const int32_t* sums, size_t others, size_t
   }
 }
 
-void Columns::multiply(Rounded& x, size_t part, size_t parts, const Stretch& after, float* y) const {
+void Int8PerChannel::multiply(QuantizedActivations& x, size_t part, size_t parts, const MemoryRange& after,
+                              float* y) const {
   const Block all = block(part, parts);
   if (outputs <= kNarrow) return accumulate(x.bytes.data() + all.row, all, after.begin, x.sums.data() + part * outputs);
   alignas(64) int32_t sums[kSegment];
@@ -144,11 +146,12 @@ void Columns::multiply(Rounded& x, size_t part, size_t parts, const Stretch& aft
   }
 }
 
-void Columns::finish(const Rounded& x, size_t parts, float* y) const {
+void Int8PerChannel::finish(const QuantizedActivations& x, size_t parts, float* y) const {
   if (outputs <= kNarrow) scale(x, x.sums.data(), parts - 1, 0, outputs, y);
 }
 
-void Columns::round_rows(const float* x, size_t rows, Rounded& rounded, const Threads& threads) const {
+void Int8PerChannel::quantize_rows(const float* x, size_t rows, QuantizedActivations& quantized,
+                                   const Threads& threads) const {
   const size_t depth = padded(inputs, kDepth), parts = threads.count;
   Range range = range_;
   if (!has_range_) {
@@ -160,18 +163,19 @@ void Columns::round_rows(const float* x, size_t rows, Rounded& rounded, const Th
     for (const Ends& e : ends) ends[0] = {std::min(ends[0].low, e.low), std::max(ends[0].high, e.high)};
     range = range_of(ends[0]);
   }
-  rounded.scale = range.scale;
-  rounded.zero = range.zero;
-  uint8_t* bytes = rounded.bytes.of(padded(rows, kBlock) * depth);
+  quantized.scale = range.scale;
+  quantized.zero = range.zero;
+  uint8_t* bytes = quantized.bytes.of(padded(rows, kBlock) * depth);
   threads.share_spans(parts, rows, 1, [&](size_t begin, size_t end) {
     for (size_t t = begin; t < end; ++t)
-      round_to_uint8(x + t * inputs, range.scale, range.zero, inputs, bytes + t * depth);
+      quantize_uint8(x + t * inputs, range.scale, range.zero, inputs, bytes + t * depth);
   });
 }
 
 // In groups of columns whose packed weights stay in the second caches: all threads pack a group, each some of its rows,
 // which follow each other in memory; then they take panels of it as they come.
-void Columns::multiply_rows(Rounded& x, size_t rows, bool amx, const Threads& threads, float* y) const {
+void Int8PerChannel::multiply_rows(QuantizedActivations& x, size_t rows, bool amx, const Threads& threads,
+                                   float* y) const {
   const size_t depth = padded(inputs, kDepth), most = std::max(kGroup / depth / kPacked * kPacked, kPacked);
   const size_t parts = threads.count, width = std::min(most, padded(outputs, kPacked));
   if (rows == 1) {  // nothing to pack for
@@ -206,8 +210,8 @@ void Columns::multiply_rows(Rounded& x, size_t rows, bool amx, const Threads& th
 }
 
 // y [rows, outputs] = (sums [rows, 32] - zero · the columns' sums) · scale, of the columns begin .. end.
-void Columns::scale_rows(const Rounded& x, const int32_t* sums, const int32_t* column_sums, size_t rows, size_t begin,
-                         size_t end, float* y) const {
+void Int8PerChannel::scale_rows(const QuantizedActivations& x, const int32_t* sums, const int32_t* column_sums,
+                                size_t rows, size_t begin, size_t end, float* y) const {
   for (size_t n = begin; n < end; n += kLanes) {
     const __mmask16 mask = lanes(end - n);
     const __m512i zeros = _mm512_mullo_epi32(_mm512_set1_epi32(x.zero), _mm512_loadu_si512(column_sums + n - begin));

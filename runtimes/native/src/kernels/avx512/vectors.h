@@ -89,7 +89,7 @@ inline void normalize(const float* x, const float* gain, const float* bias, floa
 }
 
 // round(x / scale) + zero, within 0 .. 255, of a row of n.
-inline void round_to_uint8(const float* x, float scale, int zero, size_t n, uint8_t* y) {
+inline void quantize_uint8(const float* x, float scale, int zero, size_t n, uint8_t* y) {
   const __m512 by = _mm512_set1_ps(scale);
   const __m512 least = _mm512_set1_ps(static_cast<float>(-zero)), most = _mm512_set1_ps(static_cast<float>(255 - zero));
   for (size_t i = 0; i < n; i += kLanes) {
