@@ -1,8 +1,6 @@
 // Reading memory before it is needed.
 #pragma once
 
-#include <immintrin.h>
-
 #include <algorithm>
 #include <cstddef>
 
@@ -27,9 +25,9 @@ class Fetch {
   bool line() {
     if (most_ == 0) return false;
     if constexpr (kTo == Cache::kFirst)
-      _mm_prefetch(left_.begin + at_, _MM_HINT_T0);
+      __builtin_prefetch(left_.begin + at_, 0, 3);
     else
-      _mm_prefetch(left_.begin + at_, _MM_HINT_T1);
+      __builtin_prefetch(left_.begin + at_, 0, 2);
     at_ += kLine;
     most_ -= std::min(most_, kLine);
     if (at_ < left_.bytes) return true;

@@ -1,7 +1,5 @@
 #include "exec/spin_wait.h"
 
-#include <immintrin.h>
-
 #include <thread>
 
 namespace rrwkv {
@@ -28,7 +26,7 @@ void SpinWait::expect(const MemoryRange& next) {
 void SpinWait::wait() {
   constexpr int kPauses = 1000;
   if (fetch_expected()) return;
-  if (++pauses_ < kPauses) return _mm_pause();
+  if (++pauses_ < kPauses) return __builtin_ia32_pause();
   std::this_thread::yield();
 }
 

@@ -3,8 +3,6 @@
 #include <algorithm>
 
 #include "exec/workspace.h"
-#include "kernels/avx512/vectors.h"
-#include "kernels/avx512/wkv_row.h"
 
 namespace rrwkv {
 namespace {
@@ -15,24 +13,22 @@ const float* normalized(const float* x, const Norm& norm, float epsilon, size_t 
   float* h = workspace().h.of((1 + exec.tokens) * C);
   std::copy_n(before, C, h);
   exec.share(exec.tokens, 1, [&](size_t begin, size_t end) {
-    for (size_t t = begin; t < end; ++t) normalize(x + t * C, norm.gain, norm.bias, epsilon, C, h + (1 + t) * C);
+    for (size_t t = begin; t < end; ++t)
+      exec.kernels.rows.normalize(x + t * C, norm.gain, norm.bias, epsilon, C, h + (1 + t) * C);
   });
   return h;
 }
 
-// For each of some roles [T, C]: (h ⊙ a + h' ⊙ b) + M ⊙ c.
-float* mix(const float* h, const float* a, const float* b, const float* M, const float* c, size_t C, size_t roles,
-           const Execution& exec) {
+// For each of some roles [T, C]: (h ⊙ a + h' ⊙ b) + M ⊙ c, of [roles, C].
+float* mix(const float* h, const float* M, const Mix& of, size_t C, size_t roles, const Execution& exec) {
   float* mixes = workspace().mixes.of(roles * exec.tokens * C);
   exec.share(exec.tokens, 1, [&](size_t begin, size_t end) {
     for (size_t role = 0; role < roles; ++role) {
-      const float *of_now = a + role * C, *of_before = b + role * C;
+      const Mix of_role{of.now + role * C, of.before + role * C, M ? of.recalled + role * C : nullptr};
       for (size_t t = begin; t < end; ++t) {
         const float *before = h + t * C, *now = before + C;
-        float* y = mixes + (role * exec.tokens + t) * C;
-        for (size_t i = 0; i < C; ++i) y[i] = now[i] * of_now[i] + before[i] * of_before[i];
-        if (M)
-          for (size_t i = 0; i < C; ++i) y[i] += M[t * C + i] * c[role * C + i];
+        const Mix x{now, before, M ? M + t * C : nullptr};
+        exec.kernels.rows.mix(x, of_role, C, mixes + (role * exec.tokens + t) * C);
       }
     }
   });
@@ -52,20 +48,15 @@ void Layer::run(const float* x, const LayerRun& run, const Matrix* next, const E
   float* after = m.x.of(T * C);
   time_mix(h, M, run, exec, after);
   std::copy_n(h + T * C, C, run.new_shift);
-  exec.share(T * C, kLanes, [&](size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) after[i] += x[i];
-  });
+  exec.share(T * C, kLine,
+             [&](size_t begin, size_t end) { exec.kernels.rows.add(x + begin, end - begin, after + begin); });
 
   h = normalized(after, w_.ln2, w_.epsilon, C, run.shift + C, exec);
   float *r = m.r.of(T * C), *v = m.v.of(T * C);
   channel_mix(h, M, next, exec, r, v);
   std::copy_n(h + T * C, C, run.new_shift + C);
-  exec.share(T * C, kLanes, [&](size_t begin, size_t end) {
-    for (size_t i = begin; i < end; i += kLanes) {
-      const __mmask16 mask = lanes(end - i);
-      const auto load = [mask, i](const float* from) { return _mm512_maskz_loadu_ps(mask, from + i); };
-      _mm512_mask_storeu_ps(y + i, mask, _mm512_add_ps(load(after), _mm512_mul_ps(sigmoid(load(r)), load(v))));
-    }
+  exec.share(T * C, kLine, [&](size_t begin, size_t end) {
+    exec.kernels.rows.add_gated(after + begin, r + begin, v + begin, end - begin, y + begin);
   });
 }
 
@@ -73,22 +64,22 @@ void Layer::run(const float* x, const LayerRun& run, const Matrix* next, const E
 void Layer::time_mix(const float* h, const float* M, const LayerRun& run, const Execution& exec, float* mixed) const {
   Workspace& m = workspace();
   const size_t C = w_.channels, T = exec.tokens;
-  const float* mixes = mix(h, w_.time_now, w_.time_before, M, w_.time_recalled, C, 3, exec);
+  const float* mixes = mix(h, M, w_.time, C, 3, exec);
   float *k = m.k.of(T * C), *v = m.v.of(T * C), *r = m.r.of(T * C);
-  exec.quantize(*w_.key, mixes, T, m.activations[0]);
-  exec.quantize(*w_.value, mixes + T * C, T, m.activations[1]);
-  exec.quantize(*w_.receptance, mixes + 2 * T * C, T, m.activations[2]);
+  quantize(*w_.key, mixes, T, exec, m.activations[0]);
+  quantize(*w_.value, mixes + T * C, T, exec, m.activations[1]);
+  quantize(*w_.receptance, mixes + 2 * T * C, T, exec, m.activations[2]);
   const Product products[] = {{w_.key.get(), &m.activations[0], k},
                               {w_.value.get(), &m.activations[1], v},
                               {w_.receptance.get(), &m.activations[2], r}};
-  exec.multiply(products, 3, T, w_.output.get());
+  multiply(products, 3, T, w_.output.get(), exec);
   if (exec.alone)
-    run_row(w_.wkv, k, v, r, run.wkv, 0, C, r, run.new_wkv);
+    exec.kernels.rows.wkv(w_.wkv, k, v, r, run.wkv, {0, C}, r, run.new_wkv);
   else
-    run_wkv(w_.wkv, k, v, r, run.wkv, T, r, run.new_wkv, exec.threads);
-  exec.quantize(*w_.output, r, T, m.activations[0]);
+    run_wkv(exec.kernels, w_.wkv, k, v, r, run.wkv, T, r, run.new_wkv, exec.threads);
+  quantize(*w_.output, r, T, exec, m.activations[0]);
   const Product output{w_.output.get(), &m.activations[0], mixed};
-  exec.multiply(&output, 1, T, w_.ffn_key.get());
+  multiply(&output, 1, T, w_.ffn_key.get(), exec);
 }
 
 // r, and v = Wvalue relu(k)²
@@ -96,19 +87,17 @@ void Layer::channel_mix(const float* h, const float* M, const Matrix* next, cons
                         float* v) const {
   Workspace& m = workspace();
   const size_t C = w_.channels, T = exec.tokens, F = w_.ffn_key->outputs;
-  const float* mixes = mix(h, w_.channel_now, w_.channel_before, M, w_.channel_recalled, C, 2, exec);
+  const float* mixes = mix(h, M, w_.channel, C, 2, exec);
   float* k = m.k.of(T * F);
-  exec.quantize(*w_.ffn_key, mixes, T, m.activations[0]);
-  exec.quantize(*w_.ffn_receptance, mixes + T * C, T, m.activations[1]);
+  quantize(*w_.ffn_key, mixes, T, exec, m.activations[0]);
+  quantize(*w_.ffn_receptance, mixes + T * C, T, exec, m.activations[1]);
   const Product products[] = {{w_.ffn_key.get(), &m.activations[0], k},
                               {w_.ffn_receptance.get(), &m.activations[1], r}};
-  exec.multiply(products, 2, T, w_.ffn_value.get());
-  exec.share(T * F, kLanes, [&](size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) k[i] = k[i] > 0 ? k[i] * k[i] : 0;
-  });
-  exec.quantize(*w_.ffn_value, k, T, m.activations[0]);
+  multiply(products, 2, T, w_.ffn_value.get(), exec);
+  exec.share(T * F, kLine, [&](size_t begin, size_t end) { exec.kernels.rows.square_relu(end - begin, k + begin); });
+  quantize(*w_.ffn_value, k, T, exec, m.activations[0]);
   const Product value{w_.ffn_value.get(), &m.activations[0], v};
-  exec.multiply(&value, 1, T, next);
+  multiply(&value, 1, T, next, exec);
 }
 
 void Head::run(const float* x, const Matrix* next, const Execution& exec, float* logits) const {
@@ -116,11 +105,12 @@ void Head::run(const float* x, const Matrix* next, const Execution& exec, float*
   const size_t C = w_.matrix->inputs;
   float* h = m.h.of(exec.tokens * C);
   exec.share(exec.tokens, 1, [&](size_t begin, size_t end) {
-    for (size_t t = begin; t < end; ++t) normalize(x + t * C, w_.ln_out.gain, w_.ln_out.bias, w_.epsilon, C, h + t * C);
+    for (size_t t = begin; t < end; ++t)
+      exec.kernels.rows.normalize(x + t * C, w_.ln_out.gain, w_.ln_out.bias, w_.epsilon, C, h + t * C);
   });
-  exec.quantize(*w_.matrix, h, exec.tokens, m.activations[0]);
+  quantize(*w_.matrix, h, exec.tokens, exec, m.activations[0]);
   const Product product{w_.matrix.get(), &m.activations[0], logits};
-  exec.multiply(&product, 1, exec.tokens, next);
+  multiply(&product, 1, exec.tokens, next, exec);
 }
 
 }  // namespace rrwkv

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "exec/execution.h"
+#include "model/matrix/matrix.h"
 #include "model/medium.h"
 #include "model/wkv.h"
 
@@ -20,8 +21,7 @@ struct LayerWeights {
   float epsilon;
   Norm ln1, ln2;
   Wkv wkv;
-  const float *time_now, *time_before, *time_recalled;           // [3, C]: k, v, r
-  const float *channel_now, *channel_before, *channel_recalled;  // [2, C]: k, r
+  Mix time, channel;  // [3, C]: k, v, r; [2, C]: k, r
   std::unique_ptr<Matrix> key, value, receptance, output, ffn_key, ffn_receptance, ffn_value;
   std::unique_ptr<Medium> medium;
 };

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "exec/execution.h"
+#include "model/matrix/matrix.h"
 
 namespace rrwkv {
 
@@ -44,7 +45,7 @@ class Medium {
  private:
   void squeeze(const float* h, const MediumRun& run, const Execution& exec, float* z) const;
   void excite(const float* z, size_t n, const Execution& exec, float* m, float* keys) const;
-  void recall_alone(const float* q, const MediumRun& run, const Threads& threads, float* M) const;
+  void recall_alone(const float* q, const MediumRun& run, const Execution& exec, float* M) const;
   void recall(const float* q, const float* held, const float* keys, size_t rows, const MediumRun& run,
               const Execution& exec, float* M) const;
 

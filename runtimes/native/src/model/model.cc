@@ -16,7 +16,7 @@ void Model::run(const float* x, const ModelRun& run, size_t scored, const Execut
     const Matrix* next = i + 1 < L ? first_of(i + 1) : w_.head.weights().matrix.get();
     w_.layers[i].run(i ? y : x, layer, next, exec, y);
   }
-  w_.head.run(y + (T - scored) * C, first_of(0), {scored, exec.alone, exec.amx, exec.threads}, logits);
+  w_.head.run(y + (T - scored) * C, first_of(0), {scored, exec.alone, exec.kernels, exec.threads}, logits);
 }
 
 }  // namespace rrwkv

@@ -10,7 +10,7 @@
 #include <string>
 #include <thread>
 
-#include "kernels/avx512/tiles.h"
+#include "kernels/kernels.h"
 #include "ort/model_node.h"
 #include "ort/wkv_node.h"
 
@@ -102,8 +102,8 @@ Settings settings_of(const Api& api, const OrtSessionOptions* options) {
   const unsigned long given = std::strtoul(setting(api, options, "rrwkv.threads").c_str(), nullptr, 10);
   const size_t threads = given ? given : std::thread::hardware_concurrency();
   const bool spin = setting(api, options, "session.intra_op.allow_spinning") != "0";
-  const bool amx = has_amx() && setting(api, options, "rrwkv.amx") != "0";
-  return {std::clamp<size_t>(threads, 1, kMostThreads), spin, amx};
+  const Kernels& kernels = kernels_here(setting(api, options, "rrwkv.amx") != "0");
+  return {std::clamp<size_t>(threads, 1, kMostThreads), spin, &kernels};
 }
 
 // A session keeps pointers to operators and domain, so they stay as long as the process does.
@@ -129,15 +129,7 @@ OrtStatus* add_ops(const Api& api, OrtSessionOptions* options) {
 #endif
 
 // Whether this processor has what the kernels are made of.
-RRWKV_EXPORT int rrwkv_native_runs_here() {
-#if defined(RRWKV_NATIVE_EMULATED)
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("fma");
-#endif
-}
+RRWKV_EXPORT int rrwkv_native_runs_here() { return rrwkv::run_here(); }
 
 RRWKV_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
   const rrwkv::Api api(base);

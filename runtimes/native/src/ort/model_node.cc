@@ -22,7 +22,7 @@ Given given_if(bool there, const NodeInfo& info, const char* name) { return ther
 
 ModelNode::ModelNode(const Api& api, const NodeInfo& info, const Settings& settings)
     : Node(api, settings),
-      model_(model_weights(info)),
+      model_(model_weights(info, *settings.kernels)),
       x_(info.given("x")),
       shift_(info.given("shift")),
       wkv_(info.given("wkv")),
@@ -75,7 +75,8 @@ void StepNode::run(OrtKernelContext* context) const {
     run.mediums[i].before.key = input(context, keys_[i], {slots, key_size()});
   }
   float* given = logits(context, 1);
-  together(context, [&](const Threads& threads) { model_.run(x, run, 1, {1, true, false, threads}, given); });
+  together(context,
+           [&](const Threads& threads) { model_.run(x, run, 1, {1, true, *settings_.kernels, threads}, given); });
 }
 
 PrefillNode::PrefillNode(const Api& api, const OrtKernelInfo* info, const Settings& settings)
@@ -111,7 +112,7 @@ void PrefillNode::run(OrtKernelContext* context) const {
   if (has_mediums()) give_mediums(context, run, slots);
   float* given = logits(context, scored);
   together(context,
-           [&](const Threads& threads) { model_.run(x, run, scored, {T, false, settings_.amx, threads}, given); });
+           [&](const Threads& threads) { model_.run(x, run, scored, {T, false, *settings_.kernels, threads}, given); });
 }
 
 }  // namespace rrwkv

@@ -5,15 +5,16 @@
 #include <initializer_list>
 
 #include "exec/threads.h"
+#include "kernels/kernels.h"
 #include "ort/node_info.h"
 
 namespace rrwkv {
 
-// A session's: how many threads it has, whether they may wait for work without sleep, and whether many rows are
-// multiplied by the processor's matrix unit.
+// A session's: how many threads it has, whether they may wait for work without sleep, and what computes.
 struct Settings {
   size_t threads;
-  bool spin, amx;
+  bool spin;
+  const Kernels* kernels;
 };
 
 class Node {

@@ -3,9 +3,9 @@
 #include <cmath>
 #include <string>
 
-#include "kernels/avx512/blockwise.h"
-#include "kernels/avx512/float16.h"
-#include "kernels/avx512/int8_per_channel.h"
+#include "model/matrix/blockwise.h"
+#include "model/matrix/float16.h"
+#include "model/matrix/int8_per_channel.h"
 
 namespace rrwkv {
 namespace {
@@ -27,22 +27,23 @@ const Value& rows_of_inputs(const NodeInfo& from, const std::string& name, OrtEl
   return weight;
 }
 
-std::unique_ptr<Matrix> columns(const NodeInfo& from, const std::string& role, size_t inputs, size_t N) {
+std::unique_ptr<Matrix> int8_per_channel(const NodeInfo& from, const Kernels& kernels, const std::string& role,
+                                         size_t inputs, size_t N) {
   const Value& weight = rows_of_inputs(from, role + ".weight", kInt8, inputs, N);
   const auto* values = static_cast<const int8_t*>(weight.data);
   const float* scale = from.values(role + ".scale", {weight.shape[1]});
   const auto outputs = static_cast<size_t>(weight.shape[1]);
   if (!from.has(role + ".input_scale"))
-    return std::make_unique<Int8PerChannel>(values, inputs, outputs, scale, nullptr);
+    return std::make_unique<Int8PerChannel>(kernels, values, inputs, outputs, scale, nullptr);
   const Int8PerChannel::Range range{*from.values(role + ".input_scale", {}),
                                     *from.values<uint8_t>(role + ".input_zero_point", {}, kUint8)};
-  return std::make_unique<Int8PerChannel>(values, inputs, outputs, scale, &range);
+  return std::make_unique<Int8PerChannel>(kernels, values, inputs, outputs, scale, &range);
 }
 
 // A weight [N, blocks, block / (8 / bits)] and its scales, held against each other's shapes. form: ".weight4" or
 // ".weight8" for products in whole numbers, ".float8" for activations as they are.
-std::unique_ptr<Matrix> blocks(const NodeInfo& from, const std::string& role, const std::string& form, size_t inputs,
-                               size_t N) {
+std::unique_ptr<Matrix> blockwise(const NodeInfo& from, const Kernels& kernels, const std::string& role,
+                                  const std::string& form, size_t inputs, size_t N) {
   const std::string name = role + form;
   const size_t bits = form == ".weight4" ? 4 : 8;
   const Value& weight = from.constant(name);
@@ -57,34 +58,41 @@ std::unique_ptr<Matrix> blocks(const NodeInfo& from, const std::string& role, co
   const bool flat = from.constant(role + ".scale").shape.size() == 1;  // as MatMulNBits takes them too
   const float* scale =
       from.values(role + ".scale", flat ? Shape{weight.shape[0] * count} : Shape{weight.shape[0], count});
-  if (form == ".float8") return std::make_unique<BlockwiseFloat>(values, inputs, outputs, block, scale);
-  return std::make_unique<BlockwiseInt8>(values, inputs, outputs, block, bits, scale);
+  const BlockwiseWeights weights(values, scale, inputs, outputs, block, bits);
+  if (form == ".float8") return std::make_unique<BlockwiseFloat>(kernels, weights);
+  return std::make_unique<BlockwiseInt8>(kernels, weights);
 }
 
-std::unique_ptr<Matrix> halves(const NodeInfo& from, const std::string& role, size_t inputs, size_t N) {
+std::unique_ptr<Matrix> float16(const NodeInfo& from, const Kernels& kernels, const std::string& role, size_t inputs,
+                                size_t N) {
   const Value& weight = rows_of_inputs(from, role + ".half", kFloat16, inputs, N);
   const auto* values = static_cast<const uint16_t*>(weight.data);
-  return std::make_unique<Float16>(values, inputs, static_cast<size_t>(weight.shape[1]));
+  return std::make_unique<Float16>(kernels, values, inputs, static_cast<size_t>(weight.shape[1]));
 }
 
 // The weights of a product in whatever form the graph holds them; 0 outputs: any number.
-std::unique_ptr<Matrix> matrix(const NodeInfo& from, const std::string& role, size_t inputs, size_t outputs) {
+std::unique_ptr<Matrix> matrix_of(const NodeInfo& from, const Kernels& kernels, const std::string& role, size_t inputs,
+                                  size_t outputs) {
   for (const char* form : {".weight4", ".weight8", ".float8"})
-    if (from.has(role + form)) return blocks(from, role, form, inputs, outputs);
-  if (from.has(role + ".half")) return halves(from, role, inputs, outputs);
-  return columns(from, role, inputs, outputs);
+    if (from.has(role + form)) return blockwise(from, kernels, role, form, inputs, outputs);
+  if (from.has(role + ".half")) return float16(from, kernels, role, inputs, outputs);
+  return int8_per_channel(from, kernels, role, inputs, outputs);
 }
 
-std::unique_ptr<Medium> medium(const NodeInfo& from, const std::string& prefix, Sizes& sizes) {
+std::unique_ptr<Medium> medium_of(const NodeInfo& from, const Kernels& kernels, const std::string& prefix,
+                                  Sizes& sizes) {
   const size_t C = sizes.channels;
   MediumWeights w{};
+  const auto matrix = [&](const char* name, size_t inputs, size_t outputs) {
+    return matrix_of(from, kernels, prefix + name, inputs, outputs);
+  };
   w.interval = sizes.interval;
-  w.query = matrix(from, prefix + "query", C, sizes.key_size);
+  w.query = matrix("query", C, sizes.key_size);
   sizes.key_size = w.query->outputs;
   if (from.has("medium_bank")) {  // and not each layer's own, which are only read
-    w.down = matrix(from, prefix + "down", C, 0);
-    w.up = matrix(from, prefix + "up", w.down->outputs, C);
-    w.key = matrix(from, prefix + "key", C, sizes.key_size);
+    w.down = matrix("down", C, 0);
+    w.up = matrix("up", w.down->outputs, C);
+    w.key = matrix("key", C, sizes.key_size);
   }
   if (from.has(prefix + "squeeze")) {
     w.squeeze = from.values(prefix + "squeeze", {size(C)});
@@ -94,32 +102,36 @@ std::unique_ptr<Medium> medium(const NodeInfo& from, const std::string& prefix, 
   return std::make_unique<Medium>(std::move(w), C);
 }
 
-LayerWeights layer_weights(const NodeInfo& from, const std::string& prefix, const float* decay, Sizes& sizes) {
+LayerWeights layer_weights(const NodeInfo& from, const Kernels& kernels, const std::string& prefix, const float* decay,
+                           Sizes& sizes) {
   const size_t C = sizes.channels;
   LayerWeights w{};
   const auto vector = [&](const char* name) { return from.values(prefix + name, {size(C)}); };
   const auto rows = [&](const char* name, int64_t count) { return from.values(prefix + name, {count, size(C)}); };
+  const auto matrix = [&](const char* name, size_t inputs, size_t outputs) {
+    return matrix_of(from, kernels, prefix + name, inputs, outputs);
+  };
   w.channels = C;
   w.epsilon = sizes.epsilon;
   w.wkv = wkv_weights(from, prefix, C, !from.has("least_exp"), decay);
   w.ln1 = {vector("ln1.weight"), vector("ln1.bias")};
   w.ln2 = {vector("ln2.weight"), vector("ln2.bias")};
-  w.time_now = rows("time_mix.now", 3);
-  w.time_before = rows("time_mix.before", 3);
-  w.channel_now = rows("channel_mix.now", 2);
-  w.channel_before = rows("channel_mix.before", 2);
+  w.time.now = rows("time_mix.now", 3);
+  w.time.before = rows("time_mix.before", 3);
+  w.channel.now = rows("channel_mix.now", 2);
+  w.channel.before = rows("channel_mix.before", 2);
   if (sizes.interval) {
-    w.time_recalled = rows("time_mix.recalled", 3);
-    w.channel_recalled = rows("channel_mix.recalled", 2);
-    w.medium = medium(from, prefix + "medium.", sizes);
+    w.time.recalled = rows("time_mix.recalled", 3);
+    w.channel.recalled = rows("channel_mix.recalled", 2);
+    w.medium = medium_of(from, kernels, prefix + "medium.", sizes);
   }
-  w.key = matrix(from, prefix + "att.key", C, C);
-  w.value = matrix(from, prefix + "att.value", C, C);
-  w.receptance = matrix(from, prefix + "att.receptance", C, C);
-  w.output = matrix(from, prefix + "att.output", C, C);
-  w.ffn_key = matrix(from, prefix + "ffn.key", C, 0);
-  w.ffn_receptance = matrix(from, prefix + "ffn.receptance", C, C);
-  w.ffn_value = matrix(from, prefix + "ffn.value", w.ffn_key->outputs, C);
+  w.key = matrix("att.key", C, C);
+  w.value = matrix("att.value", C, C);
+  w.receptance = matrix("att.receptance", C, C);
+  w.output = matrix("att.output", C, C);
+  w.ffn_key = matrix("ffn.key", C, 0);
+  w.ffn_receptance = matrix("ffn.receptance", C, C);
+  w.ffn_value = matrix("ffn.value", w.ffn_key->outputs, C);
   return w;
 }
 
@@ -143,18 +155,18 @@ Wkv wkv_weights(const NodeInfo& from, const std::string& prefix, size_t C, bool 
   return w;
 }
 
-ModelWeights model_weights(const NodeInfo& from) {
+ModelWeights model_weights(const NodeInfo& from, const Kernels& kernels) {
   Sizes sizes = sizes_of(from);
   const size_t C = sizes.channels;
   HeadWeights head{sizes.epsilon,
                    {from.values("ln_out.weight", {size(C)}), from.values("ln_out.bias", {size(C)})},
-                   matrix(from, "head", C, 0)};
+                   matrix_of(from, kernels, "head", C, 0)};
   ModelWeights w{{}, Head(std::move(head))};
   // In the plain form of wkv; of one token all layers' states decay at once.
   const float* decays = from.has("decays") ? from.values("decays", {size(sizes.layers), size(C)}) : nullptr;
   for (size_t i = 0; i < sizes.layers; ++i) {
     const float* decay = decays ? decays + C * i : nullptr;
-    w.layers.emplace_back(layer_weights(from, "blocks." + std::to_string(i) + ".", decay, sizes));
+    w.layers.emplace_back(layer_weights(from, kernels, "blocks." + std::to_string(i) + ".", decay, sizes));
   }
   return w;
 }

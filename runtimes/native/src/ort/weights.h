@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "kernels/kernels.h"
 #include "model/model.h"
 #include "ort/node_info.h"
 
@@ -13,6 +14,6 @@ namespace rrwkv {
 Wkv wkv_weights(const NodeInfo& from, const std::string& prefix, size_t C, bool stable, const float* decay = nullptr);
 
 // Raises std::runtime_error.
-ModelWeights model_weights(const NodeInfo& from);
+ModelWeights model_weights(const NodeInfo& from, const Kernels& kernels);
 
 }  // namespace rrwkv

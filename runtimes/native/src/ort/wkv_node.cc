@@ -39,8 +39,8 @@ void WkvNode::run(OrtKernelContext* context) const {
     std::copy_n(before.sums, 2 * C, after.sums);
     if (wkv_.stable) std::copy_n(before.exponent, C, after.exponent);
   }
-  run_wkv(wkv_, input(context, k_, {T, C}), input(context, v_, {T, C}), input(context, r_, {T, C}), before, T, gated,
-          after, SessionThreads(api_, context, settings_.threads));
+  run_wkv(*settings_.kernels, wkv_, input(context, k_, {T, C}), input(context, v_, {T, C}), input(context, r_, {T, C}),
+          before, T, gated, after, SessionThreads(api_, context, settings_.threads));
 }
 
 }  // namespace rrwkv

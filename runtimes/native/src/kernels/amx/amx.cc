@@ -23,15 +23,9 @@ bool processor_has_it() {
   return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & kTiles) && (d & kInt8);
 }
 
-}  // namespace
-
-bool allowed() {
-  constexpr long kAskForPermission = 0x1023, kTileData = 18;
-  return processor_has_it() && syscall(SYS_arch_prctl, kAskForPermission, kTileData) == 0;
-}
-
 void begin(size_t depth) {
   Config config;
+  depth = depth < kDepth ? depth : kDepth;
   config.row_bytes[4] = config.row_bytes[5] = static_cast<uint16_t>(depth);
   config.rows[6] = config.rows[7] = static_cast<uint8_t>(depth / 4);
   __asm__ volatile("" : : "r"(&config) : "memory");  // all of it: the compiler takes the next line to read eight bytes
@@ -101,6 +95,15 @@ void dot(const uint8_t* x, size_t stride, const uint8_t* weights, size_t depth, 
 
 #undef RRWKV_DOT
 
+}  // namespace
+
+bool allowed() {
+  constexpr long kAskForPermission = 0x1023, kTileData = 18;
+  return processor_has_it() && syscall(SYS_arch_prctl, kAskForPermission, kTileData) == 0;
+}
+
+const TileKernels kTileKernels = {begin, end, multiply, dot};
+
 }  // namespace rrwkv::amx
 
 #else
@@ -108,10 +111,7 @@ void dot(const uint8_t* x, size_t stride, const uint8_t* weights, size_t depth, 
 namespace rrwkv::amx {
 
 bool allowed() { return false; }
-void begin(size_t) {}
-void end() {}
-void multiply(const Piece&, int32_t*) {}
-void dot(const uint8_t*, size_t, const uint8_t*, size_t, size_t, int32_t*) {}
+const TileKernels kTileKernels = {};
 
 }  // namespace rrwkv::amx
 

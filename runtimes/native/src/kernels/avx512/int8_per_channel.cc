@@ -1,22 +1,15 @@
-#include "kernels/avx512/int8_per_channel.h"
-
 #include <algorithm>
-#include <atomic>
-#include <cmath>
 #include <cstring>
 
-#include "kernels/avx512/interleave.h"
+#include "kernels/avx512/avx512.h"
+#include "kernels/avx512/shuffle.h"
 #include "kernels/avx512/vectors.h"
 
-namespace rrwkv {
+namespace rrwkv::avx512 {
 namespace {
 
-constexpr size_t kWide = 64;        // columns at a time: four vectors of sums
-constexpr size_t kDeep = 16;        // rows at a time while the sums stay in registers, and rows fetched ahead
-constexpr size_t kNarrow = 4096;    // outputs up to which the parts of a matrix are rows, each one stretch of memory
-constexpr size_t kGroup = 5 << 19;  // bytes of packed weights
-constexpr size_t kStretch = 512;    // rows of a packed panel at a time
-constexpr size_t kSegment = 8192;   // columns at a time of a wider one: their sums stay in the first cache
+constexpr size_t kWide = 64;  // columns at a time: four vectors of sums
+constexpr size_t kDeep = 16;  // rows at a time while the sums stay in registers, and rows fetched ahead
 
 // Four rows of 64 columns times four activations; see `interleave` for the order of the sums.
 inline void add_four_rows(const int8_t* w, size_t stride, __m512i x, __m512i sums[4]) {
@@ -27,14 +20,7 @@ inline void add_four_rows(const int8_t* w, size_t stride, __m512i x, __m512i sum
   for (size_t i = 0; i < 4; ++i) sums[i] = _mm512_dpbusd_epi32(sums[i], x, four[i]);
 }
 
-const char* begin_of(const int8_t* weights) { return reinterpret_cast<const char*>(weights); }
-
-struct Ends {
-  float low = 0, high = 0;
-};
-
-// The least and the largest of some values and 0.
-Ends ends_of(const float* x, size_t n) {
+Ends ends(const float* x, size_t n) {
   __m512 lowest = _mm512_setzero_ps(), highest = _mm512_setzero_ps();
   for (size_t i = 0; i < n; i += kLanes) {
     const __m512 v = _mm512_maskz_loadu_ps(lanes(n - i), x + i);
@@ -44,64 +30,38 @@ Ends ends_of(const float* x, size_t n) {
   return {_mm512_reduce_min_ps(lowest), _mm512_reduce_max_ps(highest)};
 }
 
-// DynamicQuantizeLinear's scale and zero point; of values that are no numbers any zero point will do.
-Int8PerChannel::Range range_of(Ends ends) {
-  const auto [low, high] = ends;
-  const float scale = high == low ? 1.0f : (high - low) / 255.0f;
-  const float zero = std::nearbyint(std::clamp(-low / scale, 0.0f, 255.0f));
-  return {scale, zero > 0 ? static_cast<int>(zero) : 0};
-}
-
-}  // namespace
-
-// Only one row needs them: with many, they are summed when the weights are packed.
-const int32_t* Int8PerChannel::column_sums() const {
-  std::call_once(summed_, [this] {
-    column_sums_.resize(outputs);
-    for (size_t k = 0; k < inputs; ++k)
-      for (size_t n = 0; n < outputs; ++n) column_sums_[n] += weight_[k * outputs + n];
-  });
-  return column_sums_.data();
-}
-
-void Int8PerChannel::quantize(const float* x, QuantizedActivations& quantized) const {
-  const Range range = has_range_ ? range_ : range_of(ends_of(x, inputs));
-  quantized.scale = range.scale;
-  quantized.zero = range.zero;
-  quantize_uint8(x, range.scale, range.zero, inputs, quantized.bytes.of(inputs));
-}
-
-Int8PerChannel::Block Int8PerChannel::block(size_t part, size_t parts) const {
-  if (outputs <= kNarrow) {
-    const Span rows = part_of(part, parts, inputs, kDeep);
-    return {rows.begin, rows.end - rows.begin, 0, outputs};
+void quantize(const float* x, float scale, int zero, size_t n, uint8_t* y) {
+  const __m512 by = _mm512_set1_ps(scale);
+  const __m512 least = _mm512_set1_ps(static_cast<float>(-zero)), most = _mm512_set1_ps(static_cast<float>(255 - zero));
+  for (size_t i = 0; i < n; i += kLanes) {
+    const __mmask16 mask = lanes(n - i);
+    __m512 v = _mm512_div_ps(_mm512_maskz_loadu_ps(mask, x + i), by);
+    v = _mm512_min_ps(_mm512_max_ps(v, least), most);
+    const __m512i whole = _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(zero));
+    _mm512_mask_cvtepi32_storeu_epi8(y + i, mask, whole);
   }
-  const Span columns = part_of(part, parts, outputs, kWide);
-  return {0, inputs, columns.begin, columns.end - columns.begin};
 }
 
-// Of one stretch of memory, or of the columns that come first.
-MemoryRange Int8PerChannel::start(size_t part, size_t parts) const {
-  const Block b = block(part, parts);
-  const char* begin = begin_of(weight_ + b.row * outputs + b.column);
-  if (b.columns == outputs) return {begin, b.rows * outputs};
-  return {begin, std::min(b.columns, kSegment), b.rows, outputs};
+void column_sums(const int8_t* weight, size_t rows, size_t columns, int32_t* sums) {
+  for (size_t k = 0; k < rows; ++k)
+    for (size_t n = 0; n < columns; ++n) sums[n] += weight[k * columns + n];
 }
 
-void Int8PerChannel::accumulate(const uint8_t* x, const Block& b, const char* after, int32_t* sums) const {
-  const int8_t* weight = weight_ + b.row * outputs + b.column;
-  const size_t wide_end = b.columns / kWide * kWide, deep_end = b.rows / 4 * 4;
-  std::memset(sums, 0, b.columns * sizeof *sums);
+void accumulate(const int8_t* weight, size_t stride, size_t rows, size_t columns, const uint8_t* x, const char* after,
+                int32_t* sums) {
+  const size_t wide_end = columns / kWide * kWide, deep_end = rows / 4 * 4;
+  std::memset(sums, 0, columns * sizeof *sums);
   for (size_t k = 0; k < deep_end; k += kDeep) {
     const size_t stop = std::min(k + kDeep, deep_end);
     // At the end, not the rows behind it, which are another's, but what comes next; rows follow each other in memory.
-    const char* ahead = after && k + kDeep >= deep_end ? after : begin_of(weight + (k + kDeep) * outputs);
+    const char* ahead =
+        after && k + kDeep >= deep_end ? after : reinterpret_cast<const char*>(weight + (k + kDeep) * stride);
     for (size_t n = 0; n < wide_end; n += kWide) {
       __m512i s[4];
       for (size_t i = 0; i < 4; ++i) s[i] = _mm512_loadu_si512(sums + n + 16 * i);
       for (size_t r = k; r < stop; r += 4) {
-        for (size_t i = r; i < r + 4; ++i) _mm_prefetch(ahead + (i - k) * outputs + n, _MM_HINT_T0);
-        add_four_rows(weight + r * outputs + n, outputs, four_bytes(x + r), s);
+        for (size_t i = r; i < r + 4; ++i) _mm_prefetch(ahead + (i - k) * stride + n, _MM_HINT_T0);
+        add_four_rows(weight + r * stride + n, stride, four_bytes(x + r), s);
       }
       for (size_t i = 0; i < 4; ++i) _mm512_storeu_si512(sums + n + 16 * i, s[i]);
     }
@@ -112,115 +72,66 @@ void Int8PerChannel::accumulate(const uint8_t* x, const Block& b, const char* af
     in_order(s);
     for (size_t i = 0; i < 4; ++i) _mm512_storeu_si512(sums + n + 16 * i, s[i]);
   }
-  for (size_t k = 0; k < b.rows; ++k)  // what fills no vector
-    for (size_t n = k < deep_end ? wide_end : 0; n < b.columns; ++n) sums[n] += x[k] * weight[k * outputs + n];
+  for (size_t k = 0; k < rows; ++k)  // what fills no vector
+    for (size_t n = k < deep_end ? wide_end : 0; n < columns; ++n) sums[n] += x[k] * weight[k * stride + n];
 }
 
-// y = (the sums of all parts - zero · the columns' sums) · scale
-void Int8PerChannel::scale(const QuantizedActivations& x, const int32_t* sums, size_t others, size_t begin, size_t end,
-                           float* y) const {
-  const __m512 x_scale = _mm512_set1_ps(x.scale);
-  const __m512i zero = _mm512_set1_epi32(x.zero);
-  const int32_t* column_sums = this->column_sums();
-  for (size_t n = begin; n < end; n += kLanes) {
-    const __mmask16 mask = lanes(end - n);
-    __m512i sum = _mm512_maskz_loadu_epi32(mask, sums + n - begin);
-    for (size_t i = 1; i <= others; ++i)
-      sum = _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(mask, sums + i * outputs + n - begin));
-    sum = _mm512_sub_epi32(sum, _mm512_mullo_epi32(zero, _mm512_maskz_loadu_epi32(mask, column_sums + n)));
-    const __m512 scale = _mm512_mul_ps(x_scale, _mm512_maskz_loadu_ps(mask, scale_ + n));
-    _mm512_mask_storeu_ps(y + n, mask, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale));
+void scale(const Int8Scaling& by, const int32_t* sums, size_t others, size_t stride, size_t n, float* y) {
+  const __m512 x_scale = _mm512_set1_ps(by.x_scale);
+  const __m512i zero = _mm512_set1_epi32(by.zero);
+  for (size_t i = 0; i < n; i += kLanes) {
+    const __mmask16 mask = lanes(n - i);
+    __m512i sum = _mm512_maskz_loadu_epi32(mask, sums + i);
+    for (size_t other = 1; other <= others; ++other)
+      sum = _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(mask, sums + other * stride + i));
+    sum = _mm512_sub_epi32(sum, _mm512_mullo_epi32(zero, _mm512_maskz_loadu_epi32(mask, by.column_sums + i)));
+    const __m512 scale = _mm512_mul_ps(x_scale, _mm512_maskz_loadu_ps(mask, by.scale + i));
+    _mm512_mask_storeu_ps(y + i, mask, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale));
   }
 }
 
-void Int8PerChannel::multiply(QuantizedActivations& x, size_t part, size_t parts, const MemoryRange& after,
-                              float* y) const {
-  const Block all = block(part, parts);
-  if (outputs <= kNarrow) return accumulate(x.bytes.data() + all.row, all, after.begin, x.sums.data() + part * outputs);
-  alignas(64) int32_t sums[kSegment];
-  for (size_t column = all.column, end = all.column + all.columns; column < end; column += kSegment) {
-    const Block segment{0, inputs, column, std::min(kSegment, end - column)};
-    const bool last = column + kSegment >= end;
-    accumulate(x.bytes.data(), segment, last ? after.begin : begin_of(weight_ + column + kSegment), sums);
-    scale(x, sums, 0, column, column + segment.columns, y);
-  }
-}
-
-void Int8PerChannel::finish(const QuantizedActivations& x, size_t parts, float* y) const {
-  if (outputs <= kNarrow) scale(x, x.sums.data(), parts - 1, 0, outputs, y);
-}
-
-void Int8PerChannel::quantize_rows(const float* x, size_t rows, QuantizedActivations& quantized,
-                                   const Threads& threads) const {
-  const size_t depth = padded(inputs, kDepth), parts = threads.count;
-  Range range = range_;
-  if (!has_range_) {
-    std::vector<Ends> ends(parts);
-    threads.share(parts, [&](size_t i) {
-      const auto [begin, end] = part_of(i, parts, rows, 1);
-      ends[i] = ends_of(x + begin * inputs, (end - begin) * inputs);
-    });
-    for (const Ends& e : ends) ends[0] = {std::min(ends[0].low, e.low), std::max(ends[0].high, e.high)};
-    range = range_of(ends[0]);
-  }
-  quantized.scale = range.scale;
-  quantized.zero = range.zero;
-  uint8_t* bytes = quantized.bytes.of(padded(rows, kBlock) * depth);
-  threads.share_spans(parts, rows, 1, [&](size_t begin, size_t end) {
-    for (size_t t = begin; t < end; ++t)
-      quantize_uint8(x + t * inputs, range.scale, range.zero, inputs, bytes + t * depth);
-  });
-}
-
-// In groups of columns whose packed weights stay in the second caches: all threads pack a group, each some of its rows,
-// which follow each other in memory; then they take panels of it as they come.
-void Int8PerChannel::multiply_rows(QuantizedActivations& x, size_t rows, bool amx, const Threads& threads,
-                                   float* y) const {
-  const size_t depth = padded(inputs, kDepth), most = std::max(kGroup / depth / kPacked * kPacked, kPacked);
-  const size_t parts = threads.count, width = std::min(most, padded(outputs, kPacked));
-  if (rows == 1) {  // nothing to pack for
-    const Product product{this, &x, y};
-    return rrwkv::multiply(&product, 1, nullptr, threads);
-  }
-  int8_t* packed = x.packed.of(width * depth);
-  int32_t* column_sums = x.sums.of(parts * width);
-  for (size_t begin = 0; begin < outputs; begin += width) {
-    const size_t end = std::min(begin + width, outputs);
-    threads.share(parts, [&](size_t i) {
-      pack(weight_ + begin, outputs, inputs, part_of(i, parts, depth, 4), end - begin, packed, column_sums + i * width);
-    });
-    for (size_t i = 1; i < parts; ++i)
-      for (size_t n = 0; n < end - begin; ++n) column_sums[n] += column_sums[i * width + n];
-    std::atomic<size_t> taken{begin};
-    threads.share(parts, [&](size_t) {
-      static thread_local Scratch<int32_t> of_thread;
-      const Tiles tiles(amx);
-      int32_t* sums = of_thread.of(padded(rows, kBlock) * kPanel);
-      for (size_t n = taken.fetch_add(kPanel); n < end; n = taken.fetch_add(kPanel)) {
-        const int8_t* panel = packed + (n - begin) * depth;
-        for (size_t from = 0; from < depth; from += kStretch)  // a part that stays in the first cache, with all rows
-          for (size_t t = 0; t < rows; t += kBlock)
-            tiles.multiply({x.bytes.data() + t * depth, panel, std::min(kBlock, rows - t), depth, from,
-                            std::min(from + kStretch, depth)},
-                           sums + t * kPanel);
-        scale_rows(x, sums, column_sums + n - begin, rows, n, std::min(n + kPanel, end), y);
+void pack(const int8_t* weight, size_t stride, size_t K, Span rows, size_t columns, int8_t* packed, int32_t* sums) {
+  const size_t depth = padded(K, kDepth);
+  const __m512i ones = _mm512_set1_epi8(1);
+  std::memset(sums, 0, padded(columns, kPacked) * sizeof *sums);
+  for (size_t first = rows.begin; first < rows.end; first += kDeep) {
+    for (size_t n = 0; n < columns; n += kPacked) {
+      const __mmask64 mask = columns - n >= kPacked ? ~0ull : (1ull << (columns - n)) - 1;
+      __m512i totals[4];
+      for (size_t i = 0; i < 4; ++i) totals[i] = _mm512_loadu_si512(sums + n + 16 * i);
+      for (size_t k = first; k < std::min(first + kDeep, rows.end); k += 4) {
+        __m512i row[4];
+        for (size_t i = 0; i < 4; ++i) {
+          row[i] = k + i < K ? _mm512_maskz_loadu_epi8(mask, weight + (k + i) * stride + n) : _mm512_setzero_si512();
+          _mm_prefetch(weight + (k + i + kDeep) * stride + n, _MM_HINT_T0);
+        }
+        __m512i four[4];
+        interleave(row, four);
+        in_order(four);
+        for (size_t i = 0; i < 4; ++i) {
+          totals[i] = _mm512_dpbusd_epi32(totals[i], ones, four[i]);
+          _mm512_storeu_si512(packed + (n + 16 * i) * depth + 16 * k, four[i]);
+        }
       }
-    });
-  }
-}
-
-// y [rows, outputs] = (sums [rows, 32] - zero · the columns' sums) · scale, of the columns begin .. end.
-void Int8PerChannel::scale_rows(const QuantizedActivations& x, const int32_t* sums, const int32_t* column_sums,
-                                size_t rows, size_t begin, size_t end, float* y) const {
-  for (size_t n = begin; n < end; n += kLanes) {
-    const __mmask16 mask = lanes(end - n);
-    const __m512i zeros = _mm512_mullo_epi32(_mm512_set1_epi32(x.zero), _mm512_loadu_si512(column_sums + n - begin));
-    const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(x.scale), _mm512_maskz_loadu_ps(mask, scale_ + n));
-    for (size_t i = 0; i < rows; ++i) {
-      const __m512i sum = _mm512_sub_epi32(_mm512_load_si512(sums + i * kPanel + n - begin), zeros);
-      _mm512_mask_storeu_ps(y + i * outputs + n, mask, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale));
+      for (size_t i = 0; i < 4; ++i) _mm512_storeu_si512(sums + n + 16 * i, totals[i]);
     }
   }
 }
 
-}  // namespace rrwkv
+void scale_panel(const Int8Scaling& by, const int32_t* sums, const Target& to) {
+  for (size_t n = 0; n < to.columns; n += kLanes) {
+    const __mmask16 mask = lanes(to.columns - n);
+    const __m512i zeros = _mm512_mullo_epi32(_mm512_set1_epi32(by.zero), _mm512_loadu_si512(by.column_sums + n));
+    const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(by.x_scale), _mm512_maskz_loadu_ps(mask, by.scale + n));
+    for (size_t i = 0; i < to.rows; ++i) {
+      const __m512i sum = _mm512_sub_epi32(_mm512_load_si512(sums + i * kPanel + n), zeros);
+      _mm512_mask_storeu_ps(to.y + i * to.stride + n, mask, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale));
+    }
+  }
+}
+
+}  // namespace
+
+const Int8Kernels kInt8Kernels = {ends, quantize, column_sums, accumulate, scale, pack, scale_panel};
+
+}  // namespace rrwkv::avx512

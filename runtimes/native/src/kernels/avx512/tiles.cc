@@ -1,17 +1,13 @@
-#include "kernels/avx512/tiles.h"
-
-#include <algorithm>
-#include <cstring>
-
-#include "kernels/amx/amx.h"
-#include "kernels/avx512/interleave.h"
+#include "kernels/avx512/avx512.h"
 #include "kernels/avx512/vectors.h"
 
-namespace rrwkv {
+namespace rrwkv::avx512 {
 namespace {
 
-constexpr size_t kRows = 8;   // rows of activations whose sums stay in registers
-constexpr size_t kDeep = 16;  // rows of weights at a time
+void begin(size_t) {}
+void end() {}
+
+constexpr size_t kRows = 8;  // rows of activations whose sums stay in registers
 
 // kCount of the rows, from the first on.
 template <size_t kCount>
@@ -35,59 +31,13 @@ void multiply_some(const Piece& p, size_t first, int32_t* sums) {
     for (size_t half = 0; half < 2; ++half) _mm512_storeu_si512(sums + i * kPanel + 16 * half, s[i][half]);
 }
 
-}  // namespace
-
-void pack(const int8_t* weight, size_t stride, size_t K, Span rows, size_t columns, int8_t* packed, int32_t* sums) {
-  const size_t depth = padded(K, kDepth);
-  const __m512i ones = _mm512_set1_epi8(1);
-  std::memset(sums, 0, padded(columns, kPacked) * sizeof *sums);
-  for (size_t first = rows.begin; first < rows.end; first += kDeep) {
-    for (size_t n = 0; n < columns; n += kPacked) {
-      const __mmask64 mask = columns - n >= kPacked ? ~0ull : (1ull << (columns - n)) - 1;
-      __m512i totals[4];
-      for (size_t i = 0; i < 4; ++i) totals[i] = _mm512_loadu_si512(sums + n + 16 * i);
-      for (size_t k = first; k < std::min(first + kDeep, rows.end); k += 4) {
-        __m512i row[4];
-        for (size_t i = 0; i < 4; ++i) {
-          row[i] = k + i < K ? _mm512_maskz_loadu_epi8(mask, weight + (k + i) * stride + n) : _mm512_setzero_si512();
-          _mm_prefetch(weight + (k + i + kDeep) * stride + n, _MM_HINT_T0);
-        }
-        __m512i four[4];
-        interleave(row, four);
-        in_order(four);
-        for (size_t i = 0; i < 4; ++i) {
-          totals[i] = _mm512_dpbusd_epi32(totals[i], ones, four[i]);
-          _mm512_storeu_si512(packed + (n + 16 * i) * depth + 16 * k, four[i]);
-        }
-      }
-      for (size_t i = 0; i < 4; ++i) _mm512_storeu_si512(sums + n + 16 * i, totals[i]);
-    }
-  }
-}
-
-bool has_amx() {
-  static const bool found = amx::allowed();
-  return found;
-}
-
-Tiles::Tiles(bool amx, size_t depth) : amx_(amx) {
-  if (amx_) amx::begin(std::min(depth, kDepth));
-}
-
-Tiles::~Tiles() {
-  if (amx_) amx::end();
-}
-
-void Tiles::multiply(const Piece& piece, int32_t* sums) const {
-  if (amx_) return amx::multiply(piece, sums);
+void multiply(const Piece& piece, int32_t* sums) {
   size_t i = 0;
   for (; i + kRows <= piece.rows; i += kRows) multiply_some<kRows>(piece, i, sums);
   for (; i < piece.rows; ++i) multiply_some<1>(piece, i, sums);
 }
 
-void Tiles::dot(const uint8_t* x, size_t stride, const uint8_t* weights, size_t depth, size_t count,
-                int32_t* dots) const {
-  if (amx_) return amx::dot(x, stride, weights, depth, count, dots);
+void dot(const uint8_t* x, size_t stride, const uint8_t* weights, size_t depth, size_t count, int32_t* dots) {
   for (; count; --count, x += depth, weights += kSide * depth, dots += kSide * kSide) {
     __m512i sums[kSide];
     for (__m512i& sum : sums) sum = _mm512_setzero_si512();
@@ -99,4 +49,8 @@ void Tiles::dot(const uint8_t* x, size_t stride, const uint8_t* weights, size_t 
   }
 }
 
-}  // namespace rrwkv
+}  // namespace
+
+const TileKernels kTileKernels = {begin, end, multiply, dot};
+
+}  // namespace rrwkv::avx512

@@ -1,4 +1,4 @@
-#include "model/matrix.h"
+#include "model/matrix/matrix.h"
 
 namespace rrwkv {
 namespace {
@@ -11,7 +11,17 @@ size_t parts_of(const Matrix& matrix, size_t threads) {
 
 }  // namespace
 
-void multiply(const Product* products, size_t count, const Matrix* next, const Threads& threads) {
+void quantize(const Matrix& matrix, const float* x, size_t rows, const Execution& exec, QuantizedActivations& to) {
+  exec.alone ? matrix.quantize(x, to) : matrix.quantize_rows(x, rows, to, exec.threads);
+}
+
+void multiply(const Product* products, size_t count, size_t rows, const Matrix* next, const Execution& exec) {
+  if (exec.alone) return multiply_row(products, count, next, exec.threads);
+  for (const Product* p = products; p < products + count; ++p)
+    p->matrix->multiply_rows(*p->x, rows, exec.threads, p->y);
+}
+
+void multiply_row(const Product* products, size_t count, const Matrix* next, const Threads& threads) {
   const size_t parts = parts_of(*products[0].matrix, threads.count);
   for (size_t p = 0; p < count; ++p) products[p].x->sums.of(parts * products[p].matrix->outputs);
   threads.share(parts, [&](size_t i) {

@@ -4,18 +4,19 @@
 
 #include <cstddef>
 
+#include "exec/execution.h"
 #include "exec/quantized_activations.h"
-#include "exec/threads.h"
+#include "kernels/kernels.h"
 
 namespace rrwkv {
 
 class Matrix {
  public:
-  Matrix(size_t inputs, size_t outputs) : inputs(inputs), outputs(outputs) {}
+  Matrix(const Kernels& kernels, size_t inputs, size_t outputs) : inputs(inputs), outputs(outputs), kernels_(kernels) {}
   virtual ~Matrix() = default;
 
   // One row x [inputs]; y [outputs].
-  virtual void quantize(const float* x, QuantizedActivations& quantized) const = 0;
+  virtual void quantize(const float* x, QuantizedActivations& to) const = 0;
   // One thread's part of the work on y, of `parts`. Sums of several parts are put together by `finish`. `after`: what
   // this thread reads next, to be fetched when the end comes near.
   virtual void multiply(QuantizedActivations& x, size_t part, size_t parts, const MemoryRange& after,
@@ -25,13 +26,13 @@ class Matrix {
   virtual MemoryRange start(size_t part, size_t parts) const = 0;
 
   // Many rows x [rows, inputs]; y [rows, outputs].
-  virtual void quantize_rows(const float* x, size_t rows, QuantizedActivations& quantized,
-                             const Threads& threads) const = 0;
-  // amx: by the processor's matrix unit, where that can be.
-  virtual void multiply_rows(QuantizedActivations& x, size_t rows, bool amx, const Threads& threads,
-                             float* y) const = 0;
+  virtual void quantize_rows(const float* x, size_t rows, QuantizedActivations& to, const Threads& threads) const = 0;
+  virtual void multiply_rows(QuantizedActivations& x, size_t rows, const Threads& threads, float* y) const = 0;
 
   const size_t inputs, outputs;
+
+ protected:
+  const Kernels& kernels_;
 };
 
 // y = W x, from x quantized for W.
@@ -41,8 +42,14 @@ struct Product {
   float* y;
 };
 
+// x [rows, …] for a matrix.
+void quantize(const Matrix& matrix, const float* x, size_t rows, const Execution& exec, QuantizedActivations& to);
+
+// Products of so many rows. next: what is multiplied by after these.
+void multiply(const Product* products, size_t count, size_t rows, const Matrix* next, const Execution& exec);
+
 // Products of one row by all threads, one after the other; each goes on with the next without waiting for the others.
 // `next` is multiplied by after these.
-void multiply(const Product* products, size_t count, const Matrix* next, const Threads& threads);
+void multiply_row(const Product* products, size_t count, const Matrix* next, const Threads& threads);
 
 }  // namespace rrwkv

@@ -1,10 +1,13 @@
 // Rows of blockwise weights, several at once, so that one's sums need not wait for another's.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
-namespace rrwkv {
+#include "kernels/operands.h"
+
+namespace rrwkv::avx512 {
 
 constexpr size_t kRowsAtOnce = 4;
 
@@ -21,4 +24,9 @@ void for_rows(size_t begin, size_t end, const uint8_t* weight, size_t row_bytes,
   for (; i < end; ++i) row(i, reinterpret_cast<const char*>(weight + i * row_bytes));
 }
 
-}  // namespace rrwkv
+// A block's of 16 outputs from this one on; where there are fewer, the last one's again.
+inline void scales_of(const BlockwiseWeights& w, size_t output, size_t block, float* scales) {
+  for (size_t i = 0; i < 16; ++i) scales[i] = w.scale[std::min(output + i, w.outputs - 1) * w.blocks + block];
+}
+
+}  // namespace rrwkv::avx512

@@ -4,8 +4,7 @@
 #include <mutex>
 #include <vector>
 
-#include "kernels/avx512/tiles.h"
-#include "model/matrix.h"
+#include "model/matrix/matrix.h"
 
 namespace rrwkv {
 
@@ -19,33 +18,31 @@ class Int8PerChannel : public Matrix {
   };
 
   // range: null where there is none.
-  Int8PerChannel(const int8_t* weight, size_t inputs, size_t outputs, const float* scale, const Range* range)
-      : Matrix(inputs, outputs),
+  Int8PerChannel(const Kernels& kernels, const int8_t* weight, size_t inputs, size_t outputs, const float* scale,
+                 const Range* range)
+      : Matrix(kernels, inputs, outputs),
         weight_(weight),
         scale_(scale),
         has_range_(range != nullptr),
         range_(range ? *range : Range{}) {}
-  void quantize(const float* x, QuantizedActivations& quantized) const override;
+  void quantize(const float* x, QuantizedActivations& to) const override;
   void multiply(QuantizedActivations& x, size_t part, size_t parts, const MemoryRange& after, float* y) const override;
   void finish(const QuantizedActivations& x, size_t parts, float* y) const override;
   MemoryRange start(size_t part, size_t parts) const override;
 
-  void quantize_rows(const float* x, size_t rows, QuantizedActivations& quantized,
-                     const Threads& threads) const override;
-  void multiply_rows(QuantizedActivations& x, size_t rows, bool amx, const Threads& threads, float* y) const override;
+  void quantize_rows(const float* x, size_t rows, QuantizedActivations& to, const Threads& threads) const override;
+  void multiply_rows(QuantizedActivations& x, size_t rows, const Threads& threads, float* y) const override;
 
  private:
+  // A part of the matrix, which one thread multiplies.
   struct Block {
     size_t row, rows, column, columns;
   };
 
   const int32_t* column_sums() const;
   Block block(size_t part, size_t parts) const;
-  void accumulate(const uint8_t* x, const Block& block, const char* after, int32_t* sums) const;
-  void scale(const QuantizedActivations& x, const int32_t* sums, size_t others, size_t begin, size_t end,
-             float* y) const;
-  void scale_rows(const QuantizedActivations& x, const int32_t* sums, const int32_t* column_sums, size_t rows,
-                  size_t begin, size_t end, float* y) const;
+  // Of all rows, times the columns that are packed, by all threads.
+  void multiply_group(QuantizedActivations& x, size_t rows, Span columns, const Threads& threads, float* y) const;
 
   const int8_t* weight_;
   const float* scale_;

@@ -1,10 +1,8 @@
-// One token of `Wkv`, for some channels: the sums and products are those of the graph, in its order.
-#pragma once
-
+#include "kernels/avx512/avx512.h"
 #include "kernels/avx512/vectors.h"
-#include "model/wkv.h"
 
-namespace rrwkv {
+namespace rrwkv::avx512 {
+namespace {
 
 // Sixteen channels of a token, and what becomes of them.
 struct WkvLanes {
@@ -13,7 +11,7 @@ struct WkvLanes {
 };
 
 // wkv = (A + exp(u + k) ⊙ v) / (B + exp(u + k)); A <- exp(-d) ⊙ A + exp(k) ⊙ v, B <- exp(-d) ⊙ B + exp(k)
-inline void plain(const Wkv& w, __m512 exp_u, __m512 exp_minus_d, WkvLanes& x) {
+void plain(const Wkv& w, __m512 exp_u, __m512 exp_minus_d, WkvLanes& x) {
   __m512 b = _mm512_max_ps(exponential(x.k), _mm512_set1_ps(w.least_exp));
   b = _mm512_min_ps(b, _mm512_set1_ps(w.most_exp));
   const __m512 a = _mm512_mul_ps(b, x.v);
@@ -24,7 +22,7 @@ inline void plain(const Wkv& w, __m512 exp_u, __m512 exp_minus_d, WkvLanes& x) {
 }
 
 // The same with the larger exponent taken out of all: pp <- max(pp - d, k).
-inline void stable(__m512 u, __m512 d, WkvLanes& x) {
+void stable(__m512 u, __m512 d, WkvLanes& x) {
   const __m512 next = _mm512_max_ps(_mm512_sub_ps(x.p, d), x.k);
   const __m512 kept = exponential(_mm512_sub_ps(_mm512_sub_ps(x.p, next), d));
   const __m512 added = exponential(_mm512_sub_ps(x.k, next));
@@ -37,12 +35,13 @@ inline void stable(__m512 u, __m512 d, WkvLanes& x) {
   x.p = next;
 }
 
-// gated = σ(r) ⊙ wkv [C], which may be r itself.
-inline void run_row(const Wkv& w, const float* k, const float* v, const float* r, WkvState state, size_t begin,
-                    size_t end, float* gated, NewWkvState next) {
+}  // namespace
+
+void wkv_row(const Wkv& w, const float* k, const float* v, const float* r, WkvState state, Span channels, float* gated,
+             NewWkvState next) {
   const size_t C = w.channels;
-  for (size_t c = begin; c < end; c += kLanes) {
-    const __mmask16 mask = lanes(end - c);
+  for (size_t c = channels.begin; c < channels.end; c += kLanes) {
+    const __mmask16 mask = lanes(channels.end - c);
     const auto load = [mask, c](const float* from) { return _mm512_maskz_loadu_ps(mask, from + c); };
     const auto store = [mask, c](float* to, __m512 value) { _mm512_mask_storeu_ps(to + c, mask, value); };
     WkvLanes x{load(k), load(v), load(state.sums), load(state.sums + C), _mm512_setzero_ps(), {}, {}};
@@ -59,4 +58,4 @@ inline void run_row(const Wkv& w, const float* k, const float* v, const float* r
   }
 }
 
-}  // namespace rrwkv
+}  // namespace rrwkv::avx512
