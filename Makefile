@@ -23,7 +23,7 @@ test-all: check runtime-alone $(ENGINES)
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check $(PACKAGES)
 	$(BIN)/ruff format --check $(PACKAGES)
-	$(BIN)/clang-format --dry-run -Werror runtimes/native/src/* runtimes/native/emulated/*
+	$(BIN)/clang-format --dry-run -Werror $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -86,7 +86,8 @@ $(VENV)/.installed: $(VENV)/bin/python requirements.txt constraints.txt pyprojec
 	@touch $@
 
 # Editable: tests see the sources. The kernels are compiled anew when theirs change.
-NATIVE := $(wildcard runtimes/native/* runtimes/native/*/*)
+SOURCES := $(shell find runtimes/native/src runtimes/native/emulated -name "*.cc" -o -name "*.h")
+NATIVE := $(wildcard runtimes/native/* runtimes/native/rrwkv_native/*) $(SOURCES)
 $(VENV)/.installed-dev: $(VENV)/bin/python requirements-dev.txt constraints.txt pyproject.toml runtimes/python/pyproject.toml $(NATIVE)
 	@echo "installing into $(VENV) (a minute or two the first time)"
 	@$(BIN)/pip install --quiet --requirement requirements-dev.txt

