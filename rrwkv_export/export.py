@@ -55,7 +55,7 @@ def export(
 
     wkv: "auto" takes the plain form where it is proven for every token (see `KeyBound`), else the stable one. dtype: of
     the stored matrices; compute is float32, except that target "cuda" multiplies float16 in float16. target: "mobile"
-    adds graphs in static shapes, and with ort in onnxruntime's format too. rtol: largest error over the largest logit;
+    adds graphs in fixed shapes, and with ort in onnxruntime's format too. rtol: largest error over the largest logit;
     by default what can be explained (see `default_tolerance`). tokens: how many to verify with. Raises CheckpointError,
     OutputError, ParityError.
     """

@@ -37,13 +37,13 @@ from rrwkv_export.commands.shared.say import note
     default="cpu",
     show_default=True,
     help="What the graphs are made for; all run anywhere. cuda: no control flow, and a one-token graph to capture. "
-    "mobile: besides, graphs in static shapes for phones' engines, in variants/.",
+    "mobile: besides, graphs in fixed shapes for phones' engines, in variants/.",
 )
 @click.option(
     "--ort/--no-ort",
     default=True,
     show_default=True,
-    help="With --target mobile: the static graphs also in onnxruntime's own format, each with its weights, and the "
+    help="With --target mobile: those graphs also in onnxruntime's own format, each with its weights, and the "
     "list of operators for a reduced build.",
 )
 @verification_options
@@ -91,12 +91,12 @@ def export(
             print_parity(screen, error.parity)
         raise
     print_parity(screen, parity)
-    graph = manifest.graphs["main"]
+    keys = f"largest key {parity.largest_key:.1f}, possible {parity.possible_key:.1f}"
     size = megabytes(sum(entry.bytes for entry in manifest.files))
     tokens = "no tokenizer: it works on token ids" if manifest.tokenizer is None else manifest.tokenizer.type
     screen.print(
-        f"{target}: {manifest.config['architecture']}, {manifest.parameters:,} parameters, {graph.dtype}, "
-        f"{graph.wkv} wkv (largest key {parity.largest_key:.1f}, possible {parity.possible_key:.1f}), {tokens}, {size}",
+        f"{target}: {manifest.config['architecture']}, {manifest.parameters:,} parameters, {manifest.main.dtype}, "
+        f"{manifest.form} wkv ({keys}), {tokens}, {size}",
         soft_wrap=True,
         markup=False,
     )
