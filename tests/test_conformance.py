@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,15 @@ import pytest
 from rrwkv_runtime.bundle.canonical import canonical_json
 from rrwkv_runtime.chat import Chat
 from rrwkv_runtime.execution.state_values import fitted, other_form
-from rrwkv_runtime.manifest import Manifest, verify_files
+from rrwkv_runtime.manifest import FORMAT_VERSION, Manifest, compute_bundle_id, schema, verify_files
 from rrwkv_runtime.model import Model
 from rrwkv_runtime.sampling import generator
 from rrwkv_runtime.tokenizer import open_tokenizer
 
 HERE = Path(__file__).parent / "conformance"
 VECTORS = json.loads((HERE / "vectors.json").read_text(encoding="utf-8"))
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = (DOCS / "bundle-format.md").read_text(encoding="utf-8")
 TOKENIZERS = {"bundle/tokenizer.json": "tokenizer.json", "rwkv_vocab.txt": "rwkv-world"}
 
 
@@ -130,3 +133,32 @@ def test_a_scripted_chat(model, case):
     for turn in case["turns"]:
         assert_tokens(list(chat.send(turn["user"])), turn["tokens"])
         assert (chat.turns[-1][1], chat.position) == (turn["reply"], turn["position"])
+
+
+def members(schema):
+    """The names of all members that the manifest's schema knows."""
+    for name, inner in schema.get("properties", {}).items():
+        yield name
+        yield from members(inner)
+    for inner in (*schema.get("$defs", {}).values(), schema.get("items"), schema.get("additionalProperties")):
+        if isinstance(inner, dict):
+            yield from members(inner)
+
+
+def test_every_member_of_a_manifest_is_documented():
+    """Less those that are for people, of which a runtime needs nothing."""
+    known = {**schema(), "properties": {**schema()["properties"], "parity": {}, "quantization": {}}}
+    assert f"# The bundle format, version {FORMAT_VERSION}\n" in PAGE
+    assert not {name for name in members(known) if f"`{name}`" not in PAGE}
+
+
+def test_the_members_that_decide_the_id_are_documented():
+    changed = {name: compute_bundle_id({name: 1}) != compute_bundle_id({}) for name in schema()["properties"]}
+    listed = next(line for line in PAGE.splitlines() if line.startswith("    format_version, "))
+    assert {name for name, differs in changed.items() if differs} == set(listed.strip().split(", "))
+
+
+def test_no_word_of_the_glossary_is_there_twice():
+    words = re.findall(r"^\| ([^|]+) \|", (DOCS / "glossary.md").read_text(encoding="utf-8"), re.M)
+    assert len(words) > 80
+    assert [word for word in words if words.count(word) > 1 and word != "word"] == []
