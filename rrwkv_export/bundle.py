@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import onnx
 import onnx_ir as ir
@@ -16,7 +16,7 @@ import onnx_ir as ir
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.errors import ExportError
 from rrwkv_export.graph import CHUNKED_TOKENS, OPSET, Over, StateLayout, WeightsDtype, WKVForm, build, state_layout
-from rrwkv_export.graph.fixed_shape.graph import build_static
+from rrwkv_export.graph.fixed_shape.graph import build_fixed_shape
 from rrwkv_export.graph.fixed_shape.parts import fixed_shape, fixed_shape_graphs
 from rrwkv_export.graph.names import MADE_AT_END, READ_ONLY, WKV
 from rrwkv_export.onnx.about import Facts, describe
@@ -41,7 +41,7 @@ GRAPH_FILE, DATA_FILE = "model.onnx", "model.onnx.data"
 DECODE_FILE, SEGMENT_END_FILE = "decode.onnx", "segment_end.onnx"
 VARIANTS, VARIANTS_DATA, MOBILE = "variants", "variants.onnx.data", "mobile"
 Target = Literal["cpu", "cuda", "mobile"]
-# target -> graph's name -> (file, most tokens of a run, how it runs over them). All share DATA_FILE.
+# target -> graph's name -> (file, most tokens of a run, how it runs over them), main first. All share DATA_FILE.
 # "mobile" has those of VARIANTS besides, in fixed shapes.
 _Parts = dict[str, tuple[str, int, Over]]
 _ON_CPU: _Parts = {
@@ -80,26 +80,24 @@ class GraphOptions:
     dtype: WeightsDtype = "float32"
     target: Target = "cpu"
 
-    def parts(self, config: ModelConfig) -> _Parts:
-        """Of TARGETS: a model without mediums has no graph that makes them."""
-        return {name: part for name, part in TARGETS[self.target].items() if config.medium or part[2] != "segment_end"}
-
     def graphs(self, config: ModelConfig) -> dict[str, GraphEntry]:
-        """What the manifest says of each graph."""
-        found = {}
-        for name, (file, chunk, over) in self.parts(config).items():
-            entry = GraphEntry(file, (DATA_FILE,), _RUNS[over], chunk, self.dtype, OPSET, over)
-            if config.medium and over == "decode_cpu":
-                entry = replace(entry, reads=READ_ONLY)
-            elif config.medium and over == "segment_end":
-                entry = replace(entry, updates=MADE_AT_END, after_every=config.medium.interval)
-            found[name] = entry
+        """Which graphs the bundle has, and what the manifest says of each: all that writes them goes by this."""
+        parts = TARGETS[self.target].items()
+        found = {name: self._entry(config, *part) for name, part in parts if config.medium or part[2] != "segment_end"}
         if self.target == "mobile":
             for name, tokens in fixed_shape_graphs(config).items():
                 file, shape = f"{VARIANTS}/{name}.onnx", fixed_shape(config, tokens)
                 entry = GraphEntry(file, (DATA_FILE,), "fixed", tokens, self.dtype, OPSET, "fixed_shape")
                 found[name] = replace(entry, variant=MOBILE, fixed_shape=shape)
         return found
+
+    def _entry(self, config: ModelConfig, file: str, chunk: int, over: Over) -> GraphEntry:
+        entry = GraphEntry(file, (DATA_FILE,), _RUNS[over], chunk, self.dtype, OPSET, over)
+        if config.medium and over == "decode_cpu":
+            return replace(entry, reads=READ_ONLY)
+        if config.medium and over == "segment_end":
+            return replace(entry, updates=MADE_AT_END, after_every=config.medium.interval)
+        return entry
 
 
 def write_graph(
@@ -114,22 +112,23 @@ def write_graph(
 
     facts: what the graphs' files say of the model (see `rrwkv_export.onnx.about`), besides what they know themselves.
     """
-    matrices: dict[str, ir.TensorProtocol] = {}
+    graphs, matrices = options.graphs(config), dict[str, ir.TensorProtocol]()
     half = options.target == "cuda" and options.dtype == "float16"
-    for file, _, over in options.parts(config).values():
-        model = build(config, load, options.wkv, options.dtype, over, half_matmuls=half, matrices=matrices)
-        if file == GRAPH_FILE:
-            _save(model, folder, progress)
+    for name, entry in graphs.items():
+        if entry.fixed_shape:
+            (folder / VARIANTS).mkdir(exist_ok=True)
+            made = build_fixed_shape(config, load, entry.fixed_shape.tokens, options.dtype, matrices=matrices)
+            save_variant(made, folder, name)
+            continue
+        over = cast(Over, entry.over)
+        made = build(config, load, options.wkv, options.dtype, over, half_matmuls=half, matrices=matrices)
+        if entry.file == GRAPH_FILE:  # the first: the others refer to its weights
+            _save(made, folder, progress)
+            _check_graph(folder / GRAPH_FILE)
             matrices = _external_tensors(folder / GRAPH_FILE)
         else:
-            save_beside(model, folder / file)
-    _check_graph(folder / GRAPH_FILE)
-    if options.target == "mobile":
-        (folder / VARIANTS).mkdir()
-        for name, tokens in fixed_shape_graphs(config).items():
-            save_variant(build_static(config, load, tokens, options.dtype, matrices=matrices), folder, name)
-    told = {"target": options.target, "wkv": options.wkv, **(facts or {})}
-    describe_graphs(folder, config, options.graphs(config), told)
+            save_beside(made, folder / entry.file)
+    describe_graphs(folder, config, graphs, {"target": options.target, "wkv": options.wkv, **(facts or {})})
 
 
 def describe_graphs(folder: Path, config: ModelConfig, graphs: Mapping[str, GraphEntry], facts: Facts) -> None:

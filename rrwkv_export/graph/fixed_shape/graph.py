@@ -35,7 +35,7 @@ Parts = dict[str, ir.Value]
 LOWEST_MAXIMUM = -1e4
 
 
-def build_static(
+def build_fixed_shape(
     config: ModelConfig,
     load: LoadArray,
     tokens: int,
