@@ -183,6 +183,12 @@ def test_a_variant_that_is_not_there_is_refused(make_tiny):
         Model.load(make_tiny(RRWKV, 0, "stable", target="mobile").path, variant="watch")
 
 
+def test_auto_takes_the_variant_that_is_asked_for(make_tiny):
+    path = make_tiny(RRWKV, 0, "stable", target="mobile").path
+    assert Model.load(path, "auto").takes_any_length
+    assert not Model.load(path, "auto", variant="mobile").takes_any_length
+
+
 def test_the_command_verifies_the_variants_and_replaces_them(small_checkpoint, tmp_path):
     for force in ([], ["--force"]):
         done = rrwkv("export", small_checkpoint, "-o", "out", "--target", "mobile", *force, cwd=tmp_path)

@@ -67,21 +67,26 @@ class Model:
     ) -> Model:
         """Load a bundle directory.
 
-        provider: a name of `providers.NAMES`; "auto" takes the first that is installed and works, see `provider`.
-        threads: None takes the cores that the process may use. provider_options: the provider's own, by name. strict:
-        no node may be on the CPU instead of the provider. optimization: onnxruntime's graph optimization level, one of
-        OPTIMIZATION_LEVELS. verify: hold every file against its sha256 (they are read while the session is made).
-        variant: the name of other graphs that the bundle holds, such as "mobile" for those in fixed shapes; states go
-        from one to the other. None takes those that run anything; where the provider takes none such, a variant. spin:
-        threads look for work all the time while a run lasts; False lets them sleep, which is slower and saves a
-        battery. native: use the kernels of rrwkv-native; None uses them where they are installed and run. Raises
-        BundleError, ProviderError or InputError.
+        provider          a name of `providers.NAMES`; "auto" takes the first installed that works, see `provider`
+        threads           None takes the cores that the process may use
+        provider_options  the provider's own, by name
+        strict            no node may be on the CPU instead of the provider
+        optimization      onnxruntime's graph optimization level, one of OPTIMIZATION_LEVELS
+        verify            hold every file against its sha256 (they are read while the sessions are made)
+        variant           the name of other graphs that the bundle holds, such as "mobile" for those in fixed shapes;
+                          states go from one to the other. None takes those that run anything; where the provider takes
+                          none such, a variant
+        spin              threads look for work all the time while a run lasts; False lets them sleep, which is slower
+                          and saves a battery
+        native            use the kernels of rrwkv-native; None uses them where they are installed and run
+
+        Raises BundleError, ProviderError or InputError.
         """
         if provider == AUTO:
             if provider_options:
                 raise InputError("provider options are one provider's own: name it, not 'auto'")
             more = {"strict": strict, "optimization": optimization, "verify": verify, "spin": spin, "native": native}
-            return _load_best(path, threads, **more)
+            return _load_best(path, threads, variant=variant, **more)
         wishes = Wishes(provider, threads, provider_options, strict, optimization, variant, spin, native)
         bundle = Path(path)
         manifest = Manifest.load(bundle)

@@ -6,7 +6,7 @@ Nothing large is read before the plan stands, so what cannot be had is refused a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Wishes:
 
     provider: str = "cpu"
     threads: int | None = None
-    provider_options: Mapping[str, str] | None = field(default=None, hash=False)
+    provider_options: Mapping[str, str] | None = None
     strict: bool = False
     optimization: str = "all"
     variant: str | None = None
