@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -26,6 +27,8 @@ from rrwkv_runtime.bundle.canonical import canonical_json
 from rrwkv_runtime.bundle.graph_entry import GraphEntry, Runs
 from rrwkv_runtime.bundle.state_spec import StateSpec
 from rrwkv_runtime.common.atomic import new_file
+from rrwkv_runtime.common.reading import read_json
+from rrwkv_runtime.errors import DamagedBundle, RRWKVError
 from rrwkv_runtime.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
@@ -280,6 +283,17 @@ def file_entries(
         return path.relative_to(folder).as_posix() if folder else path.name
 
     return [FileEntry(name(path), path.stat().st_size, file_sha256(path, read)) for path in files]
+
+
+def replaceable(target: Path) -> frozenset[str]:
+    """What of a bundle at the target may be replaced: what an export writes, and what that bundle itself lists.
+
+    A format of another version has other names.
+    """
+    with suppress(RRWKVError, AttributeError, TypeError, KeyError):
+        listed = read_json(target / MANIFEST_NAME, DamagedBundle)["files"]
+        return FILES | {str(entry["name"]).partition("/")[0] for entry in listed}
+    return FILES
 
 
 def save_manifest(folder: Path, fields: Mapping[str, Any]) -> Manifest:

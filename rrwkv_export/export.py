@@ -9,12 +9,12 @@ from typing import Any, Literal, cast
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.atomic import new_directory, require_space
 from rrwkv_export.bundle import (
-    FILES,
     TOKENIZER_FILES,
     GraphOptions,
     Target,
     compute_model_id,
     file_entries,
+    replaceable,
     save_manifest,
     write_graph,
     write_manifest,
@@ -65,7 +65,7 @@ def export(
     reference = reference_for(checkpoint, tokens, progress)
     options = GraphOptions(_wkv_form(wkv, target, reference.bound), dtype, target)
     model_id = compute_model_id(config, load, progress)
-    with new_directory(out, FILES if overwrite else None) as folder:
+    with new_directory(out, replaceable(out) if overwrite else None) as folder:
         write_graph(folder, config, load, options, progress, {"model_id": model_id, **card_facts(checkpoint.path)})
         if target == "mobile" and ort:
             write_ort(folder)

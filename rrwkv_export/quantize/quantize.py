@@ -17,11 +17,11 @@ from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.architectures.linears import EMB, Site, sites
 from rrwkv_export.atomic import new_directory, require_space
 from rrwkv_export.bundle import (
-    FILES,
     GRAPH_FILE,
     bundle_files,
     describe_graphs,
     file_entries,
+    replaceable,
     save_beside,
     save_manifest,
     save_with_weights,
@@ -178,7 +178,9 @@ def quantize(
             "export the checkpoint with --target mobile"
         )
     require_space(out, source.manifest.parameters)
-    with new_directory(out, FILES if overwrite else None) as folder:  # first, as what stands there may be refused
+    with new_directory(
+        out, replaceable(out) if overwrite else None
+    ) as folder:  # first, as what stands there may be refused
         quantized = rewrite(source, recipe, calibration, insert=insert, progress=progress)
         save_with_weights(quantized.model, folder, progress)
         for name in ("decode", "segment_end"):
