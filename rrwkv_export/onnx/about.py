@@ -17,9 +17,9 @@ from rrwkv_runtime.bundle.graph_entry import GraphEntry
 PRODUCER = "rrwkv-export"
 Facts = Mapping[str, str]
 _WHAT = {
-    "main": "any number of tokens and the states before them to logits and the states after them",
-    "decode": "one token and the states before it to logits and the states after it",
-    "segment_end": "the states where a segment ends to the mediums made of it",
+    "any": "any number of tokens and the states before them to logits and the states after them",
+    "one": "one token and the states before it to logits and the states after it",
+    "none": "the states where a segment ends to the mediums made of it",
 }
 # What differs between a bundle's graphs.
 _OF_A_GRAPH = frozenset({"graph", "weights"})
@@ -29,7 +29,7 @@ def describe(path: Path, name: str, entry: GraphEntry, config: ModelConfig, fact
     """Write it into a graph's file, in place of what was there. facts: those of the bundle."""
     model = onnx.load(str(path), load_external_data=False)
     shape = entry.fixed_shape
-    what = f"exactly {shape.tokens} tokens and states to logits and states" if shape else _WHAT[name]
+    what = f"exactly {shape.tokens} tokens and states to logits and states" if shape else _WHAT[entry.runs]
     family = config.architecture.upper()
     model.producer_name, model.producer_version = PRODUCER, __version__
     model.doc_string = f"{family}, {config.parameters():,} parameters: {what}. manifest.json says more."
