@@ -60,7 +60,7 @@ build/plugin-%/.installed: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks.speed
 
-# The static graphs on engines that come as plugins, every node on the engine, and the logits. qnn is Qualcomm's
+# The graphs in fixed shapes on engines that come as plugins, every node on the engine, and the logits. qnn is Qualcomm's
 # simulator; see benchmarks/plugins.py.
 MOBILE := build/mobile
 

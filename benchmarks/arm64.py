@@ -40,7 +40,7 @@ def main(folder):
         model = Model.load(folder / "float", variant=variant, threads=1)
         for run in (in_one_run, in_steps):
             error = float(np.abs(run(model, ids)[positions] - golden).max() / np.abs(golden).max())
-            what = f"float32{', static graphs' if variant else ''}, {run.__name__.replace('_', ' ')}"
+            what = f"float32{', fixed shapes' if variant else ''}, {run.__name__.replace('_', ' ')}"
             print(f"{what}: largest error {error:.1e} of the recorded logits' largest (at most {MOST_ERROR})")
             well &= error <= MOST_ERROR
 

@@ -55,7 +55,7 @@ def _bundle(source: Source, model: onnx.ModelProto, out: Path) -> Path:
     save_with_weights(model, out)
     if source.manifest.tokenizer:
         shutil.copyfile(source.path / source.manifest.tokenizer.file, out / source.manifest.tokenizer.file)
-    graph = {**asdict(source.manifest.graphs["main"]), "file": GRAPH_FILE, "data": [DATA_FILE], "dtype": out.name}
+    graph = {**asdict(source.manifest.main), "file": GRAPH_FILE, "data": [DATA_FILE], "dtype": out.name}
     save_manifest(
         out,
         {

@@ -1,4 +1,4 @@
-"""The static graphs on engines that come as plugins of onnxruntime: where every node went, and what the logits are.
+"""The graphs in fixed shapes on engines that are plugins of onnxruntime: where every node went, and the logits.
 
     make openvino-mobile # or: python -m benchmarks.mobile build/mobile float, with the build side installed, and
     make qnn             # python -m benchmarks.plugins openvino build/mobile where the plugin is, with little else
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from rrwkv_runtime.execution.fixed_shape_decoder import StaticDecoder
+from rrwkv_runtime.execution.fixed_shape_decoder import FixedShapeDecoder
 from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.providers import PROVIDERS
 from rrwkv_runtime.state import State
@@ -31,7 +31,7 @@ from rrwkv_runtime.state import State
 HTP = {"soc_model": "57", "htp_arch": "75"}
 STEPS = 8  # the last tokens of the text
 MOST_KL = {"openvino": 1e-6, "qnn": 0.01}
-SEGMENT, STEP = "mobile-segment", "mobile-step"
+SEGMENT, STEP = "mobile-segment", "mobile-decode"
 
 
 def devices(provider):
@@ -100,7 +100,7 @@ def context_binary(bundle, folder, found, options, ids, expected):
     print("context binary:", ", ".join(f"{name} {size:,} bytes" for name, size in sizes.items()))
     loaded, nodes = session(target, folder, found, options)
     step = loaded  # never run: the text is one segment
-    decoder = StaticDecoder({SEGMENT: loaded, STEP: step}, manifest, State.initial(manifest))
+    decoder = FixedShapeDecoder({SEGMENT: loaded, STEP: step}, manifest, State.initial(manifest))
     logits = decoder.run(ids, len(ids))
     same = bool(np.array_equal(logits, expected))
     print(f"from the context binary: {'the same logits' if same else 'OTHER LOGITS'}, nodes {dict(nodes)}")
@@ -119,7 +119,7 @@ def main(provider, folder):
     sessions = {name: made for name, (made, _) in loaded.items()}
     elsewhere = sum(n for _, nodes in loaded.values() for who, n in nodes.items() if who == "CPUExecutionProvider")
 
-    decoder = StaticDecoder(sessions, manifest, State.initial(manifest))
+    decoder = FixedShapeDecoder(sessions, manifest, State.initial(manifest))
     tail = len(ids) - STEPS
     first, seconds = timed(decoder, ids[:tail])
     last, step_seconds = zip(*(timed(decoder, ids[i : i + 1]) for i in range(tail, len(ids))))
@@ -138,7 +138,7 @@ def main(provider, folder):
         print(f"likeliest token the same {top1:.1%}, largest error {off:.1e} of the largest logit")
         well &= kl <= MOST_KL[provider]
     if provider == "qnn":
-        one = manifest.graphs[SEGMENT].static.tokens
+        one = manifest.graphs[SEGMENT].fixed_shape.tokens
         well &= context_binary(bundle, folder, found, options, ids[:one], first[:one])
     print("all is well" if well else "NOT AS IT SHOULD BE")
     return well

@@ -1,4 +1,4 @@
-"""Where a token's time goes: a bundle's step.onnx by onnxruntime's own profiler, without the native kernels and with.
+"""Where a token's time goes: a bundle's decode.onnx by onnxruntime's own profiler, without the native kernels and with.
 
 python -m benchmarks.profile BUNDLE [THREADS]
 
@@ -63,7 +63,7 @@ def main(bundle: Path, threads: int) -> None:
     library = kernels.find("cpu", None)
     for title, use in (("onnxruntime alone", None), ("with rrwkv-native", library)):
         if use or title == "onnxruntime alone":
-            print(render(title, *profile(bundle / "step.onnx", threads, use)), end="\n\n")
+            print(render(title, *profile(bundle / "decode.onnx", threads, use)), end="\n\n")
 
 
 if __name__ == "__main__":

@@ -5,53 +5,64 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import onnx
 import onnx_ir as ir
 
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.errors import ExportError
-from rrwkv_export.graph import BLOCKED_TOKENS, OPSET, Over, WeightsDtype, WKVForm, build, state_layout
-from rrwkv_export.graph.fixed_shape.graph import build_static
-from rrwkv_export.graph.fixed_shape.parts import static_graphs, static_shape
-from rrwkv_export.graph.names import MADE_AT_END, READ_ONLY
+from rrwkv_export.graph import CHUNKED_TOKENS, OPSET, Over, StateLayout, WeightsDtype, WKVForm, build, state_layout
+from rrwkv_export.graph.fixed_shape.graph import build_fixed_shape
+from rrwkv_export.graph.fixed_shape.parts import fixed_shape, fixed_shape_graphs
+from rrwkv_export.graph.names import MADE_AT_END, READ_ONLY, WKV
 from rrwkv_export.onnx.about import Facts, describe
 from rrwkv_export.onnx.scope import LoadArray
 from rrwkv_export.progress import Progress
-from rrwkv_runtime.bundle.graph_entry import GraphEntry
+from rrwkv_runtime.bundle.canonical import canonical_json
+from rrwkv_runtime.bundle.graph_entry import GraphEntry, Runs
+from rrwkv_runtime.bundle.state_spec import StateSpec
 from rrwkv_runtime.common.atomic import new_file
+from rrwkv_runtime.common.reading import read_json
+from rrwkv_runtime.errors import DamagedBundle, RRWKVError
 from rrwkv_runtime.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
     ChatFormat,
     FileEntry,
     Manifest,
-    StateSpec,
     TokenizerEntry,
     compute_bundle_id,
     file_sha256,
 )
 
 GRAPH_FILE, DATA_FILE = "model.onnx", "model.onnx.data"
-STEP_FILE, MEDIUM_FILE = "step.onnx", "medium.onnx"
+DECODE_FILE, SEGMENT_END_FILE = "decode.onnx", "segment_end.onnx"
 VARIANTS, VARIANTS_DATA, MOBILE = "variants", "variants.onnx.data", "mobile"
 Target = Literal["cpu", "cuda", "mobile"]
-# target -> graph's name -> (file, most tokens of a run, how it runs over them). All share DATA_FILE.
-# "mobile" has those of VARIANTS besides, in static shapes.
+# target -> graph's name -> (file, most tokens of a run, how it runs over them), main first. All share DATA_FILE.
+# "mobile" has those of VARIANTS besides, in fixed shapes.
 _Parts = dict[str, tuple[str, int, Over]]
 _ON_CPU: _Parts = {
     "main": (GRAPH_FILE, 256, "loop"),
-    "step": (STEP_FILE, 1, "decode"),
-    "update": (MEDIUM_FILE, 1, "medium"),
+    "decode": (DECODE_FILE, 1, "decode_cpu"),
+    "segment_end": (SEGMENT_END_FILE, 1, "segment_end"),
 }
 TARGETS: dict[str, _Parts] = {
     "cpu": _ON_CPU,
-    "cuda": {"main": (GRAPH_FILE, BLOCKED_TOKENS, "blocked"), "step": (STEP_FILE, 1, "step")},
+    "cuda": {"main": (GRAPH_FILE, CHUNKED_TOKENS, "chunked"), "decode": (DECODE_FILE, 1, "decode_gpu")},
     "mobile": _ON_CPU,
+}
+_RUNS: dict[Over, Runs] = {
+    "loop": "any",
+    "chunked": "any",
+    "decode_cpu": "one",
+    "decode_gpu": "one",
+    "segment_end": "none",
 }
 TOKENIZER_FILES = {"tokenizer.json": "tokenizer.json", "rwkv-world": "rwkv_vocab.txt"}
 # All files that an export may write, and so may replace.
@@ -72,26 +83,24 @@ class GraphOptions:
     dtype: WeightsDtype = "float32"
     target: Target = "cpu"
 
-    def parts(self, config: ModelConfig) -> _Parts:
-        """Of TARGETS: a model without mediums has no graph that makes them."""
-        return {name: part for name, part in TARGETS[self.target].items() if config.medium or part[2] != "medium"}
-
     def graphs(self, config: ModelConfig) -> dict[str, GraphEntry]:
-        """What the manifest says of each graph."""
-        found = {}
-        for name, (file, chunk, over) in self.parts(config).items():
-            entry = GraphEntry(file, (DATA_FILE,), chunk, self.wkv, self.dtype, OPSET, over)
-            if config.medium and over == "decode":
-                entry = replace(entry, reads=READ_ONLY)
-            elif config.medium and over == "medium":
-                entry = replace(entry, updates=MADE_AT_END, after_every=config.medium.interval)
-            found[name] = entry
+        """Which graphs the bundle has, and what the manifest says of each: all that writes them goes by this."""
+        parts = TARGETS[self.target].items()
+        found = {name: self._entry(config, *part) for name, part in parts if config.medium or part[2] != "segment_end"}
         if self.target == "mobile":
-            for name, tokens in static_graphs(config).items():
-                file, shape = f"{VARIANTS}/{name}.onnx", static_shape(config, tokens)
-                entry = GraphEntry(file, (DATA_FILE,), tokens, "stable", self.dtype, OPSET, "static")
-                found[name] = replace(entry, variant=MOBILE, static=shape)
+            for name, tokens in fixed_shape_graphs(config).items():
+                file, shape = f"{VARIANTS}/{name}.onnx", fixed_shape(config, tokens)
+                entry = GraphEntry(file, (DATA_FILE,), "fixed", tokens, self.dtype, OPSET, "fixed_shape")
+                found[name] = replace(entry, variant=MOBILE, fixed_shape=shape)
         return found
+
+    def _entry(self, config: ModelConfig, file: str, chunk: int, over: Over) -> GraphEntry:
+        entry = GraphEntry(file, (DATA_FILE,), _RUNS[over], chunk, self.dtype, OPSET, over)
+        if config.medium and over == "decode_cpu":
+            return replace(entry, reads=READ_ONLY)
+        if config.medium and over == "segment_end":
+            return replace(entry, updates=MADE_AT_END, after_every=config.medium.interval)
+        return entry
 
 
 def write_graph(
@@ -106,21 +115,23 @@ def write_graph(
 
     facts: what the graphs' files say of the model (see `rrwkv_export.onnx.about`), besides what they know themselves.
     """
-    matrices: dict[str, ir.TensorProtocol] = {}
+    graphs, matrices = options.graphs(config), dict[str, ir.TensorProtocol]()
     half = options.target == "cuda" and options.dtype == "float16"
-    for file, _, over in options.parts(config).values():
-        model = build(config, load, options.wkv, options.dtype, over, half_matmuls=half, matrices=matrices)
-        if file == GRAPH_FILE:
-            _save(model, folder, progress)
+    for name, entry in graphs.items():
+        if entry.fixed_shape:
+            (folder / VARIANTS).mkdir(exist_ok=True)
+            made = build_fixed_shape(config, load, entry.fixed_shape.tokens, options.dtype, matrices=matrices)
+            save_variant(made, folder, name)
+            continue
+        over = cast(Over, entry.over)
+        made = build(config, load, options.wkv, options.dtype, over, half_matmuls=half, matrices=matrices)
+        if entry.file == GRAPH_FILE:  # the first: the others refer to its weights
+            _save(made, folder, progress)
+            _check_graph(folder / GRAPH_FILE)
             matrices = _external_tensors(folder / GRAPH_FILE)
         else:
-            save_beside(model, folder / file)
-    _check_graph(folder / GRAPH_FILE)
-    if options.target == "mobile":
-        (folder / VARIANTS).mkdir()
-        for name, tokens in static_graphs(config).items():
-            save_variant(build_static(config, load, tokens, options.dtype, matrices=matrices), folder, name)
-    describe_graphs(folder, config, options.graphs(config), {"target": options.target, **(facts or {})})
+            save_beside(made, folder / entry.file)
+    describe_graphs(folder, config, graphs, {"target": options.target, "wkv": options.wkv, **(facts or {})})
 
 
 def describe_graphs(folder: Path, config: ModelConfig, graphs: Mapping[str, GraphEntry], facts: Facts) -> None:
@@ -226,7 +237,6 @@ def write_manifest(
 ) -> Manifest:
     """Write manifest.json for the files that are in the folder, and give it back as a runtime reads it."""
     files = bundle_files(folder)
-    layouts = state_layout(config, options.wkv)
     fields: dict[str, Any] = {
         "format": "rrwkv-bundle",
         "format_version": FORMAT_VERSION,
@@ -235,7 +245,7 @@ def write_manifest(
         "config": config.to_json(),
         "parameters": config.parameters(),
         "graphs": {name: asdict(entry) for name, entry in options.graphs(config).items()},
-        "states": [asdict(StateSpec(s.name, s.output, s.shape, s.dtype, s.init)) for s in layouts],
+        "states": [asdict(_state_spec(layout, options.wkv)) for layout in state_layout(config, options.wkv)],
         "tokenizer": asdict(tokenizer) if tokenizer else None,
         "chat": asdict(chat),
         "quantization": None,
@@ -244,6 +254,12 @@ def write_manifest(
         "files": [asdict(entry) for entry in file_entries(files, "hashing the bundle", progress, folder)],
     }
     return save_manifest(folder, fields)
+
+
+def _state_spec(layout: StateLayout, form: WKVForm) -> StateSpec:
+    """The graphs' names of states are those of their roles."""
+    spec = StateSpec(layout.name, layout.output, layout.name, layout.shape, layout.dtype, layout.init)
+    return replace(spec, form=form) if layout.name == WKV else spec
 
 
 def bundle_files(folder: Path) -> list[Path]:
@@ -269,6 +285,17 @@ def file_entries(
     return [FileEntry(name(path), path.stat().st_size, file_sha256(path, read)) for path in files]
 
 
+def replaceable(target: Path) -> frozenset[str]:
+    """What of a bundle at the target may be replaced: what an export writes, and what that bundle itself lists.
+
+    A format of another version has other names.
+    """
+    with suppress(RRWKVError, AttributeError, TypeError, KeyError):
+        listed = read_json(target / MANIFEST_NAME, DamagedBundle)["files"]
+        return FILES | {str(entry["name"]).partition("/")[0] for entry in listed}
+    return FILES
+
+
 def save_manifest(folder: Path, fields: Mapping[str, Any]) -> Manifest:
     """Set the bundle id, check against the schema, and replace manifest.json in one step."""
     plain = json.loads(json.dumps(fields))
@@ -292,7 +319,7 @@ def versions() -> dict[str, str]:
 
 def compute_model_id(config: ModelConfig, load: LoadArray, progress: Progress | None = None) -> str:
     """sha256 of the config and of every weight as float32 by canonical name, so that no file format changes it."""
-    digest = hashlib.sha256(json.dumps(config.to_json(), sort_keys=True).encode())
+    digest = hashlib.sha256(canonical_json(config.to_json()))
     shapes = config.shapes()
     for index, name in enumerate(shapes):
         digest.update(f"{name}\n".encode())

@@ -11,12 +11,12 @@ from rrwkv_export import architectures
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.atomic import new_directory, require_space
 from rrwkv_export.bundle import (
-    FILES,
     TOKENIZER_FILES,
     GraphOptions,
     Target,
     compute_model_id,
     file_entries,
+    replaceable,
     save_manifest,
     write_graph,
     write_manifest,
@@ -58,7 +58,7 @@ def export(
 
     wkv: "auto" takes the plain form where it is proven for every token (see `KeyBound`), else the stable one. dtype: of
     the stored matrices; compute is float32, except that target "cuda" multiplies float16 in float16. target: "mobile"
-    adds graphs in static shapes, and with ort in onnxruntime's format too. rtol: largest error over the largest logit;
+    adds graphs in fixed shapes, and with ort in onnxruntime's format too. rtol: largest error over the largest logit;
     by default what can be explained (see `default_tolerance`). tokens: how many to verify with. Raises CheckpointError,
     OutputError, ParityError.
     """
@@ -70,7 +70,7 @@ def export(
     reference = reference_for(checkpoint, tokens, progress)
     options = GraphOptions(_wkv_form(wkv, target, reference.bound, forms), dtype, target)
     model_id = compute_model_id(config, load, progress)
-    with new_directory(out, FILES if overwrite else None) as folder:
+    with new_directory(out, replaceable(out) if overwrite else None) as folder:
         write_graph(folder, config, load, options, progress, {"model_id": model_id, **card_facts(checkpoint.path)})
         if target == "mobile" and ort:
             write_ort(folder)

@@ -1,4 +1,4 @@
-"""The static graphs in onnxruntime's own format, for reduced builds of it, and what its checker says of them.
+"""The graphs in fixed shapes in onnxruntime's own format, for reduced builds of it, and what its checker says of them.
 
 An .ort file holds its weights, so it cannot share those of the bundle. The graphs are kept as an engine wants them,
 with what the CPU could fuse noted beside (the style that onnxruntime calls Runtime): an engine is offered the operators
@@ -44,7 +44,7 @@ def write_ort(folder: Path) -> None:
         except Exception as error:  # onnxruntime's own exception types share no base
             reason = str(error).splitlines()[0]
             raise ExportError(
-                f"the static graphs cannot be written as .ort ({reason}); leave it out with --no-ort"
+                f"the graphs in fixed shapes cannot be written as .ort ({reason}); leave it out with --no-ort"
             ) from None
         for path in sorted((place / "out").iterdir()):
             path.rename(folder / VARIANTS / path.name.replace(_STYLE, ""))
@@ -55,7 +55,7 @@ def write_ort(folder: Path) -> None:
 
 
 def usability_report(folder: Path) -> str:
-    """What onnxruntime's checker says of a bundle's static graphs: which nodes NNAPI and Core ML would take."""
+    """What onnxruntime's checker says of graphs in fixed shapes: which nodes NNAPI and Core ML would take."""
     from onnxruntime.tools.mobile_helpers import usability_checker
 
     told = io.StringIO()

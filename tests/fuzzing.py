@@ -101,7 +101,7 @@ def change_json(rng: Random, value: Any) -> None:
         elif isinstance(parent, list):
             parent.append(deepcopy(parent[last]))
         else:
-            parent[rng.choice(["x", "scheme", "init", "exponents", "static", "weights"])] = nasty(rng)
+            parent[rng.choice(["x", "scheme", "init", "exponents", "fixed_shape", "weights"])] = nasty(rng)
 
 
 def change_bytes(rng: Random, data: bytes, where: int | None = None) -> bytes:
@@ -177,7 +177,7 @@ def fuzz_manifest(rng: Random, seeds: Seeds, folder: Path) -> None:
 
 def fuzz_onnx(rng: Random, seeds: Seeds, folder: Path) -> None:
     shutil.copytree(seeds.bundle, folder / "b")
-    path = folder / "b" / rng.choice(["model.onnx", "model.onnx", "step.onnx", "medium.onnx"])
+    path = folder / "b" / rng.choice(["model.onnx", "model.onnx", "decode.onnx", "segment_end.onnx"])
     if rng.random() < 0.5:
         path.write_bytes(change_bytes(rng, path.read_bytes()))
     else:

@@ -170,13 +170,13 @@ def test_a_token_reads_all_weights_but_one_row_of_the_embedding(demo_bundle):
 def test_the_step_graph_is_what_a_token_costs_where_there_is_one(make_tiny):
     made = make_tiny(RRWKV, target="cuda")
     cost = token_cost(made.path, made.model.manifest)
-    assert cost.nodes == len(onnx.load(str(made.path / "step.onnx"), load_external_data=False).graph.node)
+    assert cost.nodes == len(onnx.load(str(made.path / "decode.onnx"), load_external_data=False).graph.node)
     assert 0 < cost.read < 4.5 * made.config.parameters()
 
 
 def test_a_damaged_graph_is_said(bundle):
-    (bundle / "step.onnx").write_bytes(b"\xff" * (bundle / "step.onnx").stat().st_size)
-    with pytest.raises(DamagedBundle, match=r"step\.onnx"):
+    (bundle / "decode.onnx").write_bytes(b"\xff" * (bundle / "decode.onnx").stat().st_size)
+    with pytest.raises(DamagedBundle, match=r"decode\.onnx"):
         subjects([bundle])
 
 

@@ -191,7 +191,7 @@ def test_the_graphs_say_what_they_are(files, licence, name, tmp_path):
         facts = facts_of(path)
         assert (facts.get("license"), facts.get("model")) == (licence, name)
         assert facts["model_id"] == manifest.model_id
-        assert (facts["graph"], facts["target"], facts["wkv"]) == (graph, "cpu", manifest.graphs[graph].wkv)
+        assert (facts["graph"], facts["target"], facts["wkv"]) == (graph, "cpu", manifest.form)
         assert facts["parameters"] == str(RRWKV.parameters())
         model = onnx.load(str(path), load_external_data=False)
         assert (model.producer_name, model.producer_version) == ("rrwkv-export", rrwkv_export.__version__)

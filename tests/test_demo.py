@@ -10,6 +10,7 @@ import pytest
 
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.commands.demo import _export_step as export_step
+from rrwkv_export.commands.shared import cached_demo
 from rrwkv_export.commands.shared import demo as _demo
 from rrwkv_export.errors import OutputError
 from rrwkv_export.quantize.quantize import Calibration, quantize
@@ -73,7 +74,7 @@ def test_damage_to_a_bundle_is_seen(left, small_checkpoint, name):
 
 def test_what_lost_its_manifest_is_made_anew_and_what_is_not_the_demos_stays(left, small_checkpoint, monkeypatch):
     folder, checkpoint = left[0], open_checkpoint(small_checkpoint)
-    monkeypatch.setitem(export_step.__globals__, "_checkpoint", lambda: nullcontext(checkpoint))
+    monkeypatch.setattr(cached_demo, "demo_checkpoint", lambda: nullcontext(checkpoint))
     (folder / "float/manifest.json").unlink()
     (folder / "float/mine.txt").touch()
     with pytest.raises(OutputError):

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from checkpoint_files import RRWKV
 
-from rrwkv_runtime.execution.decoder import Decoder
+from rrwkv_runtime.execution.any_length_decoder import AnyLengthDecoder
 from rrwkv_runtime.execution.device import Cuda, device_graphs
 from rrwkv_runtime.model import Model
 
@@ -30,7 +30,7 @@ def device(tiny):
 
 
 def decoder(tiny, device, state=None):
-    return Decoder(tiny.sessions, tiny.manifest, device, state or tiny.initial_state())
+    return AnyLengthDecoder(tiny.sessions, tiny.manifest, device, state or tiny.initial_state())
 
 
 def test_device_buffers_give_what_host_arrays_give(tiny, device):
@@ -50,7 +50,7 @@ def test_a_bundle_for_a_cpu_decodes_there_with_its_main_graph(make_tiny):
     assert names == ["main"]
     assert device_graphs("cpu", cpu.manifest, list(cpu.sessions)) == list(cpu.sessions) != names
     sessions = {name: cpu.sessions[name] for name in names}
-    ours = Decoder(sessions, cpu.manifest, Cuda(cpu.manifest, memory="cpu"), cpu.initial_state())
+    ours = AnyLengthDecoder(sessions, cpu.manifest, Cuda(cpu.manifest, memory="cpu"), cpu.initial_state())
     expected = cpu.decoder()
     for token in IDS * 3:
         np.testing.assert_array_equal(ours.step(token), expected.step(token))

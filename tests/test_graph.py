@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from rrwkv_export.architectures.config import MediumConfig
 from rrwkv_export.architectures.reference import rwkv4 as reference
 from rrwkv_export.architectures.rwkv4 import RWKV4Config
-from rrwkv_export.graph import BLOCKED_TOKENS, build, state_layout
+from rrwkv_export.graph import CHUNKED_TOKENS, build, state_layout
 from rrwkv_export.graph.prefill.chunked import SIZE
 from rrwkv_runtime.errors import InputError, RRWKVError
-from rrwkv_runtime.model import OPTIMIZATION_LEVELS, Model
+from rrwkv_runtime.execution.loading import OPTIMIZATION_LEVELS
+from rrwkv_runtime.model import Model
 
 IDS = np.random.default_rng(5).integers(0, 40, 30).tolist()
 LAYERS_20 = dataclasses.replace(RWKV4, num_layers=20)
@@ -239,7 +240,7 @@ def test_the_large_weights_lie_in_the_data_file_on_page_boundaries(demo_bundle):
     assert (demo_bundle / "model.onnx").stat().st_size < 2**18
 
 
-@pytest.mark.parametrize(("file", "nodes"), [("model.onnx", 671), ("step.onnx", 418), ("medium.onnx", 40)])
+@pytest.mark.parametrize(("file", "nodes"), [("model.onnx", 671), ("decode.onnx", 418), ("segment_end.onnx", 40)])
 def test_the_demo_graphs_do_not_grow(file, nodes, demo_bundle):
     """Decoding time is nodes times a microsecond: lower these numbers with every node saved."""
     assert len(onnx.load(demo_bundle / file, load_external_data=False).graph.node) <= nodes
@@ -273,14 +274,14 @@ def test_what_a_step_only_reads_is_carried_on_by_every_kind_of_run(make_tiny):
 
 
 def test_a_model_without_mediums_has_no_graph_that_makes_them(make_tiny):
-    assert {path.name for path in make_tiny(RWKV4).path.glob("*.onnx")} == {"model.onnx", "step.onnx"}
-    assert (make_tiny(RRWKV).path / "medium.onnx").is_file()
+    assert {path.name for path in make_tiny(RWKV4).path.glob("*.onnx")} == {"model.onnx", "decode.onnx"}
+    assert (make_tiny(RRWKV).path / "segment_end.onnx").is_file()
 
 
 def test_the_end_of_a_segment_reads_no_matrix_that_others_do_not_hold(make_tiny):
     """And takes whole states only."""
     path = make_tiny(RRWKV, 0, "stable").path
-    main, made = (onnx.load(path / name, load_external_data=False).graph for name in ("model.onnx", "medium.onnx"))
+    main, made = (onnx.load(path / name, load_external_data=False).graph for name in ("model.onnx", "segment_end.onnx"))
     states = [value.name for value in made.input]
     assert states == ["medium_sum", "medium_weight", "medium_bank", "medium_key"]
     assert [value.name for value in made.output] == [f"{state}_out" for state in states]
@@ -313,7 +314,7 @@ def test_the_bank_holds_the_newest_mediums_last(make_tiny, interval, slots, leng
 @pytest.mark.parametrize("config", [RWKV4, RRWKV], ids=["rwkv4", "rrwkv"])
 def test_the_cuda_graphs_have_no_control_flow_and_the_step_no_dynamic_shape(make_tiny, config, wkv):
     path = make_tiny(config, 0, wkv, target="cuda").path
-    main, step = (onnx.load(path / name).graph for name in ("model.onnx", "step.onnx"))
+    main, step = (onnx.load(path / name).graph for name in ("model.onnx", "decode.onnx"))
     used = [{node.op_type for node in graph.node} for graph in (main, step)]
     assert not (used[0] | used[1]) & {"Scan", "Loop", "If"}
     assert not used[1] & {"Shape", "Range", "ConstantOfShape", "NonZero", "Unique"}
@@ -326,7 +327,7 @@ def test_the_cuda_graphs_have_no_control_flow_and_the_step_no_dynamic_shape(make
 def test_the_cuda_step_takes_nothing_apart_unevenly(make_tiny, config):
     """Or in more than 32 pieces: CUDA's kernels then copy their places from the host, every time."""
     graph = onnx.shape_inference.infer_shapes(
-        onnx.load(make_tiny(config, 0, "stable", target="cuda").path / "step.onnx")
+        onnx.load(make_tiny(config, 0, "stable", target="cuda").path / "decode.onnx")
     ).graph
     shapes = {
         v.name: v.type.tensor_type.shape.SerializeToString() for v in [*graph.value_info, *graph.input, *graph.output]
@@ -340,7 +341,7 @@ def test_the_cuda_step_takes_nothing_apart_unevenly(make_tiny, config):
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy: rows before the first token
-@pytest.mark.parametrize("file", ["model.onnx", "step.onnx"])
+@pytest.mark.parametrize("file", ["model.onnx", "decode.onnx"])
 def test_in_float16_a_large_key_of_channel_mix_is_no_infinity(make_tiny, file):
     """By ONNX's own evaluator: onnxruntime multiplies in float32 on a CPU."""
     weights = random_weights(RWKV4)
@@ -356,7 +357,7 @@ def test_in_float16_a_large_key_of_channel_mix_is_no_infinity(make_tiny, file):
 
 def test_the_blocked_graph_refuses_more_blocks_than_it_is_made_for(make_tiny):
     model = make_tiny(RWKV4, target="cuda").model
-    ids = [1] * (BLOCKED_TOKENS + SIZE)
+    ids = [1] * (CHUNKED_TOKENS + SIZE)
     assert model.forward(ids)[1].position == len(ids)
     with pytest.raises(RRWKVError, match="onnxruntime failed"):
         model.forward(ids, chunk=len(ids))

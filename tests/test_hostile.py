@@ -58,7 +58,7 @@ def edited(bundle, change):
         (lambda f: f["states"][1].update(shape=[2**20, 2**20], exponents=1), "larger than any model's"),
         (lambda f: f["states"][1].update(shape=[1] * 70), "has 70 items, and 8 are the most"),
         (lambda f: f["states"][0].update(exponents=1), "exponents for state 'position', which is int64"),
-        (lambda f: f["states"].pop(0), "there is no state 'position'"),
+        (lambda f: f["states"].pop(0), "not one state has the role 'position', a single int64"),
         (lambda f: f.update(quantization={}), "quantization.scheme is missing"),
         (lambda f: f.update(quantization={"scheme": nested(990)}), "not valid JSON (nested more than 64 deep)"),
         (lambda f: f.update(quantization={"scheme": nested(70)}), "not valid JSON (nested more than 64 deep)"),
@@ -196,17 +196,17 @@ def test_a_file_replaced_after_loading_is_another_file(bundle):
     assert (model.forward([1, 2, 3])[0] == logits).all()
 
 
-@pytest.mark.parametrize("name", ["model.onnx.data", "step.onnx", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["model.onnx.data", "decode.onnx", "tokenizer.json"])
 def test_a_file_swapped_while_loading_is_noticed(bundle, name, monkeypatch):
-    from rrwkv_runtime import model as session
+    from rrwkv_runtime.execution import loading
 
     def swap(*arguments):
         (bundle / "copy").write_bytes((bundle / name).read_bytes())
         (bundle / "copy").replace(bundle / name)
         return make(*arguments)
 
-    make = session._make_session
-    monkeypatch.setattr(session, "_make_session", swap)
+    make = loading._session
+    monkeypatch.setattr(loading, "_session", swap)
     with pytest.raises(DamagedBundle, match=rf"{name} was changed while it was loaded"):
         Model.load(bundle)
 

@@ -132,7 +132,7 @@ def test_special_tokens_with_keys_past_the_clip_get_the_form_that_is_right(tmp_p
     checkpoint, weights = with_special(tmp_path / "in")
     assert largest_seen(WORDS, weights, TEXT) < 40 < 75 < largest_seen(WORDS, weights, [1, 2])
     manifest, parity = export(checkpoint, tmp_path / "out")
-    assert (manifest.graphs["main"].wkv, parity.notes) == ("stable", ())
+    assert (manifest.form, parity.notes) == ("stable", ())
     assert parity.largest_key > 75
     assert error_with_special(tmp_path / "out", weights) < 1e-5
 

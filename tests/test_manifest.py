@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from rrwkv_runtime.bundle.canonical import canonical_json
 from rrwkv_runtime.bundle.schema import violations
-from rrwkv_runtime.errors import BundleError, DamagedBundle, NewerFormat
+from rrwkv_runtime.errors import BundleError, DamagedBundle, NewerFormat, OlderFormat
 from rrwkv_runtime.manifest import Manifest, check_sizes, compute_bundle_id, schema, verify_files
 from rrwkv_runtime.model import Model
 from rrwkv_runtime.state import State
 
-FILES = ["model.onnx", "model.onnx.data", "step.onnx", "medium.onnx", "tokenizer.json"]
+FILES = ["model.onnx", "model.onnx.data", "decode.onnx", "segment_end.onnx", "tokenizer.json"]
 
 
 @pytest.fixture(scope="session")
@@ -153,10 +154,16 @@ def test_a_wrong_field_is_named(fields, path, value, named):
 @pytest.mark.parametrize(
     ("path", "value", "named"),
     [
-        (["step", "reads"], ["medium_bank", "memory"], "'memory' of graph 'step' is no state"),
-        (["update", "updates"], ["memory"], "'memory' of graph 'update' is no state"),
-        (["update", "updates"], [], "graph 'update' does not say which states it updates, and when"),
-        (["update", "after_every"], 0, "graph 'update' does not say which states it updates, and when"),
+        (["decode", "reads"], ["medium_bank", "memory"], "'memory' of graph 'decode' is no state"),
+        (["segment_end", "updates"], ["memory"], "'memory' of graph 'segment_end' is no state"),
+        (["segment_end", "updates"], [], "graph 'segment_end' does not say which states it updates, and when"),
+        (["segment_end", "after_every"], 0, "graph 'segment_end' does not say which states it updates, and when"),
+        (["main", "after_every"], 4, "graph 'main' takes tokens, and yet says when it updates states"),
+        (["main", "reads"], ["shift"], "graph 'main' only reads states, but does not run one token"),
+        (["main", "runs"], "one", "2 graphs run 'one', and one is the most"),
+        (["main", "runs"], "fixed", "graph 'main' runs 'fixed', which is not what fixed_shape says"),
+        (["main", "variant"], "x", "no graph that runs as 'x' may run 'any'"),
+        (["main"], None, "graphs.main must be object"),
     ],
 )
 def test_a_graph_that_cannot_be_run_is_named(bundle, path, value, named):
@@ -177,7 +184,7 @@ def test_every_required_field_is_missed_by_name(fields):
         (["config", "num_layers"], 9),
         (["states", 1, "init"], 1),
         (["chat", "user"], "Human: "),
-        (["graphs", "main", "wkv"], "stable"),
+        (["states", 2, "form"], "stable"),
         (["files", 0, "bytes"], 7),
         (["model_id"], "0" * 64),
         (["tokenizer"], None),
@@ -197,8 +204,14 @@ def test_parity_and_provenance_do_not_change_the_bundle_id(bundle, fields):
 
 @pytest.mark.parametrize("rest", [{}, {"states": "of another kind"}, {"files": None}])
 def test_a_newer_format_is_told_from_damage(fields, rest):
-    with pytest.raises(NewerFormat, match="bundle format 2 is newer than this runtime's"):
-        Manifest.from_json({**fields, **rest, "format_version": 2})
+    with pytest.raises(NewerFormat, match="bundle format 3 is newer than this runtime's, 2; upgrade it"):
+        Manifest.from_json({**fields, **rest, "format_version": 3})
+
+
+@pytest.mark.parametrize("rest", [{}, {"graphs": "of another kind"}])
+def test_an_older_format_is_to_be_exported_again(fields, rest):
+    with pytest.raises(OlderFormat, match="bundle format 1 is older than this runtime's, 2; export its checkpoint"):
+        Manifest.from_json({**fields, **rest, "format_version": 1})
 
 
 @pytest.mark.parametrize("version", [0, "2", 2.5, True, None])
@@ -294,11 +307,35 @@ def test_states_too_large_for_any_model_are_refused(bundle):
         Manifest.load(bundle)
 
 
-@pytest.mark.parametrize("init", [[[0], [1], [2]], [[None]], [{}], ["a"], [[0], [1, 2]], 1e400], ids=repr)
+@pytest.mark.parametrize("init", [[[0], [1], [2]], [[None]], [{}], ["a"], [[0], [1, 2]]], ids=repr)
 def test_an_initial_value_that_is_none_is_refused(bundle, init):
     rewrite(bundle, lambda fields: set_at(fields, ["states", 1, "init"], init))
     with pytest.raises(BundleError, match="initial value of state 'shift'"):
         State.initial(Manifest.load(bundle))
+
+
+@pytest.mark.parametrize("value", [float("inf"), 10**400, "\ud800"], ids=["inf", "huge", "half"])
+def test_what_has_no_canonical_form_is_refused(fields, value):
+    fields = copy.deepcopy(fields)
+    set_at(fields, ["states", 1, "init"] if isinstance(value, int | float) else ["chat", "user"], value)
+    with pytest.raises(DamagedBundle, match=r"manifest.json: it has no bundle id, for it holds"):
+        Manifest.from_json(fields)
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        # Most are RFC 8785's own: 3.2.2, 3.2.3 and appendix B.
+        ([333333333.33333329, 1e30, 4.50, 2e-3, 1e-27], "[333333333.3333333,1e+30,4.5,0.002,1e-27]"),
+        ({"a": '\u20ac$\u000f\nA\'B"\\\\"/'}, r"""{"a":"€$\u000f\nA'B\"\\\\\"/"}"""),
+        ([None, True, False, -0.0, 5e-324, 1e21], "[null,true,false,0,5e-324,1e+21]"),
+        ([999999999999999900000.0, 295147905179352830000], "[999999999999999900000,295147905179352830000]"),
+        ([0.000001, 1e-7, -1e30, 2**53 + 1], "[0.000001,1e-7,-1e+30,9007199254740992]"),
+        ({"\u20ac": 1, "\r": 2, "\U0001f600": 3, "\ufb33": 4}, '{"\\r":2,"€":1,"😀":3,"\ufb33":4}'),
+    ],
+)
+def test_json_is_written_as_rfc_8785_has_it(value, written):
+    assert canonical_json(value).decode() == written
 
 
 def test_the_manifest_is_read_back_as_it_was_written(fields):

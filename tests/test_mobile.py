@@ -1,4 +1,4 @@
-"""The graphs in static shapes: the same model, and nothing that an engine of a phone cannot hold."""
+"""The graphs in fixed shapes: the same model, and nothing that an engine of a phone cannot hold."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rrwkv_export.export import export
 from rrwkv_export.graph.fixed_shape import graph as mobile
 from rrwkv_runtime.bundle.fixed_shape import DerivedInput
 from rrwkv_runtime.errors import DamagedBundle, InputError
-from rrwkv_runtime.execution.fixed_shape_decoder import StaticDecoder
+from rrwkv_runtime.execution.fixed_shape_decoder import FixedShapeDecoder
 from rrwkv_runtime.manifest import ChatFormat, Manifest
 from rrwkv_runtime.model import Model
 from rrwkv_runtime.state import State
@@ -101,7 +101,7 @@ def test_huge_keys_are_right_too(make_tiny, config):
         assert relative(in_runs(variant(tiny), IDS, sizes)[0], recurrence(tiny, IDS)[0]) < 1e-4
 
 
-@pytest.mark.parametrize("name", ["mobile-step", "mobile-segment"])
+@pytest.mark.parametrize("name", ["mobile-decode", "mobile-segment"])
 @pytest.mark.parametrize("config", [RWKV4, RRWKV, MEAN], ids=["rwkv4", "rrwkv", "mean"])
 def test_the_graphs_hold_nothing_that_engines_refuse(make_tiny, config, name):
     tiny = make_tiny(config, 0, "stable", target="mobile")
@@ -119,7 +119,7 @@ def test_the_graphs_hold_nothing_that_engines_refuse(make_tiny, config, name):
 
 
 def test_every_constant_is_a_float16(mobile_demo):
-    for name in ("mobile-step", "mobile-segment"):
+    for name in ("mobile-decode", "mobile-segment"):
         graph = onnx.load(mobile_demo / "variants" / f"{name}.onnx", load_external_data=False).graph
         arrays = [onnx.numpy_helper.to_array(t) for t in graph.initializer if not t.external_data]
         assert max(np.abs(a).max() for a in arrays if a.dtype == np.float32) <= -mobile.LOWEST_MAXIMUM
@@ -127,7 +127,7 @@ def test_every_constant_is_a_float16(mobile_demo):
 
 def test_the_graphs_share_the_weights_of_the_main_one(mobile_demo):
     places = []
-    for file in ("model.onnx", "variants/mobile-step.onnx", "variants/mobile-segment.onnx"):
+    for file in ("model.onnx", "variants/mobile-decode.onnx", "variants/mobile-segment.onnx"):
         graph = onnx.load(mobile_demo / file, load_external_data=False).graph
         places.append({t.name: {e.key: e.value for e in t.external_data} for t in graph.initializer if t.external_data})
     shapes = open_checkpoint(ASSET).config.shapes()
@@ -154,7 +154,7 @@ def test_a_derived_input_follows_from_the_position(one, position, value):
 
 def broken(tiny, name, **changes):
     fields = Manifest.load(tiny.path).to_json()
-    fields["graphs"][name]["static"]["parts"][0].update(changes)
+    fields["graphs"][name]["fixed_shape"]["parts"][0].update(changes)
     save_manifest(tiny.path, fields)
 
 
@@ -163,8 +163,8 @@ def broken(tiny, name, **changes):
 )
 def test_a_part_outside_its_state_is_refused(make_tiny, changes):
     tiny = make_tiny(RRWKV, 0, "stable", target="mobile")
-    with pytest.raises(DamagedBundle, match=r"'shift.0.0' of graph 'mobile-step' is no part of a state"):
-        broken(tiny, "mobile-step", **changes)
+    with pytest.raises(DamagedBundle, match=r"'shift.0.0' of graph 'mobile-decode' is no part of a state"):
+        broken(tiny, "mobile-decode", **changes)
 
 
 def test_a_graph_that_is_not_as_the_manifest_says_is_refused(make_tiny):
@@ -181,6 +181,12 @@ def test_a_variant_that_is_not_there_is_refused(make_tiny):
         variant(make_tiny(RRWKV))
     with pytest.raises(InputError, match="no variant 'watch'; it has mobile"):
         Model.load(make_tiny(RRWKV, 0, "stable", target="mobile").path, variant="watch")
+
+
+def test_auto_takes_the_variant_that_is_asked_for(make_tiny):
+    path = make_tiny(RRWKV, 0, "stable", target="mobile").path
+    assert Model.load(path, "auto").takes_any_length
+    assert not Model.load(path, "auto", variant="mobile").takes_any_length
 
 
 def test_the_command_verifies_the_variants_and_replaces_them(small_checkpoint, tmp_path):
@@ -206,14 +212,14 @@ def test_the_plain_form_is_refused(small_checkpoint, tmp_path):
 def test_the_ort_files_give_the_same_logits(small_checkpoint, tmp_path):
     export(open_checkpoint(small_checkpoint), tmp_path / "out", target="mobile", tokens=20)
     folder, manifest = tmp_path / "out" / "variants", Manifest.load(tmp_path / "out")
-    names = ["mobile-segment", "mobile-step"]
+    names = ["mobile-segment", "mobile-decode"]
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         ["required_operators_and_types.config", *(f"{name}.{kind}" for name in names for kind in ("onnx", "ort"))]
     )
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.enable_saved_runtime_optimizations", "1")
     sessions = {n: onnxruntime.InferenceSession(str(folder / f"{n}.ort"), options) for n in names}
-    logits = StaticDecoder(sessions, manifest, State.initial(manifest)).run(IDS, 30)
+    logits = FixedShapeDecoder(sessions, manifest, State.initial(manifest)).run(IDS, 30)
     expected = Model.load(tmp_path / "out", threads=1, variant="mobile").forward(IDS, num_logits=30)[0]
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)
     operators = (folder / "required_operators_and_types.config").read_text()

@@ -81,7 +81,7 @@ def assert_same(one, other):
         np.testing.assert_array_equal(value, other[1][name], err_msg=name)
 
 
-def calls(path, file="step.onnx"):
+def calls(path, file="decode.onnx"):
     graph = onnx.load(str(path / file), load_external_data=False).graph
     return [node.op_type for node in graph.node if node.domain == DOMAIN]
 
@@ -219,7 +219,8 @@ def test_threads_that_sleep_change_no_bit(quantized):
 
 
 @pytest.mark.parametrize(
-    ("file", "whole", "layer"), [("step.onnx", "DecodeStep", "DecodeLayer"), ("model.onnx", "Prefill", "PrefillLayer")]
+    ("file", "whole", "layer"),
+    [("decode.onnx", "DecodeStep", "DecodeLayer"), ("model.onnx", "Prefill", "PrefillLayer")],
 )
 def test_layers_of_one_kind_share_a_function_and_others_have_their_own(file, whole, layer, quantized):
     shared = ir.load(quantized(WIDE, "int8-static") / file).functions
@@ -235,7 +236,7 @@ def test_what_the_kernel_does_not_know_stays_as_it_is(make_tiny, tmp_path):
     assert set(calls(path, "model.onnx")) == {"GatedWKV"}
 
 
-@pytest.mark.parametrize("file", ["step.onnx", "model.onnx"])
+@pytest.mark.parametrize("file", ["decode.onnx", "model.onnx"])
 @pytest.mark.parametrize(
     ("scheme", "name"),
     [

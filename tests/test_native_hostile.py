@@ -119,7 +119,7 @@ def absent(name: str) -> Callable[[Node], None]:
 
 
 KEYS = ("blocks.1.medium.query.weight", "blocks.1.medium.key.weight")
-MAIN, STEP = "model.onnx", "step.onnx"
+MAIN, STEP = "model.onnx", "decode.onnx"
 OF_WEIGHTS = [
     ("int8-static", MAIN, both(*(resized(name, 1, 24) for name in KEYS)), f"{KEYS[0]} must be int8 [24, 16], not int8"),
     ("int8-static", STEP, resized(KEYS[0], 1, 4096), f"{KEYS[0]} must be int8 [24, 16], not int8 [24, 4096]"),

@@ -16,7 +16,7 @@ import pytest
 
 from rrwkv_export import atomic as output
 from rrwkv_export.atomic import check_target, new_directory, new_file, require_space
-from rrwkv_export.bundle import FILES
+from rrwkv_export.bundle import FILES, replaceable
 from rrwkv_export.errors import ExportError, OutputError
 from rrwkv_runtime.common import atomic
 
@@ -95,6 +95,15 @@ def test_a_link_to_itself_is_refused_and_stays(tmp_path, overwrite):
     with pytest.raises(OutputError, match=r"link: cannot write there \("):
         output.require_space(link, 1)
     assert names(tmp_path) == ["link"]
+
+
+@pytest.mark.parametrize(
+    "manifest", ['{"files": [{"name": "step.onnx"}]}', '{"files": 1}', "[]", "{", '{"files": [1]}']
+)
+def test_a_bundle_of_an_older_format_is_replaced_with_what_it_lists(tmp_path, manifest):
+    (tmp_path / "manifest.json").write_text(manifest)
+    assert replaceable(tmp_path) == FILES | ({"step.onnx"} if "step" in manifest else set())
+    assert replaceable(tmp_path / "absent") == FILES
 
 
 def test_force_is_named_only_where_it_helps(tmp_path):

@@ -182,7 +182,7 @@ def test_a_plugin_without_a_device_or_with_a_broken_library_says_why(monkeypatch
 
 def test_a_provider_that_takes_too_little_is_an_error_and_strict_takes_no_exception(tmp_path, monkeypatch):
     """The CPU under another name, so that the assignment can be made up."""
-    made = engine.Engine(dataclasses.replace(FAKE, ort="CPUExecutionProvider", static=True), {})
+    made = engine.Engine(dataclasses.replace(FAKE, ort="CPUExecutionProvider", fixed_shapes=True), {})
     monkeypatch.setattr(engine.Engine, "_list", lambda self, one_shape: ["CPUExecutionProvider"])
     graph = write_product(tmp_path / "g.onnx", "T")
 
@@ -192,7 +192,7 @@ def test_a_provider_that_takes_too_little_is_an_error_and_strict_takes_no_except
 
     here, there = "CPUExecutionProvider", "OtherExecutionProvider"
     given(("Add", here), ("MatMulNBits", there))
-    with pytest.raises(ProviderError, match=r"only 1 of 2 nodes, 0 of 1 matrix products: it needs static shapes.*'x'"):
+    with pytest.raises(ProviderError, match=r"only 1 of 2 nodes, 0 of 1 matrix products: it needs fixed shapes.*'x'"):
         made.session(graph, onnxruntime.SessionOptions())
     given(("Add", there))
     with pytest.raises(ProviderError, match="only 0 of 1 nodes"):
@@ -206,8 +206,8 @@ def test_a_provider_that_takes_too_little_is_an_error_and_strict_takes_no_except
 def test_what_is_elsewhere_is_told_graph_by_graph():
     nodes = [Node("a", "MatMul", "A"), Node("b", "Scan", "B"), Node("c", "MatMul", "A")]
     assert count(nodes) == {"A": {"MatMul": 2}, "B": {"Scan": 1}}
-    assert shares({"main": nodes, "step": nodes[:1]}, "A") == "1 of 3 nodes of main on the CPU (Scan 1)"
-    assert shares({"step": nodes[:1]}, "A") is None
+    assert shares({"main": nodes, "decode": nodes[:1]}, "A") == "1 of 3 nodes of main on the CPU (Scan 1)"
+    assert shares({"decode": nodes[:1]}, "A") is None
 
 
 def test_auto_passes_over_what_does_not_work_and_says_what_it_took(make_tiny, monkeypatch):
@@ -291,7 +291,7 @@ def with_functions(small_bundle, tmp_path_factory):
     ids = np.random.default_rng(0).integers(0, SMALL.vocab_size, 300)
     calibration = Calibration((Text("random", "0" * 64, (ids,)),), None, 0)
     quantize(small_bundle, out, shipped_recipe("int8-static"), calibration)
-    for graph in ("model.onnx", "step.onnx"):
+    for graph in ("model.onnx", "decode.onnx"):
         assert DOMAIN in {node.domain for node in onnx.load(out / graph, load_external_data=False).graph.node}
     return out
 
@@ -299,7 +299,7 @@ def with_functions(small_bundle, tmp_path_factory):
 def test_the_nodes_within_functions_are_what_counts(small_bundle, with_functions):
     """Else the rule would find no matrix product in a step, and strict would be kept by a single node."""
     floats, quantized = (Model.load(path, native=False).nodes for path in (small_bundle, with_functions))
-    for graph in ("main", "step"):
+    for graph in ("main", "decode"):
         products = [sum(node.is_product for node in nodes[graph]) for nodes in (floats, quantized)]
         assert products[0] == products[1] > 0
         whole = onnx.load(with_functions / f"{'model' if graph == 'main' else graph}.onnx", load_external_data=False)
@@ -308,7 +308,7 @@ def test_the_nodes_within_functions_are_what_counts(small_bundle, with_functions
 
 @plugin("openvino")
 def test_what_is_for_cuda_is_said_to_be_where_it_does_not_run(make_tiny):
-    with pytest.raises(ProviderError, match=r"^step.onnx: .*; it is for CUDA; export another with --target cpu or"):
+    with pytest.raises(ProviderError, match=r"^decode.onnx: .*; it is for CUDA; export another with --target cpu or"):
         Model.load(make_tiny(RRWKV, 6, target="cuda").path, "openvino")
 
 
@@ -320,9 +320,11 @@ def test_openvino_takes_every_node_within_functions(with_functions):
 @plugin("qnn")
 def test_qnn_refuses_shapes_that_vary_and_takes_every_node_of_a_step(make_tiny):
     tiny = make_tiny(RRWKV, 6, "stable", target="cuda")
-    with pytest.raises(ProviderError, match=r"model.onnx: provider 'qnn' takes only .* it needs static shapes"):
+    with pytest.raises(ProviderError, match=r"model.onnx: provider 'qnn' takes only .* it needs fixed shapes"):
         Model.load(tiny.path, "qnn")
-    step = start("qnn").session(str(tiny.path / "step.onnx"), onnxruntime.SessionOptions(), one_shape=True, strict=True)
+    step = start("qnn").session(
+        str(tiny.path / "decode.onnx"), onnxruntime.SessionOptions(), one_shape=True, strict=True
+    )
     feeds = {"input_ids": np.array([3]), **{spec.input: spec.initial() for spec in tiny.model.manifest.states}}
     expected = tiny.model.decoder().step(3)
     found = step.run(["logits"], feeds)[0].reshape(-1)

@@ -142,7 +142,7 @@ def test_what_is_rounded_is_read_by_products_only(quantized):
 
 
 @pytest.mark.parametrize("scheme", CPU_SCHEMES)
-@pytest.mark.parametrize("file", ["step.onnx", "medium.onnx"])
+@pytest.mark.parametrize("file", ["decode.onnx", "segment_end.onnx"])
 def test_other_graphs_are_rounded_as_the_main_one_is(scheme, file, quantized):
     """Their products, on the same weights in the same file."""
     out = quantized(shipped_recipe(scheme))
@@ -323,9 +323,9 @@ def test_weights_alone_are_rounded_for_a_gpu(scheme, make_tiny, calibration, qua
     """As they are for a CPU; and both graphs give the same."""
     out = tmp_path / scheme
     manifest = quantize(make_tiny(SMALL, target="cuda").path, out, shipped_recipe(scheme), calibration)
-    assert {name: graph.over for name, graph in manifest.graphs.items()} == {"main": "blocked", "step": "step"}
+    assert {name: graph.over for name, graph in manifest.graphs.items()} == {"main": "chunked", "decode": "decode_gpu"}
     assert all(choice["compute"] == "float32" for choice in manifest.quantization["roles"].values())
-    for file in ("model.onnx", "step.onnx"):
+    for file in ("model.onnx", "decode.onnx"):
         operators = [node.op_type for node in onnx.load(str(out / file), load_external_data=False).graph.node]
         assert operators.count("MatMulNBits") == sum(site.role != "emb" for site in sites(SMALL))
     model = load(out)

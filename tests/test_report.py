@@ -288,7 +288,7 @@ def test_the_same_measurements_give_the_same_page(made):
 
 def test_headline(made, pair):
     rows = {row.name: row for row in made[0].headline()}
-    files = ("model.onnx", "step.onnx", "medium.onnx", "model.onnx.data")
+    files = ("model.onnx", "decode.onnx", "segment_end.onnx", "model.onnx.data")
     size = sum(pair[0].path.joinpath(name).stat().st_size for name in files)
     assert rows["graph and weights"].reference == megabytes(size)
     assert rows["mean KL divergence"].value.endswith("nats")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from dataclasses import asdict
 
 import numpy as np
+import onnx
 import pytest
 from checkpoint_files import RRWKV, RWKV4
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rrwkv_export.bundle import bundle_files, file_entries
 from rrwkv_runtime.errors import (
     BundleError,
     Cancelled,
@@ -147,7 +150,7 @@ class Interrupted:
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("graph", ["step", "update"])
+@pytest.mark.parametrize("graph", ["decode", "segment_end"])
 def test_a_step_that_is_interrupted_never_was(tiny, expected, graph):
     """The fourth token ends a segment; the eighth does so with bound values of the decoder's own."""
     decoder = tiny.decoder()
@@ -164,21 +167,32 @@ def test_a_step_that_is_interrupted_never_was(tiny, expected, graph):
         np.testing.assert_array_equal(decoder.step(IDS[t]), expected[t])
 
 
-def test_an_older_bundle_leaves_the_ends_of_segments_to_the_main_graph(bundle):
+def test_graphs_and_states_are_found_by_what_they_are_for(bundle):
+    """Under any names; only the graphs' values have theirs in the graphs' files."""
     wanted = Model.load(bundle).forward(IDS, num_logits=len(IDS))[0]
-
-    def older(fields):
-        graphs, interval = fields["graphs"], fields["config"]["medium"]["interval"]
-        fields["files"] = [entry for entry in fields["files"] if entry["name"] != graphs["update"]["file"]]
-        del graphs["update"]
-        for graph in graphs.values():
-            del graph["updates"], graph["after_every"]
-        graphs["step"]["not_every"] = interval
-
-    sign(bundle, older)
-    (bundle / "medium.onnx").unlink()
+    sign(bundle, lambda fields: fields.update(graphs={f"g-{n}": graph for n, graph in fields["graphs"].items()}))
     decoder = Model.load(bundle).decoder()
     np.testing.assert_array_equal(np.stack([decoder.step(token).copy() for token in IDS]), wanted)
+
+
+def test_the_position_has_whatever_name_the_graph_gives_it(bundle):
+    for file in ("model.onnx", "decode.onnx"):
+        model = onnx.load(bundle / file, load_external_data=False)
+        for value in (*model.graph.input, *model.graph.output):
+            value.name = value.name.replace("position", "seen")
+        for node in model.graph.node:
+            node.input[:] = ["seen" if name == "position" else name for name in node.input]
+            node.output[:] = ["seen_out" if name == "position_out" else name for name in node.output]
+        onnx.save(model, bundle / file)
+
+    def renamed(fields):
+        fields["states"][0].update(input="seen", output="seen_out")
+        fields["files"] = [asdict(entry) for entry in file_entries(bundle_files(bundle), "", folder=bundle)]
+
+    sign(bundle, renamed)
+    model = Model.load(bundle)
+    state = model.forward(IDS[:9])[1]
+    assert state.position == state.copy().position == model.decoder(state).position == 9
 
 
 def test_two_decoders_do_not_disturb_each_other(tiny, expected):
@@ -375,7 +389,7 @@ def test_a_state_of_another_type_than_the_manifests_is_damage(bundle, change, me
 
 
 def test_an_update_of_other_states_than_its_graphs_is_damage(bundle):
-    sign(bundle, lambda fields: fields["graphs"]["update"]["updates"].pop())
+    sign(bundle, lambda fields: fields["graphs"]["segment_end"]["updates"].pop())
     with pytest.raises(DamagedBundle, match="they differ in 'medium_key'"):
         Model.load(bundle)
 
@@ -406,5 +420,5 @@ def test_threads_spin_unless_told_not_to(spin, make_tiny):
         options = session.get_session_options()
         assert options.get_session_config_entry("session.intra_op.allow_spinning") == str(int(spin))
         # Those of a step wait for the next; others leave the cores to another graph's threads.
-        assert options.get_session_config_entry("session.force_spinning_stop") == ("0" if name == "step" else "1")
+        assert options.get_session_config_entry("session.force_spinning_stop") == ("0" if name == "decode" else "1")
     np.testing.assert_array_equal(model.forward(IDS)[0], tiny.model.forward(IDS)[0])

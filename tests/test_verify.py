@@ -122,14 +122,14 @@ def test_auto_takes_the_form_that_the_keys_need(tmp_path, factor, form):
     reference = compute_reference(RRWKV, checkpoint.weights, IDS)
     assert (reference.largest_key > 75) == (form == "stable")
     manifest, _ = export(checkpoint, tmp_path / "out")
-    assert manifest.graphs["main"].wkv == form
+    assert manifest.form == form
 
 
 def test_a_large_bonus_needs_the_stable_form_too(tmp_path):
     weights = random_weights(RWKV4)
     weights["blocks.1.att.time_first"][3] = 85
     manifest, _ = export(checkpoint_of(tmp_path / "in", RWKV4, weights), tmp_path / "out")
-    assert manifest.graphs["main"].wkv == "stable"
+    assert manifest.form == "stable"
 
 
 def test_the_plain_form_is_refused_where_it_is_wrong(tmp_path):
@@ -161,7 +161,7 @@ def test_every_format_is_exported_and_runs(tmp_path, write, dtype):
     checkpoint = open_checkpoint(write(tmp_path / "in", random_weights(RWKV4)))
     manifest, parity = export(checkpoint, tmp_path / "out", dtype=dtype, rtol=5e-3)
     assert manifest.tokenizer is None
-    assert manifest.graphs["main"].dtype == dtype
+    assert manifest.main.dtype == dtype
     assert Model.load(tmp_path / "out").forward([1, 2])[0].shape == (1, 40)
     assert parity.error < (1e-5 if dtype == "float32" else 5e-3)
 

@@ -110,7 +110,7 @@ def subjects(
 def scheme(manifest: Manifest) -> str:
     """What the weights are."""
     recipe = manifest.quantization
-    return manifest.graphs["main"].dtype if recipe is None else str(recipe.get("scheme", "quantized"))
+    return manifest.main.dtype if recipe is None else str(recipe.get("scheme", "quantized"))
 
 
 def graph_bytes(manifest: Manifest) -> int:

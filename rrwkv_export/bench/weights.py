@@ -29,7 +29,8 @@ def token_cost(bundle: Path, manifest: Manifest, fused: bool = False) -> TokenCo
     Every weight that a node uses counts once and in full, but of the embedding, one row. fused: a function's call is
     one node, and not those of its body. Raises DamagedBundle.
     """
-    entry = manifest.graphs.get("step", manifest.graphs["main"])
+    decode = manifest.graph_that_runs("one")
+    entry = manifest.graphs[decode] if decode else manifest.main
     path = resolve_inside(bundle, entry.file)
     check_graph(path.read_bytes(), f"{bundle}: {entry.file}", entry.data)
     try:

@@ -54,8 +54,9 @@ def chat(
     a message that cannot be answered gives an empty line, and exit status 1 at the end.
     The demo is exported once, into the user's cache folder.
     """
-    from rrwkv_export.commands.demo import cached_demo
+    from rrwkv_export.commands.shared.cached_demo import cached_demo
     from rrwkv_export.commands.shared.models import load_model
+    from rrwkv_export.commands.shared.talk import talk
 
     limit, threads = options.max_tokens(max_tokens), options.threads(threads)
     said = {"system": system, "special": special, "max_tokens": limit, **options.sampling(sampling)}
@@ -63,29 +64,3 @@ def chat(
     where: dict[str, Any] = {"provider_options": provider_options, "strict": strict, "spin": spin, "native": native}
     model = load_model(bundle or cached_demo(), provider, threads, **where, verify=bundle is not None)
     return talk(model, state, allow_other_quantization, stats, **said)
-
-
-def talk(
-    model: Any, state: Path | None = None, allow_other_quantization: bool = False, stats: bool = True, **said: Any
-) -> int:
-    """A conversation on this terminal, or through a pipe, until it ends; gives the exit status.
-
-    state: a file to continue from. said: options of `Chat`.
-    """
-    from platformdirs import user_state_path
-
-    from rrwkv_runtime.chat import Chat
-    from rrwkv_runtime.terminal.console import Terminal
-    from rrwkv_runtime.terminal.repl import Repl, go_on_from
-
-    conversation = Chat(model, **said)
-    if state:
-        go_on_from(conversation, state, allow_other_quantization)
-    terminal = Terminal(history=user_state_path("rrwkv") / "history")
-    if terminal.interactive:
-        config = model.manifest.config
-        terminal.say(
-            f"{config['architecture']}, {model.manifest.parameters:,} parameters. /help lists commands.", "note"
-        )
-    repl = Repl(conversation, terminal, show_stats=stats, allow_other_quantization=allow_other_quantization)
-    return repl.run()

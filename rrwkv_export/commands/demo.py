@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from importlib import resources
 from pathlib import Path
-from shutil import rmtree
 from typing import TYPE_CHECKING
 
 import click
 
 from rrwkv_export.commands.shared.options import PATH
-from rrwkv_export.commands.shared.say import note
 
 if TYPE_CHECKING:
-    from rrwkv_export.checkpoint import Checkpoint
-    from rrwkv_export.progress import Progress
-    from rrwkv_export.verify import Parity
     from rrwkv_runtime.model import Model
 
 _REPORT_TOKENS = 4096  # a quarter of what `rrwkv report` reads
@@ -42,6 +34,7 @@ def demo(output: Path | None, force: bool, scripted: bool) -> None:
     What an earlier demo left there is taken again if it is whole and of the same versions. At a terminal the
     conversation is yours; elsewhere it is a short scripted one, with its speed at the end.
     """
+    from rrwkv_export.commands.shared.cached_demo import cache_folder
     from rrwkv_runtime.model import Model
 
     target = output or cache_folder()
@@ -53,7 +46,7 @@ def demo(output: Path | None, force: bool, scripted: bool) -> None:
     if scripted or not (sys.stdin.isatty() and sys.stdout.isatty()):
         hold_script(model)
     else:
-        from rrwkv_export.commands.chat import talk
+        from rrwkv_export.commands.shared.talk import talk
 
         talk(model)
 
@@ -67,11 +60,13 @@ def _say(text: str) -> None:
 def _export_step(target: Path, force: bool, own: bool) -> None:
     """own: whatever is there is the demo's."""
     from rrwkv_export.bundle import FILES
+    from rrwkv_export.commands.shared.cached_demo import demo_checkpoint
     from rrwkv_export.commands.shared.console import console, print_parity, progress_bars
     from rrwkv_export.commands.shared.demo import discard_remains, exported, is_ours
+    from rrwkv_export.export import export
     from rrwkv_runtime.manifest import MANIFEST_NAME
 
-    with _checkpoint() as checkpoint:
+    with demo_checkpoint() as checkpoint:
         there = None if force else exported(target, checkpoint)
         if there and there.parity:
             error = f"{there.parity['error']:.2e}"
@@ -81,12 +76,13 @@ def _export_step(target: Path, force: bool, own: bool) -> None:
         if ours := own or is_ours(target, checkpoint):
             discard_remains(target, MANIFEST_NAME, FILES)
         with progress_bars() as progress:
-            parity = _export(checkpoint, target, progress, force or ours)
+            parity = export(checkpoint, target, overwrite=force or ours, progress=progress)[1]
     print_parity(console(), parity)
 
 
 def _quantize_step(target: Path, small: Path, force: bool, own: bool) -> None:
     from rrwkv_export.bundle import FILES
+    from rrwkv_export.commands.shared.cached_demo import demo_checkpoint
     from rrwkv_export.commands.shared.console import progress_bars
     from rrwkv_export.commands.shared.demo import discard_remains, is_ours, quantized
     from rrwkv_export.quantize.quantize import Calibration, quantize
@@ -98,7 +94,7 @@ def _quantize_step(target: Path, small: Path, force: bool, own: bool) -> None:
         _say(f"{small} is whole, its int8 by the same recipe and text")
         return
     _say(f"quantizing it to {small}")
-    with _checkpoint() as checkpoint:
+    with demo_checkpoint() as checkpoint:
         if own or is_ours(small, checkpoint):
             discard_remains(small, MANIFEST_NAME, FILES)
     there = (small / MANIFEST_NAME).is_file()
@@ -150,44 +146,3 @@ def hold_script(model: Model) -> None:
             click.echo(without_controls(token.text), nl=False)
         click.echo("\n")
     click.echo(speed_line(conversation.stats.total))
-
-
-def cache_folder() -> Path:
-    """Where the demo bundle is kept, by version: a new version exports it anew."""
-    from platformdirs import user_cache_path
-
-    from rrwkv_export import __version__
-
-    return user_cache_path("rrwkv") / f"demo-{__version__}"
-
-
-def cached_demo() -> Path:
-    """The demo bundle, its files verified; exported if it is not there yet or is damaged. The folder is our own."""
-    from rrwkv_export.commands.shared.console import progress_bars
-    from rrwkv_runtime.errors import RRWKVError
-    from rrwkv_runtime.manifest import Manifest, verify_files
-
-    folder = cache_folder()
-    with suppress(RRWKVError):
-        verify_files(folder, Manifest.load(folder))
-        return folder
-    note(f"exporting the demo model once, to {folder}")
-    rmtree(folder, ignore_errors=True)
-    with progress_bars() as progress, _checkpoint() as checkpoint:
-        _export(checkpoint, folder, progress, force=True)
-    return folder
-
-
-@contextmanager
-def _checkpoint() -> Iterator[Checkpoint]:
-    from rrwkv_export.checkpoint import open_checkpoint
-
-    with resources.as_file(resources.files("rrwkv_export") / "assets" / "rrwkv-chat") as folder:
-        yield open_checkpoint(folder)
-
-
-def _export(checkpoint: Checkpoint, target: Path, progress: Progress, force: bool) -> Parity:
-    """force: replace what is there. Raises OutputError."""
-    from rrwkv_export.export import export
-
-    return export(checkpoint, target, overwrite=force, progress=progress)[1]

@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     default="cpu",
     show_default=True,
     help="What the graphs are made for; all run anywhere. cuda: no control flow, and a one-token graph to capture. "
-    "mobile: besides, graphs in static shapes for phones' engines, in variants/.",
+    "mobile: besides, graphs in fixed shapes for phones' engines, in variants/.",
 )
 @click.option(
     "--ort/--no-ort",
     default=True,
     show_default=True,
-    help="With --target mobile: the static graphs also in onnxruntime's own format, each with its weights, and the "
+    help="With --target mobile: those graphs also in onnxruntime's own format, each with its weights, and the "
     "list of operators for a reduced build.",
 )
 @verification_options
@@ -95,12 +95,11 @@ def export(
             print_parity(screen, error.parity)
         raise
     print_parity(screen, parity)
-    graph = manifest.graphs["main"]
     size = megabytes(sum(entry.bytes for entry in manifest.files))
     tokens = "no tokenizer: it works on token ids" if manifest.tokenizer is None else manifest.tokenizer.type
     screen.print(
-        f"{target}: {manifest.config['architecture']}, {manifest.parameters:,} parameters, {graph.dtype}, "
-        f"{_recurrence(graph.wkv, parity)}{tokens}, {size}",
+        f"{target}: {manifest.config['architecture']}, {manifest.parameters:,} parameters, {manifest.main.dtype}, "
+        f"{_recurrence(manifest.form, parity)}{tokens}, {size}",
         soft_wrap=True,
         markup=False,
     )
@@ -119,7 +118,7 @@ def _name(checkpoint: Path) -> str:
     return checkpoint.stem if re.fullmatch(r"\.[A-Za-z]{2,12}", checkpoint.suffix) else checkpoint.name
 
 
-def _recurrence(form: str, parity: Parity) -> str:
+def _recurrence(form: str | None, parity: Parity) -> str:
     """The form of wkv and what decided it, where there is a choice of forms."""
     if math.isnan(parity.possible_key):
         return ""

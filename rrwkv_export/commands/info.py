@@ -101,7 +101,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _model(bundle: Path, manifest: Manifest) -> Table:
-    graph, config = manifest.graphs["main"], manifest.config
+    graph, config = manifest.main, manifest.config
     from rich.text import Text
 
     from rrwkv_export.commands.shared.endings import describe_ending
@@ -113,7 +113,7 @@ def _model(bundle: Path, manifest: Manifest) -> Table:
         *((name, value) for name, value in config.items() if name not in ("architecture", "medium")),
         *((f"medium {name}", value) for name, value in (config.get("medium") or {}).items()),
         ("weights", _weights(manifest)),
-        ("wkv", graph.wkv),
+        ("wkv", manifest.form or "in its only form"),
         ("graph", f"{graph.file}, opset {graph.opset}, chunks of {graph.chunk} tokens"),
         ("tokenizer", manifest.tokenizer.type if manifest.tokenizer else "none: it works on token ids"),
         ("kernels", _kernels(manifest)),
@@ -131,7 +131,7 @@ def _model(bundle: Path, manifest: Manifest) -> Table:
 def _weights(manifest: Manifest) -> str:
     said = manifest.quantization
     if said is None:
-        return manifest.graphs["main"].dtype
+        return manifest.main.dtype
     text = said.get("calibration")  # which a bundle from elsewhere may have in any form, as its scheme
     tokens = text.get("tokens") if isinstance(text, dict) else None
     observed = f", calibrated on {tokens:,} tokens" if isinstance(tokens, int) else ""
@@ -146,7 +146,7 @@ def _kernels(manifest: Manifest) -> str:
     from rrwkv_runtime.errors import ProviderError
     from rrwkv_runtime.execution import native
 
-    if manifest.quantization is None or manifest.graphs["main"].over != "loop":
+    if manifest.quantization is None or manifest.main.over != "loop":
         return "onnxruntime's own; those of rrwkv-native are for bundles that are quantized for a CPU"
     try:
         if native.find("cpu", None):

@@ -79,7 +79,7 @@ def quantize(
     from rrwkv_export.architectures.linears import sites
     from rrwkv_export.atomic import check_target
     from rrwkv_export.bench.plan import graph_bytes
-    from rrwkv_export.bundle import FILES
+    from rrwkv_export.bundle import replaceable
     from rrwkv_export.commands.shared.console import console, megabytes, progress_bars
     from rrwkv_export.commands.shared.hints import report_on
     from rrwkv_export.quantize.calibration import choose_calibration
@@ -92,7 +92,7 @@ def quantize(
     if max_kl is not None or max_bytes is not None:
         require_possible(sites(ModelConfig.from_json(source.config)), max_kl=max_kl, max_bytes=max_bytes)
     if output.resolve() != bundle.resolve():  # which `run` refuses in its own words
-        check_target(output, FILES if force else None)  # what follows may take minutes
+        check_target(output, replaceable(output) if force else None)  # what follows may take minutes
     insert = _inserter(engine)
     read = choose_calibration(calibration, bundle, samples, seed, say=note)
     if max_kl is not None or max_bytes is not None:

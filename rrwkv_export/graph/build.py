@@ -3,9 +3,9 @@
     input_ids int64 [T], num_logits int64 [1], states   ->   logits float32 [N, V], states
 
 Any T >= 1, from any position. `num_logits` N keeps the last N rows before the head. The same graph comes in two ways
-of running over the tokens: by a loop (see `rrwkv_export.graph.recurrence`) and in blocks (`.blocked`). Graphs of their
-own have T = 1, N = 1 and no `num_logits`: for a CPU (`.decode`) and for accelerators (`.step`). One takes states only
-(`.segment_end`).
+of running over the tokens: by a loop (see `rrwkv_export.graph.recurrence`) and in chunks (`.prefill.chunked`). Graphs
+of their own have T = 1, N = 1 and no `num_logits`: for a CPU (`.decode_cpu`) and for accelerators (`.decode_gpu`). One
+takes states only (`.segment_end`).
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ def build(
     """
     scope, w = Scope(), GraphWeights(config, load, dtype, half_matmuls, matrices or {})
     layouts = names.state_layout(config, wkv)
-    if over == "medium":
+    if over == "segment_end":
         taken = _state_inputs(config, [s for s in layouts if s.name in MADE_AT_END])
         return _model(config, scope, taken.values(), _state_outputs(layouts, segment_end(scope, w, taken)))
-    one_token = over in ("step", "decode")
+    one_token = over in ("decode_cpu", "decode_gpu")
     ids = _input(names.INPUT_IDS, "int64", [1] if one_token else ["T"])
     num_logits = _input(names.NUM_LOGITS, "int64", [1])
-    states = _state_inputs(config, layouts, apart=READ_ONLY if over == "decode" else ())
+    states = _state_inputs(config, layouts, apart=READ_ONLY if over == "decode_cpu" else ())
     x = w.embedding(scope, scope.op("Unsqueeze", ids, scope.common([1], np.int64, "1"), name="ids"))
     if one_token:
         after = _next_position(scope / "clock", states[names.POSITION])
-        decoded = decode(scope, w, wkv, x, states) if over == "decode" else step(scope, w, wkv, x, states, after)
+        decoded = decode(scope, w, wkv, x, states) if over == "decode_cpu" else step(scope, w, wkv, x, states, after)
         x, joined = decoded[0], {names.POSITION: after, **decoded[1]}
     else:
         x, joined = _layers(scope, w, wkv, over, ids, x, states)
@@ -99,13 +99,13 @@ def _layers(
     clock, after = _clock(scope / "clock", w.config, ids, states[names.POSITION], wkv, over)
     inner, form = scope / "states", wkv
     draw, crossing = drawing(w.config), Crossing()
-    if over == "blocked":
+    if over == "chunked":
         states, form = states | {names.WKV: sums_of_state(inner, wkv, states[names.WKV])}, "plain"
     layers = split_states(inner, w.config, states, form, clock.recurrence.states_are_rows)
     for index, state in enumerate(layers):
         x = layer(draw, w, scope / f"blocks.{index}", index, x, clock, state, crossing)
     joined = join_states(inner, w.config, layers, names.state_layout(w.config, form))
-    if over == "blocked":
+    if over == "chunked":
         joined[names.WKV] = state_of_sums(inner, wkv, joined[names.WKV])
     return x, {names.POSITION: after, **joined}
 

@@ -41,9 +41,9 @@ MADE_AT_END = (MEDIUM_SUM, MEDIUM_WEIGHT, *READ_ONLY)
 
 WKVForm = Form
 WeightsDtype = Literal["float32", "float16"]
-Over = Literal["loop", "blocked", "step", "decode", "medium"]
-"""How a graph runs over its tokens: see `rrwkv_export.graph.recurrence`, `.blocked`, `.step`, `.decode`, and
-`.segment_end` for the one that takes none."""
+Over = Literal["loop", "chunked", "decode_cpu", "decode_gpu", "segment_end"]
+"""How a graph runs over its tokens: see `rrwkv_export.graph.recurrence`, `.prefill.chunked`, `.decode_cpu`,
+`.decode_gpu`, and `.segment_end` for the one that takes none."""
 
 
 def row_name(state: str, layer: int) -> str:

@@ -1,7 +1,7 @@
 """The two recurrences inside wkv, in two ways of running them over T tokens. Both give the same numbers.
 
 loop  an ONNX Scan: cheapest on a CPU
-step  T = 1: no control flow, static shapes
+step  T = 1: no control flow, fixed shapes
 """
 
 from __future__ import annotations

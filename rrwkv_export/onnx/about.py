@@ -17,22 +17,23 @@ from rrwkv_runtime.bundle.graph_entry import GraphEntry
 PRODUCER = "rrwkv-export"
 Facts = Mapping[str, str]
 _WHAT = {
-    "main": "any number of tokens and the states before them to logits and the states after them",
-    "step": "one token and the states before it to logits and the states after it",
-    "update": "the states where a segment ends to the mediums made of it",
+    "any": "any number of tokens and the states before them to logits and the states after them",
+    "one": "one token and the states before it to logits and the states after it",
+    "none": "the states where a segment ends to the mediums made of it",
 }
 # What differs between a bundle's graphs.
-_OF_A_GRAPH = frozenset({"graph", "weights", "wkv"})
+_OF_A_GRAPH = frozenset({"graph", "weights"})
 
 
 def describe(path: Path, name: str, entry: GraphEntry, config: ModelConfig, facts: Facts) -> None:
     """Write it into a graph's file, in place of what was there. facts: those of the bundle."""
     model = onnx.load(str(path), load_external_data=False)
-    what = f"exactly {entry.static.tokens} tokens and states to logits and states" if entry.static else _WHAT[name]
+    shape = entry.fixed_shape
+    what = f"exactly {shape.tokens} tokens and states to logits and states" if shape else _WHAT[entry.runs]
     family = config.architecture.upper()
     model.producer_name, model.producer_version = PRODUCER, __version__
     model.doc_string = f"{family}, {config.parameters():,} parameters: {what}. manifest.json says more."
-    own = {"graph": name, "weights": entry.dtype, "wkv": entry.wkv}
+    own = {"graph": name, "weights": entry.dtype}
     size = {"architecture": config.architecture, "parameters": str(config.parameters())}
     del model.metadata_props[:]
     for key, value in sorted({**size, **facts, **own}.items()):

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from rrwkv_runtime.manifest import StateSpec
+from rrwkv_runtime.bundle.state_spec import StateSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _LARGE = 4096  # bytes of a weight that is handed to onnxruntime beside the graph

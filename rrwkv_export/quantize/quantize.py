@@ -17,11 +17,11 @@ from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.architectures.linears import EMB, Site, sites
 from rrwkv_export.atomic import new_directory, require_space
 from rrwkv_export.bundle import (
-    FILES,
     GRAPH_FILE,
     bundle_files,
     describe_graphs,
     file_entries,
+    replaceable,
     save_beside,
     save_manifest,
     save_with_weights,
@@ -70,9 +70,9 @@ class Source:
         architecture = str(manifest.config["architecture"])
         if architecture not in QUANTIZED:
             raise RecipeError(f"{path}: there is no quantization of {architecture} yet; use the bundle as it is")
-        if manifest.graphs["main"].over != "loop" and not gpu:
+        if manifest.main.over != "loop" and not gpu:
             raise RecipeError(f"{path}: exported for CUDA; take a bundle exported with --target cpu")
-        if (dtype := manifest.graphs["main"].dtype) != "float32":
+        if (dtype := manifest.main.dtype) != "float32":
             raise RecipeError(f"{path}: its weights are {dtype}; quantize a bundle exported with --dtype float32")
         verify_files(path, manifest)
         return cls(path, manifest, sites(ModelConfig.from_json(manifest.config)))
@@ -84,16 +84,16 @@ class Source:
     @property
     def for_gpu(self) -> bool:
         """Whether it was exported for CUDA."""
-        return self.manifest.graphs["main"].over != "loop"
+        return self.manifest.main.over != "loop"
 
     @property
     def static(self) -> list[str]:
-        """The names of its graphs in static shapes."""
-        return [name for name, graph in self.manifest.graphs.items() if graph.static]
+        """The names of its graphs in fixed shapes."""
+        return [name for name, graph in self.manifest.graphs.items() if graph.fixed_shape]
 
     @property
     def wkv(self) -> WKVForm:
-        form = self.manifest.graphs["main"].wkv
+        form = self.manifest.form
         return "stable" if form == "stable" else "plain"
 
     def rewriter(self) -> Rewriter:
@@ -179,14 +179,16 @@ def quantize(
         recipe = _weights_only(recipe, source)
     if recipe.target == "qnn" and not source.static:
         raise RecipeError(
-            f"{source.path}: has no graphs in static shapes, and Qualcomm's NPU takes no others; "
+            f"{source.path}: has no graphs in fixed shapes, and Qualcomm's NPU takes no others; "
             "export the checkpoint with --target mobile"
         )
     require_space(out, source.manifest.parameters)
-    with new_directory(out, FILES if overwrite else None) as folder:  # first, as what stands there may be refused
+    with new_directory(
+        out, replaceable(out) if overwrite else None
+    ) as folder:  # first, as what stands there may be refused
         quantized = rewrite(source, recipe, calibration, insert=insert, progress=progress)
         save_with_weights(quantized.model, folder, progress)
-        for name in ("step", "update"):
+        for name in ("decode", "segment_end"):
             if name in source.manifest.graphs:
                 _save_beside_main(source, name, folder)
         variants = static_graphs.save_variants(source, recipe, calibration, quantized.folds, folder, progress)
@@ -194,7 +196,8 @@ def quantize(
         if source.manifest.tokenizer:
             name = source.manifest.tokenizer.file
             shutil.copyfile(bundle / name, folder / name)
-        kept = {name: graph for name, graph in source.manifest.graphs.items() if not graph.static or name in variants}
+        graphs = source.manifest.graphs.items()
+        kept = {name: graph for name, graph in graphs if not graph.fixed_shape or name in variants}
         kept = {name: replace(graph, dtype=recipe.scheme) for name, graph in kept.items()}
         kept |= {name: replace(kept[name], **said) for name, said in variants.items()}
         kept["main"] = replace(kept["main"], weights=tuple(weights))
@@ -240,7 +243,7 @@ def _save_beside_main(source: Source, name: str, folder: Path) -> None:
         onnx.load(str(path), load_external_data=False) for path in (files[name], files["main"], folder / GRAPH_FILE)
     )
     followed = follow(graph, main, rounded, source.sites)
-    if name == "step" and not source.for_gpu:
+    if name == "decode" and not source.for_gpu:
         ir.external_data.set_base_dir(followed.graph, folder)
         fuse_step(followed, source.config, source.wkv, source.sites)
     save_beside(followed, folder / files[name].name)
@@ -336,7 +339,7 @@ def _states(manifest: Manifest, units: Mapping[int, Array]) -> list[dict[str, An
     """The states, wkv's numerator in its new units."""
     states = [asdict(spec) for spec in manifest.states]
     for state in states:
-        if state["input"] == "wkv" and units:
+        if state["role"] == "wkv" and units:
             layers, rows, C = state["shape"]
             exponents = np.zeros((layers, rows, C))
             for layer, powers in units.items():

@@ -15,8 +15,9 @@ from rrwkv_export.progress import Progress
 from rrwkv_export.verify.compare import Array, logits_error, states_error
 from rrwkv_export.verify.parity import Check, Parity, Tolerance, default_tolerance
 from rrwkv_export.verify.reference import Reference
+from rrwkv_runtime.execution.loading import OPTIMIZATION_LEVELS
 from rrwkv_runtime.manifest import Manifest
-from rrwkv_runtime.model import OPTIMIZATION_LEVELS, Model
+from rrwkv_runtime.model import Model
 from rrwkv_runtime.state import State
 
 _NUMBER_OF_CHECKS = 6 + len(OPTIMIZATION_LEVELS) - 1
@@ -41,9 +42,9 @@ def verify(
     interval = _interval(manifest.config)
     report = progress or (lambda *_: None)
     checks: list[Check] = []
-    total = _NUMBER_OF_VARIANT_CHECKS * len(_variants(manifest))
+    total = _NUMBER_OF_VARIANT_CHECKS * len(manifest.variants)
     loaded = Model.load(bundle, **options)
-    total += _NUMBER_OF_CHECKS if "main" in loaded.sessions else 0
+    total += _NUMBER_OF_CHECKS if loaded.takes_any_length else 0
     report("verifying", 0, total)
     provider, bound = loaded.engine.provider, reference.bound
     tolerance = default_tolerance(manifest, provider, reference.float32) if rtol is None else Tolerance(rtol, rtol)
@@ -69,9 +70,8 @@ def verify(
 
 def _doubts(manifest: Manifest, reference: Reference) -> tuple[str, ...]:
     """What the compared tokens do not show of others."""
-    main = manifest.graphs["main"]
-    form: WKVForm = "plain" if main.wkv == "plain" else "stable"
-    doubt = reference.bound.doubt(form, blocked=main.over == "blocked") if reference.bound else ""
+    form: WKVForm = "plain" if manifest.form == "plain" else "stable"
+    doubt = reference.bound.doubt(form, blocked=manifest.main.over == "chunked") if reference.bound else ""
     seen = f"the largest key seen was {reference.largest_key:.0f}"
     return (f"not proven for every token: {doubt}; {seen}",) if doubt else ()
 
@@ -98,11 +98,11 @@ class _Measure:
 
 def _checks(loaded: Model, measure: _Measure, options: Mapping[str, Any]) -> Iterator[Check]:
     """Of the main graph, unless the provider takes none of any length, and of the variants. options: of the loading."""
-    bundle, manifest, main = loaded.path, loaded.manifest, "main" in loaded.sessions
+    bundle, manifest, main = loaded.path, loaded.manifest, loaded.takes_any_length
     if main:
         yield from _main_checks(loaded, measure, options)
     del loaded
-    for variant in _variants(manifest):
+    for variant in manifest.variants:
         yield from _variant_checks(bundle, measure, options, variant)
 
 
@@ -127,12 +127,8 @@ def _main_checks(loaded: Model, measure: _Measure, options: Mapping[str, Any]) -
         del other
 
 
-def _variants(manifest: Manifest) -> list[str]:
-    return sorted({graph.variant for graph in manifest.graphs.values() if graph.variant})
-
-
 def _variant_checks(bundle: Path, measure: _Measure, options: Mapping[str, Any], variant: str) -> Iterator[Check]:
-    """Graphs in static shapes: as they are meant to be run, and every graph where it is not the usual one."""
+    """Graphs in fixed shapes: as they are meant to be run, and every graph where it is not the usual one."""
     ids, T = measure.ids, len(measure.ids)
     loaded = Model.load(bundle, variant=variant, verify=False, **options)
     logits, state = loaded.forward(ids, num_logits=T)

@@ -118,7 +118,7 @@ def _finite(error: float) -> float | None:
 
 def default_tolerance(manifest: Manifest, provider: Provider, cost: Float32Cost | None) -> Tolerance:
     """What the weights' dtype, the provider's arithmetic and, on this checkpoint, float32's explain."""
-    dtype = manifest.graphs["main"].dtype
+    dtype = manifest.main.dtype
     explained = [(provider.rtol, f"{provider.name} computes in {provider.arithmetic}")]
     if manifest.quantization:
         explained.append((QUANTIZED_RTOL, "the smallest difference decides how a quantized graph rounds an activation"))

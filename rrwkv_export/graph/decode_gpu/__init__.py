@@ -1,1 +1,1 @@
-"""One token for accelerators: static shapes, captured and replayed."""
+"""One token for accelerators: fixed shapes, captured and replayed."""

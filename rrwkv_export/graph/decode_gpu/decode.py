@@ -1,4 +1,4 @@
-"""One token for accelerators: static shapes, no control flow, and as few kernels as it takes.
+"""One token for accelerators: fixed shapes, no control flow, and as few kernels as it takes.
 
     input_ids int64 [1], states   ->   logits float32 [1, V], states
 

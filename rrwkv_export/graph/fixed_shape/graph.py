@@ -1,4 +1,4 @@
-"""The model in static shapes for engines of phones: exactly T tokens, 1 or a whole segment of s from a segment's start.
+"""The model in fixed shapes for engines of phones: exactly T tokens, 1 or a whole segment of s from a segment's start.
 
 No control flow, no int64, no Split into more than three, no Concat of more than two; Where is arithmetic. What an
 engine cannot work out without whole numbers, the runtime gives it as float inputs, which the manifest describes (see
@@ -35,7 +35,7 @@ Parts = dict[str, ir.Value]
 LOWEST_MAXIMUM = -1e4
 
 
-def build_static(
+def build_fixed_shape(
     config: ModelConfig,
     load: LoadArray,
     tokens: int,

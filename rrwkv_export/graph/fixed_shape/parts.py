@@ -1,4 +1,4 @@
-"""What a static graph is given besides tokens: parts of states, and what the runtime works out from the position."""
+"""What a graph in fixed shapes takes besides tokens: parts of states, and what follows from the position."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from math import prod
 
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.graph import names
-from rrwkv_runtime.bundle.fixed_shape import DerivedInput, StatePart, StaticShape
+from rrwkv_runtime.bundle.fixed_shape import DerivedInput, FixedShape, StatePart
 
 VISIBLE, ENDED = "visible", "ended"
 TOKENS_WITHOUT_MEDIUMS = 32
@@ -14,16 +14,16 @@ TOKENS_WITHOUT_MEDIUMS = 32
 HIDDEN = -32.0
 
 
-def static_graphs(config: ModelConfig) -> dict[str, int]:
+def fixed_shape_graphs(config: ModelConfig) -> dict[str, int]:
     """T by the graph's name: a medium's interval for prefill (none if that is 1), and 1."""
     tokens = config.medium.interval if config.medium else TOKENS_WITHOUT_MEDIUMS
-    return {"mobile-segment": tokens, "mobile-step": 1} if tokens > 1 else {"mobile-step": 1}
+    return {"mobile-segment": tokens, "mobile-decode": 1} if tokens > 1 else {"mobile-decode": 1}
 
 
-def static_shape(config: ModelConfig, tokens: int) -> StaticShape:
+def fixed_shape(config: ModelConfig, tokens: int) -> FixedShape:
     """What the manifest says of the graph for so many tokens."""
     align = tokens if config.medium else 1
-    return StaticShape(tokens, align, state_parts(config, tokens), derived_inputs(config, tokens))
+    return FixedShape(tokens, align, state_parts(config, tokens), derived_inputs(config, tokens))
 
 
 def state_parts(config: ModelConfig, tokens: int) -> tuple[StatePart, ...]:

@@ -1,4 +1,4 @@
-"""The stable wkv in static shapes: what `rrwkv_export.graph.wkv` defines, for tokens that are all there at once.
+"""The stable wkv in fixed shapes: what `rrwkv_export.graph.wkv` defines, for tokens that are all there at once.
 
     A = aa exp(p), B = bb exp(p)      S = [aa; bb], [2, rows, D]      p running maximum, [1, rows, D]
 

@@ -18,7 +18,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from rrwkv_export.errors import RecipeError
-from rrwkv_runtime.bundle.fixed_shape import StaticShape
+from rrwkv_runtime.bundle.fixed_shape import FixedShape
 from rrwkv_runtime.manifest import Manifest
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -87,8 +87,8 @@ def load_static(bundle: Path, manifest: Manifest) -> dict[str, onnx.ModelProto]:
     return found
 
 
-def _shapes(manifest: Manifest, names: Mapping[str, object]) -> list[tuple[str, StaticShape]]:
-    shapes = [(name, manifest.graphs[name].static) for name in names]
+def _shapes(manifest: Manifest, names: Mapping[str, object]) -> list[tuple[str, FixedShape]]:
+    shapes = [(name, manifest.graphs[name].fixed_shape) for name in names]
     found = [(name, shape) for name, shape in shapes if shape]
     return sorted(found, key=lambda item: -item[1].tokens)
 
@@ -96,7 +96,7 @@ def _shapes(manifest: Manifest, names: Mapping[str, object]) -> list[tuple[str, 
 class _Observed:
     """A graph that runs and keeps the extremes of its values."""
 
-    def __init__(self, model: onnx.ModelProto, shape: StaticShape) -> None:
+    def __init__(self, model: onnx.ModelProto, shape: FixedShape) -> None:
         import onnxruntime as ort
 
         self.model, self.shape = model, shape

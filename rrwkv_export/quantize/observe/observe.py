@@ -20,7 +20,7 @@ from rrwkv_export.onnx.stateful_session import carried, chunks, exposed
 from rrwkv_export.quantize.observe.moments import Moments
 from rrwkv_export.quantize.observe.ranges import Histogram
 from rrwkv_export.quantize.parallel import workers
-from rrwkv_runtime.manifest import StateSpec
+from rrwkv_runtime.bundle.state_spec import StateSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _STEPS = 4

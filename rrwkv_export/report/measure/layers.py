@@ -107,7 +107,7 @@ def layer_errors(
 
 def _load(model: Model) -> onnx.ModelProto:
     """The main graph, its functions' bodies in the place of their calls: there the products' outputs are."""
-    graph = ir.load(resolve_inside(model.path, model.manifest.graphs["main"].file))
+    graph = ir.load(resolve_inside(model.path, model.manifest.main.file))
     inline(graph)
     return ir.to_proto(graph)
 

@@ -28,7 +28,7 @@ def placement(model: Model) -> Placement:
     once. On another provider, all nodes as they were assigned: it compiles many into one, and a profile shows but that.
     So too where a kernel of rrwkv-native computes a call.
     """
-    assigned = model.nodes["main"]
+    assigned = model.nodes[str(model.manifest.graph_that_runs("any"))]
     if model.provider != "cpu" or any(node.operator in (MAIN, WKV) for node in assigned):
         return count(assigned)
     with tempfile.TemporaryDirectory(prefix="rrwkv-profile-") as folder:
@@ -46,8 +46,8 @@ def _profile(model: Model, folder: Path) -> Path:
     options.log_severity_level = 4
     options.enable_profiling = True
     options.profile_file_prefix = str(folder / "profile")
-    graph = resolve_inside(model.path, model.manifest.graphs["main"].file)
-    ids = np.zeros(min(TOKENS, model.manifest.graphs["main"].chunk), np.int64)
+    graph = resolve_inside(model.path, model.manifest.main.file)
+    ids = np.zeros(min(TOKENS, model.manifest.main.chunk), np.int64)
     feeds: dict[str, Any] = {spec.input: spec.initial() for spec in model.manifest.states}
     try:
         session = model.engine.session(str(graph), options)

@@ -104,14 +104,14 @@ def _info(given: argparse.Namespace) -> None:
 
 
 def _facts(manifest: Manifest) -> list[tuple[str, str]]:
-    config, main_graph = manifest.config, manifest.graphs["main"]
+    config = manifest.config
     return [
         ("bundle", manifest.bundle_id),
         ("model", manifest.model_id),
         ("architecture", f"{config['architecture']}, {config['num_layers']} layers of {config['hidden_size']}"),
         ("parameters", f"{manifest.parameters:,}"),
         ("vocabulary", f"{manifest.vocab_size:,}"),
-        ("weights", f"{main_graph.dtype}, quantized: {'yes' if manifest.quantization else 'no'}"),
+        ("weights", f"{manifest.main.dtype}, quantized: {'yes' if manifest.quantization else 'no'}"),
         ("graphs", ", ".join(f"{name} (opset {graph.opset})" for name, graph in manifest.graphs.items())),
         ("state", f"{sum(state.nbytes for state in manifest.states):,} bytes"),
         ("tokenizer", manifest.tokenizer.type if manifest.tokenizer else "none"),

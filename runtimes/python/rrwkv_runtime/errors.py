@@ -3,7 +3,8 @@
 RRWKVError
 ├── BundleError            the bundle directory cannot be used
 │   ├── DamagedBundle      a file is missing, truncated, changed, or not what the manifest says
-│   └── NewerFormat        the manifest has a format version that this runtime does not know
+│   ├── NewerFormat        the manifest has a format version that this runtime does not know yet
+│   └── OlderFormat        the manifest has a format version that this runtime knows no longer
 ├── StateError             a saved or given state cannot be used with this model
 │   └── OtherBundle        it is of another bundle of the same model, which `allow_other_quantization` would allow
 ├── TokenizerError         a tokenizer file is unusable, or the bundle has none and text was given
@@ -33,6 +34,10 @@ class DamagedBundle(BundleError):
 
 class NewerFormat(BundleError):
     """The bundle was written by a newer version of the exporter."""
+
+
+class OlderFormat(BundleError):
+    """The bundle was written by an older version of the exporter."""
 
 
 class StateError(RRWKVError):

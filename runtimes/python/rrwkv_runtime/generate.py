@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Protocol, Unpack
 
 import numpy as np
 
@@ -16,9 +16,21 @@ from rrwkv_runtime.text.stopping import StopStrings, check_stops
 
 if TYPE_CHECKING:
     from rrwkv_runtime.execution.decoder import Decoder, Progress
-    from rrwkv_runtime.model import Model
+    from rrwkv_runtime.manifest import Manifest
     from rrwkv_runtime.state import State
     from rrwkv_runtime.tokenizer import Tokenizer
+
+
+class LanguageModel(Protocol):
+    """What generation asks of a model: `rrwkv_runtime.model.Model` is one."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer | None: ...
+
+    def decoder(self, state: State | None = None) -> Decoder: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +87,7 @@ class Timing:
 
 
 def generate(
-    model: Model,
+    model: LanguageModel,
     prompt: str | Sequence[int],
     *,
     state: State | None = None,
@@ -122,7 +134,7 @@ def generate(
     return run()
 
 
-def prompt_ids(model: Model, prompt: str | Sequence[int], fresh: bool, special: bool = False) -> list[int]:
+def prompt_ids(model: LanguageModel, prompt: str | Sequence[int], fresh: bool, special: bool = False) -> list[int]:
     """The prompt as ids, at least one. fresh: nothing came before it. Raises InputError or TokenizerError."""
     if isinstance(prompt, str):
         if model.tokenizer is None:

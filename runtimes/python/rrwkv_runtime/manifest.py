@@ -1,4 +1,6 @@
-"""The manifest: the contract between the exporter and every runtime, defined here (and in its schema) and nowhere else.
+"""The manifest: the contract between the exporter and every runtime, defined here and in its schema.
+
+`docs/bundle-format.md` says the same to those who read bundles in another language.
 
 A bundle is a directory with `manifest.json` and the files that it lists. `Manifest.load` refuses a manifest that breaks
 the schema, is of a newer format, or whose own content was changed; `verify_files` refuses files that are not the ones
@@ -10,7 +12,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -18,21 +21,25 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from rrwkv_runtime.bundle.graph_entry import GraphEntry
+from rrwkv_runtime.bundle.canonical import canonical_json
+from rrwkv_runtime.bundle.graph_entry import GraphEntry, Runs
 from rrwkv_runtime.bundle.graph_file import LARGEST_GRAPH, check_graph
 from rrwkv_runtime.bundle.schema import violations
-from rrwkv_runtime.common.reading import boundary, read_json
-from rrwkv_runtime.errors import BundleError, DamagedBundle, NewerFormat
+from rrwkv_runtime.bundle.state_spec import StateSpec
+from rrwkv_runtime.common.reading import boundary, brief, read_json
+from rrwkv_runtime.errors import BundleError, DamagedBundle, NewerFormat, OlderFormat
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
+POSITION, WKV = "position", "wkv"  # roles of states
 _LARGEST_STATE = 2**32
 # States of a bundle this small, or of so many times the bytes of its files, are nothing that a model is made for.
 _SMALL_STATE, _STATE_TO_FILES = 2**26, 4
-_LARGEST_EXPONENT = 32
-_MOST_LOGITS = 2**28  # of one run of a graph in static shapes
+_DECIDING = (
+    *("format_version", "model_id", "config", "graphs", "states", "tokenizer", "chat"),
+    *("quantization", "files"),
+)
+_MOST_LOGITS = 2**28  # of one run of a graph in fixed shapes
 
 
 @cache
@@ -50,66 +57,6 @@ class FileEntry:
     name: str
     bytes: int
     sha256: str
-
-
-@dataclass(frozen=True)
-class StateSpec:
-    """One recurrent state: graph input and output names, shape, dtype ("float32" …) and initial value.
-
-    exponents: the graph carries the model's value / 2^exponents, in which quantization found it rounds less. A number,
-    or nested lists that broadcast to the shape.
-    """
-
-    input: str
-    output: str
-    shape: tuple[int, ...]
-    dtype: str
-    init: float | list[Any]
-    exponents: float | list[Any] = 0
-
-    def __post_init__(self) -> None:
-        if self.exponents == 0:
-            return
-        try:
-            exponents = np.asarray(self.exponents, np.float32)
-            np.broadcast_to(exponents, self.shape)  # a view: the shape may be of any size yet
-        except (ValueError, TypeError, OverflowError):
-            raise BundleError(f"the manifest's exponents of state {self.input!r} do not fit its shape") from None
-        if not (np.abs(exponents) <= _LARGEST_EXPONENT).all():
-            raise BundleError(f"the manifest's exponents of state {self.input!r} are out of range")
-        if not self.dtype.startswith("float"):
-            raise BundleError(f"the manifest has exponents for state {self.input!r}, which is {self.dtype}")
-
-    def inputs(self, apart: bool) -> list[tuple[str, tuple[int, ...]]]:
-        """Name and shape of the graph's input; apart: of one input for each of the first axis."""
-        if apart and self.shape:
-            return [(f"{self.input}.{i}", self.shape[1:]) for i in range(self.shape[0])]
-        return [(self.input, self.shape)]
-
-    def carried(self, value: np.ndarray) -> np.ndarray:
-        """The model's value as the graph carries it."""
-        return value if self.exponents == 0 else value * np.exp2(-np.asarray(self.exponents, np.float32))
-
-    def restored(self, value: np.ndarray) -> np.ndarray:
-        """The model's value from what the graph carries."""
-        return value if self.exponents == 0 else value * np.exp2(np.asarray(self.exponents, np.float32))
-
-    def initial(self) -> np.ndarray:
-        """A new array with the state's value before the first token."""
-        try:
-            value = np.array(np.broadcast_to(np.asarray(self.init, dtype=self.dtype), self.shape), order="C")
-        except (ValueError, TypeError, OverflowError, MemoryError):
-            raise BundleError(f"the manifest's initial value of state {self.input!r} does not fit its shape") from None
-        if not np.isfinite(value).all():
-            raise BundleError(f"the manifest's initial value of state {self.input!r} is not finite")
-        return value
-
-    @property
-    def nbytes(self) -> int:
-        count = np.dtype(self.dtype).itemsize
-        for size in self.shape:
-            count *= size
-        return count
 
 
 @dataclass(frozen=True)
@@ -171,6 +118,39 @@ class Manifest:
     def vocab_size(self) -> int:
         return int(self.config["vocab_size"])
 
+    @property
+    def main(self) -> GraphEntry:
+        """The graph that runs by default and takes any number of tokens."""
+        return self.graphs[str(self.graph_that_runs("any"))]
+
+    def graph_that_runs(self, runs: Runs, names: Iterable[str] | None = None) -> str | None:
+        """The name of the one graph of these that does so; by default, of those that run by default."""
+        among = self.of_variant(None) if names is None else names
+        return next((name for name in among if self.graphs[name].runs == runs), None)
+
+    def of_variant(self, variant: str | None) -> list[str]:
+        """The names of a variant's graphs; None for those that run by default."""
+        return [name for name, graph in self.graphs.items() if graph.variant == variant]
+
+    @property
+    def variants(self) -> list[str]:
+        """What other graphs can be loaded by."""
+        return sorted({graph.variant for graph in self.graphs.values() if graph.variant})
+
+    def states_of(self, role: str) -> list[StateSpec]:
+        """The states of a role; of most roles there is one, or none."""
+        return [spec for spec in self.states if spec.role == role]
+
+    @property
+    def position(self) -> str:
+        """The name of the state that counts the tokens seen."""
+        return self.states_of(POSITION)[0].input
+
+    @property
+    def form(self) -> str | None:
+        """The form in which the graphs carry wkv, if there are several."""
+        return next((spec.form for spec in self.states_of(WKV)), None)
+
     def to_json(self) -> dict[str, Any]:
         fields: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return {"format": "rrwkv-bundle", "format_version": FORMAT_VERSION, **fields}
@@ -184,15 +164,11 @@ class Manifest:
         if fields["bundle_id"] != compute_bundle_id(fields):
             raise DamagedBundle("manifest.json: its content does not match its bundle id; export the bundle again")
         tokenizer, chat = fields["tokenizer"], fields["chat"]
-        states = tuple(StateSpec(**{**s, "shape": tuple(s["shape"])}) for s in fields["states"])
+        states = tuple(map(StateSpec.from_json, fields["states"]))
         files = tuple(FileEntry(**entry) for entry in fields["files"])
         _check_states(states, sum(entry.bytes for entry in files))
         graphs = {name: GraphEntry.from_json(graph) for name, graph in fields["graphs"].items()}
-        by_name = {spec.input: spec for spec in states}
-        for name, graph in graphs.items():
-            graph.check(name, by_name)
-            if graph.static and graph.static.tokens * fields["config"]["vocab_size"] > _MOST_LOGITS:
-                raise DamagedBundle(f"manifest.json: graph {name!r} has more logits than any model")
+        _check_graphs(graphs, states, fields["config"]["vocab_size"])
         return cls(
             bundle_id=fields["bundle_id"],
             model_id=fields["model_id"],
@@ -236,12 +212,37 @@ def _check_states(states: Sequence[StateSpec], files: int) -> None:
         raise DamagedBundle(f"manifest.json: states of {size} bytes are larger than any model's")
     if size > max(_SMALL_STATE, _STATE_TO_FILES * files):
         raise DamagedBundle(f"manifest.json: states of {size} bytes do not belong to a model of {files} bytes")
-    if not any((spec.input, spec.dtype, spec.shape) == ("position", "int64", ()) for spec in states):
-        raise DamagedBundle("manifest.json: there is no state 'position', a single int64")
+    positions = [(spec.dtype, spec.shape) for spec in states if spec.role == POSITION]
+    if positions != [("int64", ())]:
+        raise DamagedBundle(f"manifest.json: not one state has the role {POSITION!r}, a single int64")
+
+
+def _check_graphs(graphs: Mapping[str, GraphEntry], states: Sequence[StateSpec], vocab_size: int) -> None:
+    """Raises DamagedBundle."""
+    by_name = {spec.input: spec for spec in states}
+    for name, graph in graphs.items():
+        graph.check(name, by_name)
+        if graph.fixed_shape and graph.fixed_shape.tokens * vocab_size > _MOST_LOGITS:
+            raise DamagedBundle(f"manifest.json: graph {name!r} has more logits than any model")
+    found = Counter((graph.variant, graph.runs) for graph in graphs.values())
+    for variant, runs in found:
+        if variant is None and found[variant, runs] > 1:
+            raise DamagedBundle(f"manifest.json: {found[variant, runs]} graphs run {runs!r}, and one is the most")
+        if (variant is None) == (runs == "fixed"):
+            which = "by default" if variant is None else f"as {variant!r}"
+            raise DamagedBundle(f"manifest.json: no graph that runs {which} may run {runs!r}")
+        if variant and not any(_is_of_one_token(graph) for graph in graphs.values() if graph.variant == variant):
+            raise DamagedBundle(f"manifest.json: variant {variant!r} lacks a graph in fixed shapes for one token")
+    if not found[None, "any"]:
+        raise DamagedBundle("manifest.json: no graph runs 'any' number of tokens")
+
+
+def _is_of_one_token(graph: GraphEntry) -> bool:
+    return graph.fixed_shape is not None and graph.fixed_shape.tokens == graph.fixed_shape.align == 1
 
 
 def _check_format(fields: Any) -> None:
-    """A newer manifest may break today's schema in any way, so its version is looked at first."""
+    """A manifest of another version may break today's schema in any way, so its version is looked at first."""
     if not isinstance(fields, dict) or fields.get("format") != "rrwkv-bundle":
         raise BundleError("manifest.json: not the manifest of an rrwkv bundle")
     version = fields.get("format_version")
@@ -249,26 +250,23 @@ def _check_format(fields: Any) -> None:
         raise NewerFormat(
             f"manifest.json: bundle format {version} is newer than this runtime's, {FORMAT_VERSION}; upgrade it"
         )
+    if isinstance(version, int) and not isinstance(version, bool) and 0 < version < FORMAT_VERSION:
+        raise OlderFormat(
+            f"manifest.json: bundle format {version} is older than this runtime's, {FORMAT_VERSION}; "
+            "export its checkpoint again"
+        )
 
 
 def compute_bundle_id(fields: Mapping[str, Any]) -> str:
-    """sha256 over the manifest's fields that decide what the bundle does; `files` brings every file's own sha256 in.
+    """sha256 over the manifest's fields that decide what the bundle does, as RFC 8785 writes them; `files` brings every
+    file's own sha256 in. Raises DamagedBundle.
 
     Provenance and parity are left out: measuring parity again must not make saved states useless.
     """
-    deciding = (
-        "format_version",
-        "model_id",
-        "config",
-        "graphs",
-        "states",
-        "tokenizer",
-        "chat",
-        "quantization",
-        "files",
-    )
-    content = {name: fields.get(name) for name in deciding}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    try:
+        return hashlib.sha256(canonical_json({name: fields.get(name) for name in _DECIDING})).hexdigest()
+    except ValueError as error:
+        raise DamagedBundle(f"manifest.json: it has no bundle id, for it holds {brief(error)}") from None
 
 
 def file_sha256(path: Path, progress: Callable[[int], None] | None = None) -> str:

@@ -27,8 +27,8 @@ class Provider:
     its plugin; None for one that is built into onnxruntime. platforms: operating systems, or
     "system-machine", for which that package exists. devices: kinds of hardware it may run on, the preferred one first
     (plugins only). options: its own options, unless others are given. remedy: what to look at when it does not start.
-    static: it takes no graph whose shapes vary. arithmetic, rtol: in what it computes a float32 graph, and the largest
-    error, over the largest logit, that this explains. in_auto: whether "auto" may take it.
+    fixed_shapes: it takes no graph whose shapes vary. arithmetic, rtol: in what it computes a float32 graph, and the
+    largest error, over the largest logit, that this explains. in_auto: whether "auto" may take it.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Provider:
     devices: tuple[str, ...] = ("CPU",)
     options: Mapping[str, str] = field(default_factory=dict)
     remedy: str = ""
-    static: bool = False
+    fixed_shapes: bool = False
     arithmetic: str = "float32"
     rtol: float = 1e-5
     in_auto: bool = True
@@ -110,7 +110,7 @@ _ALL = (
         devices=("NPU", "GPU", "CPU"),
         options=_qnn_options(),
         remedy="it needs a Qualcomm chip, or x86-64 Linux to simulate one, and both soc_model and htp_arch",
-        static=True,
+        fixed_shapes=True,
         arithmetic="float16",
         rtol=2e-2,
     ),
@@ -150,7 +150,7 @@ _ALL = (
         "take onnxruntime's Android package, or build it with --use_nnapi: no Python package has it",
         platforms=("Android",),
         remedy="it needs Android",
-        static=True,
+        fixed_shapes=True,
         arithmetic="float16 on many a chip",
         rtol=2e-2,
     ),
@@ -159,7 +159,7 @@ _ALL = (
         "XnnpackExecutionProvider",
         "take onnxruntime's Android or iOS package, or build it with --use_xnnpack: no Python package has it",
         remedy="build onnxruntime with --use_xnnpack",
-        static=True,
+        fixed_shapes=True,
         in_auto=False,
     ),
     Provider("cpu", "CPUExecutionProvider", hint("rrwkv-runtime", "cpu")),

@@ -10,6 +10,7 @@ File format, little-endian, the same on every runtime:
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -21,10 +22,11 @@ from typing import Any
 
 import numpy as np
 
+from rrwkv_runtime.bundle.state_spec import StateSpec
 from rrwkv_runtime.common.atomic import new_file
 from rrwkv_runtime.errors import OtherBundle, StateError
 from rrwkv_runtime.execution.state_values import fitted, other_form
-from rrwkv_runtime.manifest import Manifest, StateSpec
+from rrwkv_runtime.manifest import POSITION, Manifest
 
 _MAGIC = b"RRWKVST1"
 _LARGEST_HEADER = 1 << 20
@@ -35,25 +37,32 @@ class State:
     """The values of all states after some tokens, by the names of the graph's inputs.
 
     A state belongs to one bundle (`bundle_id`); other bundles of one model, quantized or with the other form of wkv,
-    share its `model_id`, and with `allow_other_quantization` their states too.
+    share its `model_id`, and with `allow_other_quantization` their states too. counter: which of the values counts the
+    tokens.
     """
 
     bundle_id: str
     model_id: str
     values: dict[str, np.ndarray]
+    counter: str = POSITION
+
+    @classmethod
+    def of(cls, manifest: Manifest, values: dict[str, np.ndarray]) -> State:
+        """A state of the bundle with this manifest."""
+        return cls(manifest.bundle_id, manifest.model_id, values, manifest.position)
 
     @classmethod
     def initial(cls, manifest: Manifest) -> State:
         """The state before the first token."""
-        return cls(manifest.bundle_id, manifest.model_id, {spec.input: spec.initial() for spec in manifest.states})
+        return cls.of(manifest, {spec.input: spec.initial() for spec in manifest.states})
 
     @property
     def position(self) -> int:
         """Tokens seen so far."""
-        return int(self.values["position"])
+        return int(self.values[self.counter])
 
     def __repr__(self) -> str:
-        known = f"position={self.position}, " if "position" in self.values else ""
+        known = f"position={self.position}, " if self.counter in self.values else ""
         return f"State({known}{self.nbytes:,} bytes, bundle {self.bundle_id[:12]}, model {self.model_id[:12]})"
 
     @property
@@ -61,7 +70,7 @@ class State:
         return sum(value.nbytes for value in self.values.values())
 
     def copy(self) -> State:
-        return State(self.bundle_id, self.model_id, {name: value.copy() for name, value in self.values.items()})
+        return dataclasses.replace(self, values={name: value.copy() for name, value in self.values.items()})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to a file, whole or not at all. Raises StateError if it cannot be written."""
@@ -98,7 +107,7 @@ class State:
         except (OSError, ValueError) as error:
             raise StateError(f"{source}: cannot read the state ({_reason(error)})") from None
         try:
-            return cls(manifest.bundle_id, manifest.model_id, fitted(_unpack(payload, specs), manifest))
+            return cls.of(manifest, fitted(_unpack(payload, specs), manifest))
         except StateError as error:
             raise StateError(f"{source}: cannot go on from this state: {error}") from None
 
@@ -109,7 +118,7 @@ class State:
         """
         self.check_belongs(manifest, allow_other_quantization)
         try:
-            return State(manifest.bundle_id, manifest.model_id, fitted(self.values, manifest))
+            return State.of(manifest, fitted(self.values, manifest))
         except StateError as error:
             raise StateError(f"cannot go on from the given state: {error}") from None
 

@@ -1,32 +1,23 @@
-"""What a manifest says of a graph in static shapes: the parts of states it takes, and what follows from a position."""
+"""What a manifest says of a graph in fixed shapes: the parts of states it takes, and what follows from a position."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from rrwkv_runtime.bundle.state_spec import StateSpec
 from rrwkv_runtime.errors import DamagedBundle
 
 _LARGEST_DERIVED = 2**20  # elements; real ones are as many as a model has slots for mediums
 
 
-class StateLike(Protocol):
-    """What is asked of a state."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def dtype(self) -> str: ...
-
-
 @dataclass(frozen=True)
 class StatePart:
-    """A float32 input and output of a static graph: elements of a state from `offset` on, in the graph's shape."""
+    """A float32 input and output of a graph in fixed shapes: elements of a state from `offset` on, in its own shape."""
 
     input: str
     output: str
@@ -37,7 +28,7 @@ class StatePart:
 
 @dataclass(frozen=True)
 class DerivedInput:
-    """A float32 input of a static graph that follows from the number of tokens seen before the run.
+    """A float32 input of a graph in fixed shapes that follows from the number of tokens seen before the run.
 
     Each element is `then` from that number `since` on, `otherwise` before; where there is a period, of the number
     modulo it. since: a number, or nested lists that broadcast to the shape.
@@ -66,7 +57,7 @@ class DerivedInput:
 
 
 @dataclass(frozen=True)
-class StaticShape:
+class FixedShape:
     """A graph that takes exactly so many tokens, as int32 [1, tokens], and gives logits [1, tokens, V].
 
     It may be run where the number of tokens seen is a multiple of `align`. States that no part belongs to stay as they
@@ -79,12 +70,12 @@ class StaticShape:
     derived: tuple[DerivedInput, ...]
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> StaticShape:
+    def from_json(cls, fields: Mapping[str, Any]) -> FixedShape:
         parts = tuple(StatePart(**{**part, "shape": tuple(part["shape"])}) for part in fields["parts"])
         derived = tuple(DerivedInput(**{**one, "shape": tuple(one["shape"])}) for one in fields["derived"])
         return cls(fields["tokens"], fields["align"], parts, derived)
 
-    def check(self, name: str, states: Mapping[str, StateLike]) -> None:
+    def check(self, name: str, states: Mapping[str, StateSpec]) -> None:
         """Raises DamagedBundle if a part is not one of these states'."""
         for part in self.parts:
             state = states.get(part.state)

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Collection
 from pathlib import Path
 
-from rrwkv_runtime.errors import DamagedBundle
+from rrwkv_runtime.errors import DamagedBundle, RRWKVError
 from rrwkv_runtime.manifest import (
     FileEntry,
     Manifest,
@@ -96,6 +96,31 @@ class HeldFiles:
         except OSError as error:
             raise _unreadable(self._bundle, entry, error) from None
         check_digest(self._bundle, entry, digest)
+
+
+class Verification:
+    """Hashes the files in a thread of its own while sessions are made of them, and raises what it found at the end."""
+
+    def __init__(self, files: HeldFiles, wanted: bool) -> None:
+        self._files = files
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True) if wanted else None
+
+    def _run(self) -> None:
+        try:
+            self._files.verify()
+        except BaseException as error:  # handed to the thread that waits
+            self._error = error
+
+    def __enter__(self) -> None:
+        if self._thread:
+            self._thread.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if self._thread and (kind is None or issubclass(kind, RRWKVError)):
+            self._thread.join()
+        if self._error is not None:
+            raise self._error  # damage explains whatever onnxruntime said
 
 
 def _identity(found: os.stat_result) -> tuple[int, ...]:

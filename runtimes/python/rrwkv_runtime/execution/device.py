@@ -30,7 +30,7 @@ class Binding:
 class Workspace:
     """What one decoder runs in: buffers that take turns, the one-token input and output, and the bound steps.
 
-    fresh: where an update after a step puts states that the step gave too.
+    fresh: where the graph of a segment's end puts states that decoding gave too.
     """
 
     token: Any

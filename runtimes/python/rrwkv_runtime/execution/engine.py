@@ -88,8 +88,8 @@ class Engine:
 
     def _why(self, session: Any) -> str:
         varying = [value.name for value in session.get_inputs() if any(not isinstance(n, int) for n in value.shape)]
-        if self.provider.static and varying:
-            return f": it needs static shapes, and input {varying[0]!r} has none; export a bundle with static shapes"
+        if self.provider.fixed_shapes and varying:
+            return f": it needs fixed shapes, and input {varying[0]!r} has none; export a bundle with fixed shapes"
         return f"; {self.provider.remedy}"
 
 

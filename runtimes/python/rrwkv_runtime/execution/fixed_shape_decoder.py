@@ -1,4 +1,4 @@
-"""Running graphs in static shapes: whole segments where the place in the text allows it, single tokens elsewhere.
+"""Running graphs in fixed shapes: whole segments where the place in the text allows it, single tokens elsewhere.
 
 What the graphs take besides tokens is written in the manifest: pieces of states, bound in place, and a few values that
 follow from the position. Two sets of states take turns: a run reads one and writes the other.
@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from rrwkv_runtime.bundle.fixed_shape import StaticShape
+from rrwkv_runtime.bundle.fixed_shape import FixedShape
 from rrwkv_runtime.bundle.held import HeldFiles
 from rrwkv_runtime.common.checks import check_ids, check_run
-from rrwkv_runtime.errors import Cancelled, DamagedBundle, RRWKVError
-from rrwkv_runtime.execution.decoder import Decoder, Progress
+from rrwkv_runtime.errors import Cancelled, RRWKVError
+from rrwkv_runtime.execution.decoder import Progress
 from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.providers import import_onnxruntime
 from rrwkv_runtime.state import State
@@ -24,35 +24,43 @@ from rrwkv_runtime.state import State
 Arrays = dict[str, np.ndarray]
 
 
-class StaticDecoder(Decoder):
-    """A decoder's verbs over static graphs. Made by `Model.decoder`; not for use from several threads at once."""
+class FixedShapeDecoder:
+    """A `Decoder` over graphs in fixed shapes, one of them for a single token."""
 
     def __init__(
         self, sessions: Mapping[str, Any], manifest: Manifest, state: State, files: HeldFiles | None = None
     ) -> None:
         """files: those that the sessions have mapped, to be looked at before each run."""
-        self._manifest, self._files = manifest, files
+        self._manifest, self._files, self._counter = manifest, files, manifest.position
         given = {spec.input: spec.carried(state.values[spec.input]) for spec in manifest.states}
         self._current: Arrays = {name: np.array(value, order="C") for name, value in given.items()}
         self._other: Arrays = {name: np.empty_like(value) for name, value in self._current.items()}
-        shapes = {name: manifest.graphs[name].static for name in sessions}
+        shapes = {name: manifest.graphs[name].fixed_shape for name in sessions}
         graphs = [_Graph(sessions[name], shape, manifest) for name, shape in shapes.items() if shape]
         self._graphs = sorted(graphs, key=lambda graph: -graph.tokens)
 
     @property
     def position(self) -> int:
         """Tokens seen so far."""
-        return int(self._current["position"])
+        return int(self._current[self._counter])
+
+    def state(self) -> State:
+        """An independent copy of the state now."""
+        return self.take_state().copy()
 
     def take_state(self) -> State:
         """The state now, without a copy; the decoder must not be run after this."""
         values = {spec.input: spec.restored(self._current[spec.input]) for spec in self._manifest.states}
-        return State(self._manifest.bundle_id, self._manifest.model_id, values)
+        return State.of(self._manifest, values)
 
     def step(self, token_id: int) -> np.ndarray:
         """Logits [V] float32 after one more token; a view that the next call overwrites. Raises InputError."""
         row: np.ndarray = self._forward(self._graphs[-1], check_ids([token_id], self._manifest.vocab_size))[-1]
         return row
+
+    def prefill(self, ids: Sequence[int] | np.ndarray, progress: Progress | None = None) -> np.ndarray:
+        """Logits [V] float32 after the last of T >= 1 ids. Raises InputError, Cancelled."""
+        return self.run(ids, 1, progress=progress).reshape(-1)
 
     def run(
         self,
@@ -91,7 +99,7 @@ class StaticDecoder(Decoder):
             self._files.check()
         source, target = self._current, self._other
         logits = graph.run(tokens, self.position, source, target)
-        target["position"][...] = source["position"] + graph.tokens
+        target[self._counter][...] = source[self._counter] + graph.tokens
         for name in graph.untouched:
             target[name][...] = source[name]
         self._current, self._other = target, source
@@ -99,12 +107,12 @@ class StaticDecoder(Decoder):
 
 
 class _Graph:
-    """One static graph, its own inputs and outputs, and its bindings to either set of states."""
+    """One graph in fixed shapes, its own inputs and outputs, and its bindings to either set of states."""
 
-    def __init__(self, session: Any, shape: StaticShape, manifest: Manifest) -> None:
+    def __init__(self, session: Any, shape: FixedShape, manifest: Manifest) -> None:
         self._session, self._shape, self._ort = session, shape, import_onnxruntime()
         self.tokens, self.align = shape.tokens, shape.align
-        used = {"position", *(part.state for part in shape.parts)}
+        used = {manifest.position, *(part.state for part in shape.parts)}
         self.untouched = [spec.input for spec in manifest.states if spec.input not in used]
         self._ids = np.zeros((1, shape.tokens), np.int32)
         self._logits = np.zeros((1, shape.tokens, manifest.vocab_size), np.float32)
@@ -141,17 +149,3 @@ class _Graph:
             io.bind_ortvalue_input(part.input, value(of_source))
             io.bind_ortvalue_output(part.output, value(of_target))
         return io
-
-
-def check_static_interface(session: Any, name: str, shape: StaticShape, vocab_size: int) -> None:
-    """Raises DamagedBundle if the graph's inputs and outputs are not what the manifest says."""
-    ids, floats = ("tensor(int32)", [1, shape.tokens]), "tensor(float)"
-    derived = {one.input: (floats, list(one.shape)) for one in shape.derived}
-    inputs = {"input_ids": ids, **derived, **{part.input: (floats, list(part.shape)) for part in shape.parts}}
-    outputs = {part.output: (floats, list(part.shape)) for part in shape.parts}
-    outputs["logits"] = (floats, [1, shape.tokens, vocab_size])
-    for wanted, values in ((inputs, session.get_inputs()), (outputs, session.get_outputs())):
-        found = {value.name: (value.type, list(value.shape)) for value in values}
-        if found != wanted:
-            odd = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
-            raise DamagedBundle(f"graph {name!r} is not as the manifest says (it differs in {odd[0]!r})")

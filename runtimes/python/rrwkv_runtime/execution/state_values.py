@@ -14,12 +14,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from rrwkv_runtime.bundle.state_spec import StateSpec
 from rrwkv_runtime.errors import StateError
-from rrwkv_runtime.manifest import Manifest, StateSpec
+from rrwkv_runtime.manifest import WKV, Manifest
 
 Values = Mapping[str, np.ndarray]
-_WKV = "wkv"
-_OTHER_ROWS = {2: 3, 3: 2}
+_ROWS = {"plain": 2, "stable": 3}
+_OTHER = {"plain": "stable", "stable": "plain"}
+_SUM, _WEIGHT = "medium_sum", "medium_weight"  # roles: a sum, and the weights that it is divided by
 # A step squares what it makes of a value (ffn.key), and more than this squared is more than float32 holds. Real ones,
 # outputs of LayerNorms and means of them, are far below.
 _LARGEST = math.sqrt(np.finfo(np.float32).max)
@@ -29,12 +31,18 @@ _LAST_POSITION = 2**62  # far from where int64 would overflow with any number of
 
 def other_form(specs: Sequence[StateSpec]) -> tuple[StateSpec, ...]:
     """The same states with wkv in the form that these do not have."""
-    return tuple(
-        dataclasses.replace(spec, shape=(spec.shape[0], _OTHER_ROWS[spec.shape[1]], spec.shape[2]), init=0, exponents=0)
-        if spec.input == _WKV and len(spec.shape) == 3 and spec.shape[1] in _OTHER_ROWS
-        else spec
-        for spec in specs
-    )
+    return tuple(_in_other_form(spec) if _converts(spec) else spec for spec in specs)
+
+
+def _converts(spec: StateSpec) -> bool:
+    """Whether it is a wkv in one of the two forms; other models' are in one that has no other."""
+    return spec.role == WKV and len(spec.shape) == 3 and spec.shape[1] == _ROWS.get(spec.form or "")
+
+
+def _in_other_form(spec: StateSpec) -> StateSpec:
+    form = _OTHER[str(spec.form)]
+    shape = (spec.shape[0], _ROWS[form], spec.shape[2])
+    return dataclasses.replace(spec, form=form, shape=shape, init=0, exponents=0)
 
 
 def fitted(values: Values, manifest: Manifest) -> dict[str, np.ndarray]:
@@ -44,7 +52,7 @@ def fitted(values: Values, manifest: Manifest) -> dict[str, np.ndarray]:
         raise StateError("its states are not this bundle's")
     for spec in manifest.states:
         value = values[spec.input]
-        if spec.input == _WKV and value.ndim == 3 and value.shape != spec.shape:
+        if _converts(spec) and value.shape == _in_other_form(spec).shape:
             value = _converted(value, spec)
         if spec.shape == () and value.size == 1:  # numpy's functions for memory layouts make [1] of []
             value = value.reshape(())
@@ -57,14 +65,12 @@ def fitted(values: Values, manifest: Manifest) -> dict[str, np.ndarray]:
 
 
 def _converted(wkv: np.ndarray, spec: StateSpec) -> np.ndarray:
-    """wkv in the form of the spec, if it is in the other one."""
-    if wkv.shape[1] == 2 and spec.shape[1] == 3:
-        stable = np.concatenate([wkv, np.zeros_like(wkv[:, :1])], axis=1)
-        # Where nothing has been summed yet an exponent of 0 would hide keys far below it.
-        return np.where(wkv[:, 1:] == 0, spec.initial(), stable) if stable.shape == spec.shape else wkv
-    if wkv.shape[1] == 3 and spec.shape[1] == 2:
+    """wkv in the form of the spec, given in the other one."""
+    if spec.form == "plain":
         return _plain(wkv)
-    return wkv
+    stable = np.concatenate([wkv, np.zeros_like(wkv[:, :1])], axis=1)
+    # Where nothing has been summed yet an exponent of 0 would hide keys far below it.
+    return np.where(wkv[:, 1:] == 0, spec.initial(), stable)
 
 
 def _plain(wkv: np.ndarray) -> np.ndarray:
@@ -88,31 +94,34 @@ def _check(values: Values, manifest: Manifest) -> None:
     for name, value in values.items():
         if not np.isfinite(value).all():
             raise StateError(f"it is damaged ({name} holds NaN or infinity)")
-    position = int(values["position"]) if "position" in values else 0
+    position = int(values[manifest.position])
     if not 0 <= position <= _LAST_POSITION:
         raise StateError(f"it is damaged (a position of {position} is out of range)")
-    if _WKV in values and values[_WKV].ndim == 3 and (values[_WKV][:, 1] < 0).any():
-        raise StateError("it is damaged (wkv holds a negative sum of weights)")
+    for spec in filter(_converts, manifest.states):
+        if (values[spec.input][:, 1] < 0).any():
+            raise StateError(f"it is damaged ({spec.input} holds a negative sum of weights)")
+    weights = next((values[spec.input] for spec in manifest.states_of(_WEIGHT)), None)
     medium = manifest.config.get("medium")
-    if medium and "medium_weight" in values:
-        _check_segment(values["medium_weight"], position, int(medium["interval"]))
-    _check_sizes(values)
+    if medium and weights is not None:
+        _check_segment(weights, position, int(medium["interval"]))
+    for spec in manifest.states:
+        _check_size(spec, values[spec.input], weights)
 
 
-def _check_sizes(values: Values) -> None:
+def _check_size(spec: StateSpec, value: np.ndarray, medium_weights: np.ndarray | None) -> None:
     """Raises StateError for a value that a step would overflow on; of a sum and its weights, for their mean."""
-    for name, value in values.items():
-        weights: np.ndarray | float = 1.0
-        if value.dtype.kind != "f" or name == "medium_weight":
-            continue
-        if name == _WKV and value.ndim == 3:  # the exponent of the stable form may be of any size
-            value, weights = value[:, 0], np.maximum(value[:, 1].astype(np.float64), _TINY)
-        elif name == "medium_sum" and "medium_weight" in values:
-            weights = np.maximum(values["medium_weight"].astype(np.float64), _TINY)
-        largest = float((np.abs(value) / weights).max(initial=0))
-        if largest > _LARGEST:
-            mean = "a mean of " if name in (_WKV, "medium_sum") else ""
-            raise StateError(f"it is damaged ({name} holds {mean}{largest:.1g}, on which a step overflows)")
+    if value.dtype.kind != "f" or spec.role == _WEIGHT:
+        return
+    weights: np.ndarray | None = None
+    if _converts(spec):  # the exponent of the stable form may be of any size
+        value, weights = value[:, 0], value[:, 1]
+    elif spec.role == _SUM:
+        weights = medium_weights
+    least = 1.0 if weights is None else np.maximum(weights.astype(np.float64), _TINY)
+    largest = float((np.abs(value) / least).max(initial=0))
+    if largest > _LARGEST:
+        mean = "" if weights is None else "a mean of "
+        raise StateError(f"it is damaged ({spec.input} holds {mean}{largest:.1g}, on which a step overflows)")
 
 
 def _check_segment(weight: np.ndarray, position: int, interval: int) -> None:
