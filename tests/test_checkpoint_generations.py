@@ -22,7 +22,6 @@ from safetensors.torch import load_file, save_file
 from rrwkv_export.architectures.dialects import FlashLinearAttention, Transformers
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.errors import CheckpointError, ConfigError, TensorError
-from rrwkv_export.export import export
 
 GENERATIONS = {"5.2": RWKV52, "rwkv6": RWKV6, "rwkv7": RWKV7}
 MEDIUMS = dataclasses.replace(RWKV7, medium=RRWKV.medium)
@@ -161,14 +160,6 @@ def test_configs_that_disagree_with_the_tensors(tmp_path):
     odd = {**weights, "blocks.0.att.r_k": torch.zeros(5, 7)}
     torch.save(odd, path)
     assert "sizes that no model has" in refusal(path)
-
-
-@pytest.mark.parametrize("name", [name for name, config in GENERATIONS.items() if config.architecture != "rwkv7"])
-def test_there_is_no_graph_yet_and_nothing_is_written(tmp_path, name):
-    path = write_blinkdl(tmp_path / "m.pth", GENERATIONS[name], random_weights(GENERATIONS[name]))
-    with pytest.raises(CheckpointError, match=f"no graph for {GENERATIONS[name].architecture} yet"):
-        export(open_checkpoint(path), tmp_path / "out")
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_adapter_is_merged_onto_flash_linear_attentions_folder(tmp_path):

@@ -137,26 +137,38 @@ class GraphWeights:
         return table
 
     def letters(self, block: str) -> str:
-        """The letters of the mixes of "blocks.3.att" or "blocks.3.ffn"."""
-        return self.config.mixes[block.rpartition(".")[2]]
+        """The letters of the mixes of "blocks.3.att" or "blocks.3.ffn".
+
+        RWKV-6's others are made of two more: x, which says how far each is moved, and d = h' - h, along which.
+        """
+        letters = self.config.mixes[block.rpartition(".")[2]]
+        return f"x{letters}d" if f"{block}.time_maa_x" in self.config.shapes() else letters
 
     def mix(self, block: str, letters: str) -> tuple[Array, Array, Array | None]:
         """a, b, c [len(letters), C] with mix = h ⊙ a + h' ⊙ b + M ⊙ c; c is None without mediums.
 
-        Checkpoints have a as `time_mix_q`, or b as `x_q`. In float16 a mix for channel-mix's key is that times
-        KEY_SCALE.
+        In float16 a mix for channel-mix's key is that times KEY_SCALE.
         """
         scaled = self.half_matmuls and block.endswith(".ffn")
         scale = np.array([[KEY_SCALE if scaled and q == "k" else 1] for q in letters], np.float32)
-        if f"{block}.time_mix_{letters[0]}" in self.config.shapes():
-            a = np.stack([self.load(f"{block}.time_mix_{q}") for q in letters])
-            b = 1 - a
-        else:
-            b = np.stack([self.load(f"{block}.x_{q}") for q in letters])
-            a = 1 - b
+        a, b = (np.stack(rows) * scale for rows in zip(*(self._mix(block, q) for q in letters)))
         if self.config.medium is None:
-            return a * scale, b * scale, None
-        return a * scale, b * scale, np.stack([self.load(f"{block}.medium_mix_{q}") for q in letters]) * scale
+            return a, b, None
+        shapes, none = self.config.shapes(), np.zeros(a.shape[1], np.float32)
+        names = [f"{block}.medium_mix_{q}" for q in letters]
+        return a, b, np.stack([self.load(name) if name in shapes else none for name in names]) * scale
+
+    def _mix(self, block: str, q: str) -> tuple[Array, Array]:
+        """a and b of one mix. Checkpoints have a as `time_mix_q`, or b as `time_maa_q` or `x_q`."""
+        shapes = self.config.shapes()
+        if (name := f"{block}.time_mix_{q}") in shapes:
+            a = self.load(name)
+            return a, 1 - a
+        if name := next((n for n in (f"{block}.time_maa_{q}", f"{block}.x_{q}") if n in shapes), ""):
+            b = self.load(name)
+            return 1 - b, b
+        one = np.ones(self.config.hidden_size, np.float32)  # d = h' - h
+        return -one, one
 
     def low(self, scope: Scope, x: ir.Value, weight: str, name: str) -> ir.Value:
         """x @ weight, a low-rank matrix, which checkpoints have as [in, out]; always float32."""

@@ -72,7 +72,7 @@ def decode(scope: Scope, w: GraphWeights, wkv: WKVForm, x: ir.Value, states: Val
 def _before(scope: Scope, w: GraphWeights, row: int, shift: ir.Value) -> list[ir.Value]:
     """h' ⊙ b [1, roles, C] of every layer, from shift [L, 2, C]."""
     part, block = _MIXES[row]
-    L, C, roles = w.config.num_layers, w.config.hidden_size, w.config.mixes[block]
+    L, C, roles = w.config.num_layers, w.config.hidden_size, w.letters(f"blocks.0.{block}")
     root = scope.root
     vectors = [
         root.const(w.mix(f"blocks.{i}.{block}", roles)[1], np.float32, f"blocks.{i}.{part}.before.weight")

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 import onnx_ir as ir
 
-from rrwkv_export.architectures.matrices import HeadsConfig
 from rrwkv_export.graph.layer import Crossing, mixes
+from rrwkv_export.graph.prefill.heads import by_head, flat, group_norm, heads
 from rrwkv_export.graph.recurrence import Recurrence
 from rrwkv_export.graph.weights import GraphWeights
 from rrwkv_export.onnx.scope import Scope
 
-_GROUP_NORM_EPSILON = 64e-5  # 1e-5 · 8², whatever N is
 _SHORTEST = 1e-12  # what κ is divided by at least
 
 
@@ -42,17 +40,17 @@ def time_mix(
         for x, name in ((x_r, "receptance"), (x_k, "key"), (x_v, "value"))
     )
     a = _rate(w, scope, att, "a", x_a, None)
-    κ = _unit(scope, _by_head(w, scope, _times(w, scope, k, f"{att}.k_k", "k_k"), "kappa.heads"))
+    κ = _unit(scope, by_head(w, scope, _times(w, scope, k, f"{att}.k_k", "k_k"), "kappa.heads"))
     k = _learned(w, scope, att, k, a)
     v = _value(w, scope, att, v, x_v, crossing)
     decay = scope.op("Sigmoid", _low_rank(w, scope, att, "w", x_w, "Tanh"), name="w.rate")
     scale = scope.common(-math.exp(-0.5), np.float32, "minus_exp_minus_half")
     decay = scope.op("Exp", scope.op("Mul", decay, scale, name="w.exponent"), name="w")
-    heads = {name: _by_head(w, scope, x, f"{name}.heads") for name, x in (("r", r), ("k", k), ("v", v), ("a", a))}
-    y, S = _recurrence(w, scope / "recurrence", over, state[0], {**heads, "κ": κ, "w": decay})
-    o = scope.op("Add", _group_norm(w, scope, att, y), _told(w, scope, att, heads), name="o")
+    by_name = {name: by_head(w, scope, x, f"{name}.heads") for name, x in (("r", r), ("k", k), ("v", v), ("a", a))}
+    y, S = _recurrence(w, scope / "recurrence", over, state[0], {**by_name, "κ": κ, "w": decay})
+    o = scope.op("Add", group_norm(w, scope, att, y), _told(w, scope, att, by_name), name="o")
     g = w.low(scope, scope.op("Sigmoid", w.low(scope, x_g, f"{att}.g1", "g1"), name="g.rate"), f"{att}.g2", "g")
-    o = scope.op("Reshape", o, scope.common([-1, 1, w.config.hidden_size], np.int64, "rows_shape"), name="o.rows")
+    o = flat(w, scope, o, "o.rows")
     return w.matmul(scope, scope.op("Mul", o, g, name="gated"), f"{att}.output.weight", name="output"), [S]
 
 
@@ -72,7 +70,7 @@ def _recurrence(
 
     s = S κ;   S ← S ⊙ w + [s, v] [-κ ⊙ a; k];   y = S r      r, κ, v as columns, the others as rows
     """
-    H, N = _heads(w)
+    H, N = heads(w)
     rewritten = scope.op("Neg", scope.op("Mul", of["κ"], of["a"], name="kappa_a"), name="rewritten")
     columns = {name: over.shaped(scope, of[name], [H, N, 1], name) for name in ("κ", "v", "r")}
     rows = {name: over.shaped(scope, value, [H, 1, N], name) for name, value in (("w", of["w"]), ("k", of["k"]))}
@@ -130,33 +128,12 @@ def _value(w: GraphWeights, scope: Scope, att: str, v: ir.Value, x_v: ir.Value, 
     return scope.op("Add", v, scope.op("Mul", away, _rate(w, scope, att, "v", x_v, None), name="v.moved"), name="v")
 
 
-def _group_norm(w: GraphWeights, scope: Scope, att: str, y: ir.Value) -> ir.Value:
-    """GN(y) [T, H, N]"""
-    H, N = _heads(w)
-    one, zero = (scope.common(np.full(N, v), np.float32, f"{n}_of_head") for n, v in (("ones", 1), ("zeros", 0)))
-    unit = scope.op("LayerNormalization", y, one, zero, name="ln_x", axis=-1, epsilon=_GROUP_NORM_EPSILON)
-    gained = scope.op("Mul", unit, w.vector(scope, f"{att}.ln_x.weight", "ln_x", [H, N]), name="ln_x.gained")
-    return scope.op("Add", gained, w.vector(scope, f"{att}.ln_x.bias", "ln_x.bias", [H, N]), name="ln_x.moved")
-
-
 def _told(w: GraphWeights, scope: Scope, att: str, heads: dict[str, ir.Value]) -> ir.Value:
     """(Σ_j r_j k_j r_k[j]) v of every head [T, H, N]"""
     product = scope.op("Mul", heads["r"], heads["k"], name="r_times_k")
     product = scope.op("Mul", product, w.vector(scope, f"{att}.r_k", "r_k"), name="r_k")
     axis = scope.common([-1], np.int64, "last_axis")
     return scope.op("Mul", scope.op("ReduceSum", product, axis, name="bonus", keepdims=1), heads["v"], name="bonus.v")
-
-
-def _heads(w: GraphWeights) -> tuple[int, int]:
-    """H, N"""
-    config = cast(HeadsConfig, w.config)
-    return config.heads, config.head_size
-
-
-def _by_head(w: GraphWeights, scope: Scope, x: ir.Value, name: str) -> ir.Value:
-    """[T, 1, C] to [T, H, N]"""
-    shape = scope.common([-1, *_heads(w)], np.int64, "heads_shape")
-    return scope.op("Reshape", x, shape, name=name)
 
 
 def _times(w: GraphWeights, scope: Scope, x: ir.Value, weight: str, name: str) -> ir.Value:

@@ -1,4 +1,4 @@
-"""RWKV-7 as graphs: the reference's numbers, and the same bits however a text is cut."""
+"""RWKV-5, 6 and 7 as graphs: the reference's numbers, and the same bits however a text is cut."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoint_files import RWKV7, random_weights, write_blinkdl, write_rrwkv
+from checkpoint_files import RWKV6, RWKV7, RWKV52, random_weights, write_blinkdl, write_rrwkv
 
 from rrwkv_export.architectures.config import MediumConfig
 from rrwkv_export.checkpoint import open_checkpoint
@@ -22,17 +22,25 @@ CHAT = Path(os.environ.get("RWKV7_CHAT", _BESIDE)) / "rwkv7-chat-13m.pth"
 IDS = np.random.default_rng(0).integers(0, RWKV7.vocab_size, 40)
 
 
-@pytest.fixture(scope="module", params=["none", "attention", "mean"])
+CASES = {
+    "5.0": (replace(RWKV52, version="5.0"), None),
+    "5.1": (replace(RWKV52, version="5.1"), None),
+    "5.2": (RWKV52, "mean"),
+    "6": (RWKV6, None),
+    "6 with mediums": (RWKV6, "attention"),
+    "7": (RWKV7, None),
+    "7 with mediums": (RWKV7, "attention"),
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
 def bundle(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("rwkv7")
-    medium = None if request.param == "none" else MediumConfig(5, request.param, slots=3, key_size=8)
-    config = replace(RWKV7, medium=medium)
-    path = folder / "checkpoint"
-    if medium:
-        write_rrwkv(path, config, random_weights(config))
-    else:
-        write_blinkdl(path, config, random_weights(config))
-    export(open_checkpoint(path), folder / "bundle", rtol=1e-5)  # verified, or an error
+    folder = tmp_path_factory.mktemp("bundle")
+    config, squeeze = CASES[request.param]
+    if squeeze:
+        config = replace(config, medium=MediumConfig(5, squeeze, slots=3, key_size=8))
+    write_rrwkv(folder / "checkpoint", config, random_weights(config))
+    export(open_checkpoint(folder / "checkpoint"), folder / "bundle")  # verified, or an error
     return Model.load(folder / "bundle")
 
 
@@ -73,5 +81,5 @@ def test_golden_logits_of_a_trained_model(tmp_path, rwkv7_golden):
 
 
 def test_quantization_is_refused_by_name(bundle):
-    with pytest.raises(RecipeError, match="no quantization of rwkv7 yet"):
+    with pytest.raises(RecipeError, match=r"no quantization of rwkv. yet"):
         Source.open(bundle.path)
