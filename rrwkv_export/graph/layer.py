@@ -7,6 +7,7 @@ block are one broadcast [T, mixes, C].
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -49,25 +50,21 @@ Crossing = dict[str, ir.Value]
 
 
 class Drawing(Protocol):
-    """How a generation is drawn. h, h' [T, 1, C]; before: h' ⊙ b [T, mixes, C]; M [T, 1, C] or None."""
+    """How a generation is drawn. block: "blocks.3". mixed: the mixes of its time-mix or channel-mix, [T, 1, C] each."""
 
     def time_mix(
         self,
         w: GraphWeights,
         scope: Scope,
         block: str,
-        h: ir.Value,
-        before: ir.Value,
-        M: ir.Value | None,
+        mixed: Sequence[ir.Value],
         over: Any,
         state: list[ir.Value],
         crossing: Crossing,
     ) -> tuple[ir.Value, list[ir.Value]]:
         """What is added to x, and the layer's new share of the recurrent state."""
 
-    def channel_mix(
-        self, w: GraphWeights, scope: Scope, block: str, h: ir.Value, before: ir.Value, M: ir.Value | None
-    ) -> ir.Value:
+    def channel_mix(self, w: GraphWeights, scope: Scope, block: str, mixed: Sequence[ir.Value]) -> ir.Value:
         """What is added to x."""
 
 
@@ -87,12 +84,13 @@ def layer(
     if clock.medium and state.medium:
         M = clock.medium.retrospect(w, scope / "medium", block, h, state.medium)
     before = before_mix(w, inner, f"{block}.att", _shifted(inner, h, clock, state, 0))
-    mixed, state.recurrent = draw.time_mix(w, inner, block, h, before, M, clock.recurrence, state.recurrent, crossing)
-    x = scope.op("Add", x, mixed, name="after_time_mix")
+    mixed = mixes(w, inner, f"{block}.att", h, before, M)
+    added, state.recurrent = draw.time_mix(w, inner, block, mixed, clock.recurrence, state.recurrent, crossing)
+    x = scope.op("Add", x, added, name="after_time_mix")
     h, inner = w.norm(scope, x, f"{block}.ln2", name="ln2"), scope / "channel_mix"
     before = before_mix(w, inner, f"{block}.ffn", _shifted(inner, h, clock, state, 1))
-    mixed = draw.channel_mix(w, inner, block, h, before, M)
-    return scope.op("Add", x, mixed, name="after_channel_mix")
+    added = draw.channel_mix(w, inner, block, mixes(w, inner, f"{block}.ffn", h, before, M))
+    return scope.op("Add", x, added, name="after_channel_mix")
 
 
 def mixes(

@@ -20,7 +20,7 @@ import onnx_ir as ir
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.graph import names
 from rrwkv_export.graph.drawings import drawing
-from rrwkv_export.graph.layer import Crossing
+from rrwkv_export.graph.layer import Crossing, mixes
 from rrwkv_export.graph.names import WKVForm, row_name
 from rrwkv_export.graph.prefill.medium import exact_softmax, mask_of_one, query, significance, weight_of
 from rrwkv_export.graph.recurrence import Postponed, Step
@@ -59,11 +59,12 @@ def decode(scope: Scope, w: GraphWeights, wkv: WKVForm, x: ir.Value, states: Val
             M = _recall(w, inner / "medium", block, h, bank, key, mask)
             if medium.squeeze == "attention":
                 found.significances.append(significance(w, inner / "medium", block, h))
-        mixed, kept = draw.time_mix(w, inner / "time_mix", block, h, before[0][i], M, over, recurrent[i], crossing)
-        x = inner.op("Add", x, mixed, name="after_time_mix")
+        mixed = mixes(w, inner / "time_mix", f"{block}.att", h, before[0][i], M)
+        added, kept = draw.time_mix(w, inner / "time_mix", block, mixed, over, recurrent[i], crossing)
+        x = inner.op("Add", x, added, name="after_time_mix")
         h_2 = w.norm(inner, x, f"{block}.ln2", name="ln2")
-        mixed = draw.channel_mix(w, inner / "channel_mix", block, h_2, before[1][i], M)
-        x = inner.op("Add", x, mixed, name="after_channel_mix")
+        mixed = mixes(w, inner / "channel_mix", f"{block}.ffn", h_2, before[1][i], M)
+        x = inner.op("Add", x, draw.channel_mix(w, inner / "channel_mix", block, mixed), name="after_channel_mix")
         found.shifts += [h, h_2]
         found.recurrent += kept
     return x, _joined(scope / "states", w.config, states, found, over)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -35,6 +35,23 @@ def group_norm(w: GraphWeights, scope: Scope, att: str, y: ir.Value) -> ir.Value
     unit = scope.op("LayerNormalization", y, one, zero, name="ln_x", axis=-1, epsilon=_GROUP_NORM_EPSILON)
     gained = scope.op("Mul", unit, w.vector(scope, f"{att}.ln_x.weight", "ln_x", [H, N]), name="ln_x.gained")
     return scope.op("Add", gained, w.vector(scope, f"{att}.ln_x.bias", "ln_x.bias", [H, N]), name="ln_x.moved")
+
+
+def projected(w: GraphWeights, scope: Scope, att: str, mixed: Mapping[str, ir.Value]) -> dict[str, ir.Value]:
+    """r, k, v [T, H, N] of RWKV-5 and 6, of their mixes."""
+    return {
+        q: by_head(w, scope, w.product(scope, mixed[q], f"{att}.{name}.weight", name=name), f"{q}.heads")
+        for q, name in (("r", "receptance"), ("k", "key"), ("v", "value"))
+    }
+
+
+def gated(w: GraphWeights, scope: Scope, att: str, y: ir.Value, x_g: ir.Value | None) -> ir.Value:
+    """Woutput (GN(y) ⊙ SiLU(Wgate x_g)); without a gate of RWKV-5.0."""
+    o = flat(w, scope, group_norm(w, scope, att, y), "o")
+    if x_g is not None:
+        gate = w.product(scope, x_g, f"{att}.gate.weight", name="gate")
+        o = scope.op("Mul", o, scope.op("Mul", gate, scope.op("Sigmoid", gate, name="g.rate"), name="g"), name="gated")
+    return w.matmul(scope, o, f"{att}.output.weight", name="output")
 
 
 def flat(w: GraphWeights, scope: Scope, x: ir.Value, name: str) -> ir.Value:

@@ -6,10 +6,12 @@ recurrence wants rows. In blocks: A, B in either form, float64.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
-from rrwkv_export.graph.layer import Crossing, mixes
+from rrwkv_export.graph.layer import Crossing
 from rrwkv_export.graph.prefill.chunked import Blocked
 from rrwkv_export.graph.recurrence import Recurrence
 from rrwkv_export.graph.weights import KEY_SCALE, GraphWeights
@@ -21,15 +23,13 @@ def time_mix(
     w: GraphWeights,
     scope: Scope,
     block: str,
-    h: ir.Value,
-    before: ir.Value,
-    M: ir.Value | None,
+    mixed: Sequence[ir.Value],
     over: Recurrence | Blocked,
     state: list[ir.Value],
     crossing: Crossing,
 ) -> tuple[ir.Value, list[ir.Value]]:
     """Woutput (r ⊙ wkv), and the new state of wkv."""
-    mix_k, mix_v, mix_r = mixes(w, scope, f"{block}.att", h, before, M)
+    mix_k, mix_v, mix_r = mixed
     k, v, r = (
         w.raised(scope, w.product(scope, mix, f"{block}.att.{name}.weight", name=name), f"{name}.float")
         for mix, name in ((mix_k, "key"), (mix_v, "value"), (mix_r, "receptance"))
@@ -40,11 +40,9 @@ def time_mix(
     return w.matmul(scope, scope.op("Mul", r, found, name="gated"), f"{block}.att.output.weight", name="output"), state
 
 
-def channel_mix(
-    w: GraphWeights, scope: Scope, block: str, h: ir.Value, before: ir.Value, M: ir.Value | None
-) -> ir.Value:
+def channel_mix(w: GraphWeights, scope: Scope, block: str, mixed: Sequence[ir.Value]) -> ir.Value:
     """σ(Wreceptance mix(r)) ⊙ (Wvalue relu(Wkey mix(k))²)."""
-    return channel_gated(w, scope, block, *mixes(w, scope, f"{block}.ffn", h, before, M))
+    return channel_gated(w, scope, block, *mixed)
 
 
 def channel_gated(w: GraphWeights, scope: Scope, block: str, mix_k: ir.Value, mix_r: ir.Value) -> ir.Value:

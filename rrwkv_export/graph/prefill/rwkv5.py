@@ -4,14 +4,15 @@ RWKV-4's. A layer's recurrent state is S [H, N, N], i of the key, j of the value
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
 import onnx_ir as ir
 
 from rrwkv_export.architectures.rwkv5 import RWKV5Config
-from rrwkv_export.graph.layer import Crossing, mixes
-from rrwkv_export.graph.prefill.heads import by_head, flat, group_norm, heads, recurrence
+from rrwkv_export.graph.layer import Crossing
+from rrwkv_export.graph.prefill.heads import gated, heads, projected, recurrence
 from rrwkv_export.graph.prefill.rwkv4 import channel_mix as channel_mix
 from rrwkv_export.graph.recurrence import Recurrence
 from rrwkv_export.graph.weights import GraphWeights
@@ -22,28 +23,18 @@ def time_mix(
     w: GraphWeights,
     scope: Scope,
     block: str,
-    h: ir.Value,
-    before: ir.Value,
-    M: ir.Value | None,
+    mixed: Sequence[ir.Value],
     over: Recurrence,
     state: list[ir.Value],
     _: Crossing,
 ) -> tuple[ir.Value, list[ir.Value]]:
     """Woutput (GN(y) ⊙ SiLU(Wgate mix(g))), and the new S; 5.0 has no gate."""
     att = f"{block}.att"
-    x_k, x_v, x_r, *x_g = mixes(w, scope, att, h, before, M)
-    named = {"r": (x_r, "receptance"), "k": (x_k, "key"), "v": (x_v, "value")}
-    of = {
-        q: by_head(w, scope, w.product(scope, x, f"{att}.{name}.weight", name=name), f"{q}.heads")
-        for q, (x, name) in named.items()
-    }
+    by_letter = dict(zip(w.letters(att), mixed))
     decay, u = _rates(w, att)
+    of = projected(w, scope, att, by_letter)
     y, S = recurrence(w, scope / "recurrence", over, state[0], of, u, decay)
-    o = flat(w, scope, group_norm(w, scope, att, y), "o")
-    for x in x_g:
-        gate = w.product(scope, x, f"{att}.gate.weight", name="gate")
-        o = scope.op("Mul", o, scope.op("Mul", gate, scope.op("Sigmoid", gate, name="g.rate"), name="g"), name="gated")
-    return w.matmul(scope, o, f"{att}.output.weight", name="output"), [S]
+    return gated(w, scope, att, y, by_letter.get("g")), [S]
 
 
 def _rates(w: GraphWeights, att: str) -> tuple[Array, Array]:

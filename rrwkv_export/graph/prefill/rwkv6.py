@@ -4,14 +4,15 @@ RWKV-4's. A layer's recurrent state is S [H, N, N], i of the key, j of the value
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
 import onnx_ir as ir
 
 from rrwkv_export.architectures.rwkv6 import RWKV6Config
-from rrwkv_export.graph.layer import Crossing, mixes
-from rrwkv_export.graph.prefill.heads import by_head, flat, group_norm, recurrence
+from rrwkv_export.graph.layer import Crossing
+from rrwkv_export.graph.prefill.heads import by_head, gated, projected, recurrence
 from rrwkv_export.graph.prefill.rwkv4 import channel_mix as channel_mix
 from rrwkv_export.graph.recurrence import Recurrence
 from rrwkv_export.graph.weights import GraphWeights
@@ -22,30 +23,21 @@ def time_mix(
     w: GraphWeights,
     scope: Scope,
     block: str,
-    h: ir.Value,
-    before: ir.Value,
-    M: ir.Value | None,
+    mixed: Sequence[ir.Value],
     over: Recurrence,
     state: list[ir.Value],
     _: Crossing,
 ) -> tuple[ir.Value, list[ir.Value]]:
     """Woutput (GN(y) ⊙ SiLU(Wgate x_g)), and the new S."""
     att = f"{block}.att"
-    x_w, x_k, x_v, x_r, x_g = _moved(w, scope, att, mixes(w, scope, att, h, before, M))
-    named = {"r": (x_r, "receptance"), "k": (x_k, "key"), "v": (x_v, "value")}
-    of = {
-        q: by_head(w, scope, w.product(scope, x, f"{att}.{name}.weight", name=name), f"{q}.heads")
-        for q, (x, name) in named.items()
-    }
-    decay = by_head(w, scope, _decay(w, scope, att, x_w), "w.heads")
+    moved = dict(zip("wkvrg", _moved(w, scope, att, mixed)))
+    of = projected(w, scope, att, moved)
+    decay = by_head(w, scope, _decay(w, scope, att, moved["w"]), "w.heads")
     y, S = recurrence(w, scope / "recurrence", over, state[0], of, w.load(f"{att}.time_faaaa"), decay)
-    gate = w.product(scope, x_g, f"{att}.gate.weight", name="gate")
-    g = scope.op("Mul", gate, scope.op("Sigmoid", gate, name="g.rate"), name="g")
-    o = scope.op("Mul", flat(w, scope, group_norm(w, scope, att, y), "o"), g, name="gated")
-    return w.matmul(scope, o, f"{att}.output.weight", name="output"), [S]
+    return gated(w, scope, att, y, moved["g"]), [S]
 
 
-def _moved(w: GraphWeights, scope: Scope, att: str, found: list[ir.Value]) -> list[ir.Value]:
+def _moved(w: GraphWeights, scope: Scope, att: str, found: Sequence[ir.Value]) -> list[ir.Value]:
     """x_q = mix(q) + d ⊙ M_q, for q in w, k, v, r, g
 
     m = tanh(mix(x) time_maa_w1)  as [5, rank];   M_q = m_q time_maa_w2[q]

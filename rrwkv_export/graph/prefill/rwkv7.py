@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from rrwkv_export.graph.layer import Crossing, mixes
+from rrwkv_export.graph.layer import Crossing
 from rrwkv_export.graph.prefill.heads import by_head, flat, group_norm, heads
 from rrwkv_export.graph.recurrence import Recurrence
 from rrwkv_export.graph.weights import GraphWeights
@@ -25,16 +25,14 @@ def time_mix(
     w: GraphWeights,
     scope: Scope,
     block: str,
-    h: ir.Value,
-    before: ir.Value,
-    M: ir.Value | None,
+    mixed: Sequence[ir.Value],
     over: Recurrence,
     state: list[ir.Value],
     crossing: Crossing,
 ) -> tuple[ir.Value, list[ir.Value]]:
     """Woutput (o ⊙ g), and the new S."""
     att = f"{block}.att"
-    x_r, x_w, x_k, x_v, x_a, x_g = mixes(w, scope, att, h, before, M)
+    x_r, x_w, x_k, x_v, x_a, x_g = mixed
     r, k, v = (
         w.product(scope, x, f"{att}.{name}.weight", name=name)
         for x, name in ((x_r, "receptance"), (x_k, "key"), (x_v, "value"))
@@ -54,11 +52,9 @@ def time_mix(
     return w.matmul(scope, scope.op("Mul", o, g, name="gated"), f"{att}.output.weight", name="output"), [S]
 
 
-def channel_mix(
-    w: GraphWeights, scope: Scope, block: str, h: ir.Value, before: ir.Value, M: ir.Value | None
-) -> ir.Value:
+def channel_mix(w: GraphWeights, scope: Scope, block: str, mixed: Sequence[ir.Value]) -> ir.Value:
     """Wvalue relu(Wkey mix(k))²"""
-    (x_k,) = mixes(w, scope, f"{block}.ffn", h, before, M)
+    (x_k,) = mixed
     k = scope.op("Relu", w.product(scope, x_k, f"{block}.ffn.key.weight", name="key"), name="relu")
     return w.product(scope, scope.op("Mul", k, k, name="square"), f"{block}.ffn.value.weight", name="value")
 
