@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 import onnx_ir as ir
@@ -34,6 +35,11 @@ class GraphWeights:
     half_matmuls: bool
     saved: Matrices
 
+    @cached_property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Of all weights, made once."""
+        return self.config.shapes()
+
     def matmul(self, scope: Scope, x: ir.Value, weight: str, name: str, scale: float = 1.0) -> ir.Value:
         """x @ weightᵀ · scale: [..., in] to [..., out], both float32."""
         product = self.product(scope, self.lowered(scope, x, f"{name}.half"), weight, name, scale)
@@ -57,7 +63,7 @@ class GraphWeights:
             parts = split(scope, rows, [f"{name}.row" for name, _ in of])
             return [self.matmul(scope, row, weight, name) for row, (name, weight) in zip(parts, of)]
         matrices = [self._weight(scope.root, weight) for _, weight in of]
-        columns, outputs = self.config.shapes()[of[0][1]][::-1]
+        columns, outputs = self.shapes[of[0][1]][::-1]
         shape = scope.common([len(of), columns, outputs], np.int64, f"{len(of)}_{columns}_{outputs}")
         stacked = scope.op("Reshape", join(scope, matrices, f"{first}.matrices"), shape, name=f"{first}.stacked")
         product = scope.op("MatMul", self.lowered(scope, rows, f"{first}.half"), stacked, name=f"{first}.products")
@@ -73,7 +79,7 @@ class GraphWeights:
 
     def _weight(self, root: Scope, weight: str, scale: float = 1.0) -> ir.Value:
         """weightᵀ · scale: [in, out], as it is stored."""
-        rows, columns = self.config.shapes()[weight]
+        rows, columns = self.shapes[weight]
 
         def load() -> Array:
             matrix = self.load(weight).T
@@ -88,19 +94,22 @@ class GraphWeights:
         """
         folded = self.dtype == "float32"
         load = self._normalized_embedding if folded else lambda: self._stored("emb.weight", self.load("emb.weight"))
-        table = self._matrix(scope.root, load, self.config.shapes()["emb.weight"], "emb.weight")
+        table = self._matrix(scope.root, load, self.shapes["emb.weight"], "emb.weight")
         rows = self._computed(scope, scope.op("Gather", table, ids, name="emb"), "emb.float32")
         return rows if folded else self.norm(scope, rows, "blocks.0.ln0", name="ln0")
 
-    def _matrix(self, root: Scope, load: Callable[[], Array], shape: tuple[int, ...], name: str) -> ir.Value:
+    def _matrix(
+        self,
+        root: Scope,
+        load: Callable[[], Array],
+        shape: tuple[int, ...],
+        name: str,
+        dtype: ir.DataType | None = None,
+    ) -> ir.Value:
+        """dtype: None where it is stored as matrices are."""
         if name in self.saved:
             return root.tape.initializer(self.saved[name])
-        return root.lazy(load, _DTYPES[self.dtype], shape, name)
-
-    def _float_matrix(self, root: Scope, load: Callable[[], Array], shape: tuple[int, ...], name: str) -> ir.Value:
-        if name in self.saved:
-            return root.tape.initializer(self.saved[name])
-        return root.lazy(load, ir.DataType.FLOAT, shape, name)
+        return root.lazy(load, dtype or _DTYPES[self.dtype], shape, name)
 
     def norm(self, scope: Scope, x: ir.Value, weight: str, name: str) -> ir.Value:
         root = scope.root
@@ -142,7 +151,7 @@ class GraphWeights:
         RWKV-6's others are made of two more: x, which says how far each is moved, and d = h' - h, along which.
         """
         letters = self.config.mixes[block.rpartition(".")[2]]
-        return f"x{letters}d" if f"{block}.time_maa_x" in self.config.shapes() else letters
+        return f"x{letters}d" if f"{block}.time_maa_x" in self.shapes else letters
 
     def mix(self, block: str, letters: str) -> tuple[Array, Array, Array | None]:
         """a, b, c [len(letters), C] with mix = h ⊙ a + h' ⊙ b + M ⊙ c; c is None without mediums.
@@ -154,13 +163,13 @@ class GraphWeights:
         a, b = (np.stack(rows) * scale for rows in zip(*(self._mix(block, q) for q in letters)))
         if self.config.medium is None:
             return a, b, None
-        shapes, none = self.config.shapes(), np.zeros(a.shape[1], np.float32)
+        shapes, none = self.shapes, np.zeros(a.shape[1], np.float32)
         names = [f"{block}.medium_mix_{q}" for q in letters]
         return a, b, np.stack([self.load(name) if name in shapes else none for name in names]) * scale
 
     def _mix(self, block: str, q: str) -> tuple[Array, Array]:
         """a and b of one mix. Checkpoints have a as `time_mix_q`, or b as `time_maa_q` or `x_q`."""
-        shapes = self.config.shapes()
+        shapes = self.shapes
         if (name := f"{block}.time_mix_{q}") in shapes:
             a = self.load(name)
             return a, 1 - a
@@ -172,8 +181,9 @@ class GraphWeights:
 
     def low(self, scope: Scope, x: ir.Value, weight: str, name: str) -> ir.Value:
         """x @ weight, a low-rank matrix, which checkpoints have as [in, out]; always float32."""
-        shape = self.config.shapes()[weight]
-        matrix = self._float_matrix(scope.root, lambda: np.ascontiguousarray(self.load(weight)), shape, weight)
+        shape = self.shapes[weight]
+        load = partial(self.load, weight)
+        matrix = self._matrix(scope.root, load, shape, weight, ir.DataType.FLOAT)
         return scope.op("MatMul", x, matrix, name=name)
 
     def vector(self, scope: Scope, weight: str, name: str, shape: Sequence[int] | None = None) -> ir.Value:

@@ -7,7 +7,6 @@ they give does not depend on how many cores there are.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,19 +15,16 @@ from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from rrwkv_runtime.execution.cores import usable
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def cores() -> int:
-    """How many this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def workers(threads: int | None = None) -> Iterator[ThreadPoolExecutor]:
     """So many threads, None: one a core, each of whose products runs on one core."""
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or cores()) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or usable()) as pool:
         yield pool
 
 
@@ -36,7 +32,7 @@ def side_by_side(function: Callable[[Item], Result], items: Iterable[Item], at_o
     """function of each item, in their order; so many at once, as each takes memory. Items are taken as they are needed,
     by the thread that asks for the results.
     """
-    with workers(min(at_once, cores())) as pool:
+    with workers(min(at_once, usable())) as pool:
         ahead: deque[Future[Result]] = deque()
         for item in items:
             if len(ahead) == at_once:

@@ -37,7 +37,7 @@ def time_mix(
         w.product(scope, x, f"{att}.{name}.weight", name=name)
         for x, name in ((x_r, "receptance"), (x_k, "key"), (x_v, "value"))
     )
-    a = _rate(w, scope, att, "a", x_a, None)
+    a = _rate(w, scope, att, "a", x_a)
     κ = _unit(scope, by_head(w, scope, _times(w, scope, k, f"{att}.k_k", "k_k"), "kappa.heads"))
     k = _learned(w, scope, att, k, a)
     v = _value(w, scope, att, v, x_v, crossing)
@@ -95,9 +95,9 @@ def _low_rank(w: GraphWeights, scope: Scope, att: str, z: str, x: ir.Value, betw
     )
 
 
-def _rate(w: GraphWeights, scope: Scope, att: str, z: str, x: ir.Value, between: str | None) -> ir.Value:
-    """σ(z0 + between(x z1) z2)"""
-    return scope.op("Sigmoid", _low_rank(w, scope, att, z, x, between), name=f"{z}.rate")
+def _rate(w: GraphWeights, scope: Scope, att: str, z: str, x: ir.Value) -> ir.Value:
+    """σ(z0 + x z1 z2)"""
+    return scope.op("Sigmoid", _low_rank(w, scope, att, z, x, None), name=f"{z}.rate")
 
 
 def _unit(scope: Scope, κ: ir.Value) -> ir.Value:
@@ -121,7 +121,7 @@ def _value(w: GraphWeights, scope: Scope, att: str, v: ir.Value, x_v: ir.Value, 
         crossing["v_first"] = v
         return v
     away = scope.op("Sub", crossing["v_first"], v, name="v.away")
-    return scope.op("Add", v, scope.op("Mul", away, _rate(w, scope, att, "v", x_v, None), name="v.moved"), name="v")
+    return scope.op("Add", v, scope.op("Mul", away, _rate(w, scope, att, "v", x_v), name="v.moved"), name="v")
 
 
 def _told(w: GraphWeights, scope: Scope, att: str, heads: dict[str, ir.Value]) -> ir.Value:
