@@ -47,7 +47,7 @@ openvino-demo:
 	build/plugin-openvino/bin/python cli.py quantize build/float -o build/int8-static --scheme int8-static --samples 16 --force
 	build/plugin-openvino/bin/python cli.py verify build/float --against $(CHECKPOINT) --provider openvino --strict
 	build/plugin-openvino/bin/python cli.py verify build/int8-static --provider openvino --strict --tokens 200
-	build/plugin-openvino/bin/python -m pytest tests/test_providers.py
+	build/plugin-openvino/bin/python -m pytest tests/runtime/test_providers.py
 
 # A plugin in an environment of its own that also sees everything in $(VENV).
 build/plugin-%/.installed: $(VENV)/.installed-dev
@@ -105,7 +105,7 @@ native-sanitized: $(VENV)/.installed-dev
 	@cp runtimes/native/rrwkv_native/*.py $(SANITIZED)/package/rrwkv_native
 	PYTHONPATH=$(SANITIZED)/package HOSTILE=$(HOSTILE) PYTHONMALLOC=malloc LD_PRELOAD="$(SANITIZERS)" \
 		ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
-		$(BIN)/pytest tests/test_native_hostile.py tests/test_native.py
+		$(BIN)/pytest tests/native
 
 clean:
 	rm -rf build $(VENV)

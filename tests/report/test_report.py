@@ -31,7 +31,7 @@ from rrwkv_export.report.result import WHAT
 from rrwkv_runtime.errors import BundleError, InputError
 from rrwkv_runtime.manifest import Manifest
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 DIALOGUES = [
     [("user", "Have you seen the film?"), ("assistant", "I have, and I liked it very much.")],
     [("user", "What do you read?"), ("assistant", "Mostly old letters, and the papers.")],

@@ -29,7 +29,7 @@ from rrwkv_export.texts import read_text
 from rrwkv_runtime.manifest import ChatFormat, TokenizerEntry
 from rrwkv_runtime.model import Model
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 WORLD = Path(rwkv.__path__[0]) / "rwkv_vocab_v20230424.txt"
 
 

@@ -11,7 +11,7 @@ import pytest
 from rrwkv_runtime.common import install
 from rrwkv_runtime.common.install import EXTRAS, command, hint
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECTS = {"rrwkv-runtime": "runtimes/python", "rrwkv-native": "runtimes/native", "rrwkv-export": "."}
 COMMANDS = {command(package, extra) for package, extras in EXTRAS.items() for extra in ("", *extras)}
 COMMANDS.add("pip install -r requirements.txt")

@@ -21,7 +21,7 @@ from rrwkv_export.commands import _run as run_command
 from rrwkv_export.commands.info import _kernels
 from rrwkv_runtime.manifest import Manifest
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def rrwkv(*arguments, cwd, **options):

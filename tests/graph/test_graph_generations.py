@@ -17,7 +17,7 @@ from rrwkv_export.export import export
 from rrwkv_export.quantize.quantize import Source
 from rrwkv_runtime import Model
 
-_BESIDE = Path(__file__).parents[2] / "shared" / "checkpoints" / "rwkv7-chat"
+_BESIDE = Path(__file__).parents[3] / "shared" / "checkpoints" / "rwkv7-chat"
 CHAT = Path(os.environ.get("RWKV7_CHAT", _BESIDE)) / "rwkv7-chat-13m.pth"
 IDS = np.random.default_rng(0).integers(0, RWKV7.vocab_size, 40)
 

@@ -12,7 +12,7 @@ from rrwkv_export.errors import ConfigError
 from rrwkv_runtime.manifest import ChatFormat
 from rrwkv_runtime.sampling import SamplingOptions
 
-PAGE = (Path(__file__).parent.parent / "docs/chat-format.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs/chat-format.md").read_text()
 FIELDS = dict(re.findall(r"^\| `(\w+)` \| .*? \| (.*?) \|", PAGE, re.M))
 EXAMPLES = re.findall(r"```json\n(.*?)```", PAGE, re.S)
 

@@ -18,7 +18,7 @@ from rrwkv_runtime.text.text_stream import WindowStream
 from rrwkv_runtime.text.world_vocabulary import load_world_vocabulary
 from rrwkv_runtime.tokenizer import JsonTokenizer, WorldTokenizer, load_tokenizer
 
-DEMO = Path(__file__).parent.parent / "rrwkv_export/assets/rrwkv-chat/tokenizer.json"
+DEMO = Path(__file__).parents[2] / "rrwkv_export/assets/rrwkv-chat/tokenizer.json"
 WORLD = Path(rwkv.__path__[0]) / "rwkv_vocab_v20230424.txt"
 
 GROWTH = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 100}

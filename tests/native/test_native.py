@@ -326,7 +326,7 @@ def test_info_says_what_runs_on_them(quantized, tmp_path):
 
 def test_each_room_of_the_kernels_includes_only_what_is_below_it():
     """And only `kernels` has a processor's instructions: the rest is compiled for any."""
-    source, rooms = Path(__file__).parents[1] / "runtimes/native/src", ["exec", "kernels", "model", "ort"]
+    source, rooms = Path(__file__).parents[2] / "runtimes/native/src", ["exec", "kernels", "model", "ort"]
     for file in source.rglob("*.*"):
         room, text = file.relative_to(source).parts[0], file.read_text()
         included = re.findall(r'#include "(\w+)/', text)

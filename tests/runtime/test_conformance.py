@@ -19,9 +19,9 @@ from rrwkv_runtime.model import Model
 from rrwkv_runtime.sampling import generator
 from rrwkv_runtime.tokenizer import open_tokenizer
 
-HERE = Path(__file__).parent / "conformance"
+HERE = Path(__file__).parents[1] / "conformance"
 VECTORS = json.loads((HERE / "vectors.json").read_text(encoding="utf-8"))
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "bundle-format.md").read_text(encoding="utf-8")
 TOKENIZERS = {"bundle/tokenizer.json": "tokenizer.json", "rwkv_vocab.txt": "rwkv-world"}
 

@@ -32,7 +32,7 @@ from rrwkv_runtime.execution.placement import Node, assigned, count, shares
 from rrwkv_runtime.model import Model
 from rrwkv_runtime.providers import AUTO, NAMES, PROVIDERS, parse_options
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 IDS = list(range(24))
 FAKE = dataclasses.replace(
     PROVIDERS["openvino"], name="fake", ort="FakeExecutionProvider", module="fake_plugin", platforms=("Linux", "Darwin")

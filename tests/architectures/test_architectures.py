@@ -30,7 +30,7 @@ from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.errors import ConfigError
 
 # A trained RWKV-7 of 26 MB, which is too large to come along: where RWKV7_CHAT says, or beside the clone.
-_BESIDE = Path(__file__).parents[2] / "shared" / "checkpoints" / "rwkv7-chat"
+_BESIDE = Path(__file__).parents[3] / "shared" / "checkpoints" / "rwkv7-chat"
 CHAT = Path(os.environ.get("RWKV7_CHAT", _BESIDE)) / "rwkv7-chat-13m.pth"
 IDS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 0, 39]
 RWKV51, RWKV50 = (dataclasses.replace(RWKV52, version=version) for version in VERSIONS[1:])

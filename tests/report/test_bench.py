@@ -33,7 +33,7 @@ from rrwkv_export.errors import BenchError
 from rrwkv_runtime.errors import BundleError, DamagedBundle, InputError
 from rrwkv_runtime.manifest import Manifest
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def rrwkv(*arguments, cwd):
