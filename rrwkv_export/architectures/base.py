@@ -16,6 +16,7 @@ from rrwkv_export.errors import TensorError
 
 if TYPE_CHECKING:
     from rrwkv_export.architectures.config import ModelConfig
+    from rrwkv_export.architectures.linears import Fold
 
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]
@@ -154,3 +155,6 @@ class Architecture(Protocol[C]):
 
     def states(self, config: C, form: Form) -> tuple[StateLayout, ...]:
         """What is carried from call to call, the position first."""
+
+    def folds(self, config: C) -> Mapping[str, Fold]:
+        """By role, what makes the inputs of its linear: what quantization may divide."""

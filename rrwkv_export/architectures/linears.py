@@ -1,7 +1,10 @@
-"""Where a graph multiplies by a matrix of the checkpoint: the places that a recipe decides about, by role and layer."""
+"""Where a graph multiplies by a matrix of the checkpoint: the places that a recipe decides about, by role and layer;
+and what makes the inputs there, which a scale can be moved out of.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rrwkv_export.architectures.config import ModelConfig
@@ -47,6 +50,45 @@ class Linear:
     @property
     def parameters(self) -> int:
         return self.inputs * self.outputs
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A weight of a layer ("att.value.weight") times s ** power, along its last axis or its first."""
+
+    weight: str
+    power: float = -1
+    first_axis: bool = False
+
+
+@dataclass(frozen=True)
+class Fold:
+    """How the inputs of a linear can be divided by s [inputs] without a node more, when its rows are multiplied by s.
+
+    mix: the letter of the mix that makes them, divided in all its vectors. weights: what is scaled besides, or instead.
+    row: of each of these, where they hold one for every mix. signed: s may be below 0. unit: a state is then carried in
+    these units.
+    """
+
+    mix: str | None = None
+    weights: tuple[Scaled, ...] = ()
+    row: int | None = None
+    signed: bool = True
+    unit: bool = False
+
+
+# relu(c k)² = c² relu(k)², and relu(c x) = c relu(x), for c > 0 only.
+OF_SQUARES = Fold(weights=(Scaled("ffn.key.weight", -0.5),), signed=False)
+SQUARED_WITH_RECEPTANCE = {"ffn.key": Fold("k"), "ffn.receptance": Fold("r"), "ffn.value": OF_SQUARES}
+OF_GROUP_NORM = Fold(weights=(Scaled("att.ln_x.weight"), Scaled("att.ln_x.bias")))
+_OF_ANY = {"medium.up": Fold(weights=(Scaled("medium.down.weight"),), signed=False), "head": Fold()}
+
+
+def folds(config: ModelConfig) -> Mapping[str, Fold]:
+    """By role; a linear whose role is not here is left as it is. The head's is the last norm's."""
+    from rrwkv_export.architectures import of
+
+    return {**of(config).folds(config), **_OF_ANY}
 
 
 Site = Linear  # what quantization and reports call it

@@ -19,6 +19,7 @@ from rrwkv_export.architectures.base import (
 )
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.architectures.fields import check_integer
+from rrwkv_export.architectures.linears import SQUARED_WITH_RECEPTANCE, Fold, Scaled
 from rrwkv_export.architectures.mediums import medium_states
 from rrwkv_export.errors import ConfigError
 
@@ -111,3 +112,10 @@ def states(config: RWKV4Config, form: Form) -> tuple[StateLayout, ...]:
     plain, stable = StateLayout(WKV, (L, 2, D)), StateLayout(WKV, (L, 3, D), init=[[0], [0], [EMPTY]])
     kept = (StateLayout(POSITION, (), "int64"), StateLayout(SHIFT, (L, 2, C)), plain if form == "plain" else stable)
     return kept + medium_states(config.medium, L, C)
+
+
+def folds(config: RWKV4Config) -> Mapping[str, Fold]:
+    """wkv is linear in v, and its numerator A is carried in the units of what follows it."""
+    of_wkv = Fold(weights=(Scaled("att.value.weight"),), signed=False, unit=True)
+    mixes = {f"att.{name}": Fold(name[0]) for name in ("key", "value", "receptance")}
+    return {**mixes, "att.output": of_wkv, **SQUARED_WITH_RECEPTANCE}

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from rrwkv_export.architectures import huggingface, matrices
 from rrwkv_export.architectures.base import HuggingFace, Shape, Shapes, Tensors
 from rrwkv_export.architectures.fields import check_choice
+from rrwkv_export.architectures.linears import OF_GROUP_NORM, SQUARED_WITH_RECEPTANCE, Fold
 from rrwkv_export.architectures.matrices import HeadsConfig
 
 TITLE = "RWKV-5"
@@ -91,3 +92,9 @@ def unused(name: str) -> bool:
 
 
 states = matrices.states
+
+
+def folds(config: RWKV5Config) -> Mapping[str, Fold]:
+    """The gate multiplies what GroupNorm gives, so the norm's gain and bias are divided before the output."""
+    mixes = {f"att.{name}": Fold(name[0]) for name in ("key", "value", "receptance", "gate")}
+    return {**mixes, "att.output": OF_GROUP_NORM, **SQUARED_WITH_RECEPTANCE}

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from rrwkv_export.architectures import huggingface, matrices
 from rrwkv_export.architectures.base import HuggingFace, Shape, Shapes, Tensors
 from rrwkv_export.architectures.fields import check_integer
+from rrwkv_export.architectures.linears import OF_GROUP_NORM, SQUARED_WITH_RECEPTANCE, Fold, Scaled
 from rrwkv_export.architectures.matrices import HeadsConfig
 
 TITLE = "RWKV-6"
@@ -76,3 +77,13 @@ def unused(name: str) -> bool:
 
 
 states = matrices.states
+
+
+def folds(config: RWKV6Config) -> Mapping[str, Fold]:
+    """As RWKV-5's; of a mix also what the token itself adds to it, M_q = m_q time_maa_w2[q]."""
+    added = (Scaled("att.time_maa_w2"),)
+    mixes = {
+        f"att.{name}": Fold(name[0], added, config.mixes["att"].index(name[0]))
+        for name in ("key", "value", "receptance", "gate")
+    }
+    return {**mixes, "att.output": OF_GROUP_NORM, **SQUARED_WITH_RECEPTANCE}

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from rrwkv_export.architectures import huggingface, matrices
 from rrwkv_export.architectures.base import HuggingFace, Shape, Shapes, Tensors
 from rrwkv_export.architectures.fields import check_integer
+from rrwkv_export.architectures.linears import OF_SQUARES, Fold, Scaled
 from rrwkv_export.architectures.matrices import HeadsConfig
 
 TITLE = "RWKV-7"
@@ -85,3 +86,10 @@ def unused(name: str) -> bool:
 
 
 states = matrices.states
+
+
+def folds(config: RWKV7Config) -> Mapping[str, Fold]:
+    """g = σ(x_g g1) g2 is linear in g2, whose columns are divided before the output; v's rate reads x_v too."""
+    of_value = Fold("v", (Scaled("att.v1", 1, first_axis=True),))
+    mixes = {"att.key": Fold("k"), "att.value": of_value, "att.receptance": Fold("r"), "ffn.key": Fold("k")}
+    return {**mixes, "att.output": Fold(weights=(Scaled("att.g2"),)), "ffn.value": OF_SQUARES}

@@ -23,6 +23,16 @@ _ROWS_AT_ONCE = 4096
 _DTYPES = {"float32": ir.DataType.FLOAT, "float16": ir.DataType.FLOAT16}
 
 
+def mix_letters(config: ModelConfig, block: str) -> str:
+    """The letters of the mixes of "att" or "ffn", in the order of their rows.
+
+    RWKV-6's others are made of two more: x, which says how far each is moved, and d = h' - h, along which.
+    """
+    letters = config.mixes[block]
+    shapes = config.time_mix_shapes(0) if block == "att" else config.channel_mix_shapes()
+    return f"x{letters}d" if "time_maa_x" in shapes else letters
+
+
 @dataclass(frozen=True)
 class GraphWeights:
     """load: canonical name to float32 array. dtype: what matrices are stored in; vectors stay float32. half_matmuls:
@@ -146,12 +156,8 @@ class GraphWeights:
         return table
 
     def letters(self, block: str) -> str:
-        """The letters of the mixes of "blocks.3.att" or "blocks.3.ffn".
-
-        RWKV-6's others are made of two more: x, which says how far each is moved, and d = h' - h, along which.
-        """
-        letters = self.config.mixes[block.rpartition(".")[2]]
-        return f"x{letters}d" if f"{block}.time_maa_x" in self.shapes else letters
+        """The letters of the mixes of "blocks.3.att" or "blocks.3.ffn"."""
+        return mix_letters(self.config, block.rpartition(".")[2])
 
     def mix(self, block: str, letters: str) -> tuple[Array, Array, Array | None]:
         """a, b, c [len(letters), C] with mix = h ⊙ a + h' ⊙ b + M ⊙ c; c is None without mediums.
@@ -186,7 +192,7 @@ class GraphWeights:
         matrix = self._matrix(scope.root, load, shape, weight, ir.DataType.FLOAT)
         return scope.op("MatMul", x, matrix, name=name)
 
-    def vector(self, scope: Scope, weight: str, name: str, shape: Sequence[int] | None = None) -> ir.Value:
+    def vector(self, scope: Scope, weight: str, shape: Sequence[int] | None = None) -> ir.Value:
         """A vector of the checkpoint as it is, float32, or in this shape."""
         value = self.load(weight)
-        return scope.const(value if shape is None else value.reshape(shape), np.float32, f"{name}.weight")
+        return scope.root.const(value if shape is None else value.reshape(shape), np.float32, weight)

@@ -2,13 +2,15 @@
 
     x @ W = (x / s) @ (s ⊙ W),   s_i = max|x_i|^e / max|W_i|^(1 - e),   e the exponent
 
-Dividing x by s costs nothing where what makes x has free factors (SmoothQuant, arXiv 2211.10438, as RRWKV allows):
+Dividing x by s costs nothing where what makes x has free factors (SmoothQuant, arXiv 2211.10438, as RRWKV allows); what
+they are is said by each architecture (`folds`), for example:
 
-    att.key, att.value, att.receptance, ffn.key, ffn.receptance    the vectors of their mix, each role on its own
-    att.output      the columns of att.value: wkv is linear in v, and its numerator A is carried in these units
-    ffn.value       the columns of ffn.key by the root: relu(c k)² = c² relu(k)²
-    medium.up       the columns of medium.down: relu(c x) = c relu(x)
-    head            ln_out
+    att.key, ffn.key, …    the vectors of their mix, each role on its own
+    att.output             RWKV-4: the columns of att.value, as wkv is linear in v, and its numerator A is carried in
+                           these units; RWKV-5 and 6: the gain and bias of GroupNorm; RWKV-7: the columns of g2
+    ffn.value              the columns of ffn.key by the root: relu(c k)² = c² relu(k)²
+    medium.up              the columns of medium.down: relu(c x) = c relu(x)
+    head                   ln_out
 
 Scales may be negative in the mixes and before the head: a channel whose longer tail is below 0 is turned over, so that
 the one range that all channels share need not reach as far below 0 as above it.
@@ -21,22 +23,20 @@ of each channel:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from rrwkv_export.architectures.linears import HEAD, Site
+from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.architectures.linears import HEAD, Site, folds
+from rrwkv_export.graph.weights import mix_letters
 from rrwkv_export.quantize.rewrite.rewrite import Rewriter
 
 Array = np.ndarray[Any, np.dtype[Any]]
 EXPONENTS = tuple(float(e) for e in np.linspace(0, 1, 21))
-# A is carried in units of its own, which the manifest keeps: quarter powers of two are short to write.
-UNIT_ROLES = frozenset({"att.output"})
-_MIXES = {"att.key": 0, "att.value": 1, "att.receptance": 2, "ffn.key": 0, "ffn.receptance": 1}
-SIGNED_ROLES = frozenset({*_MIXES, HEAD})
 _PARTS = np.linspace(1, 0.5, 26)
-EQUALIZED_ROLES = frozenset({*_MIXES, "att.output", "ffn.value", "medium.up", HEAD})
 
 
 @dataclass(frozen=True)
@@ -116,34 +116,39 @@ def best_exponent(
     return min(EXPONENTS, key=error)
 
 
-def fold(graph: Rewriter, site: Site, s: Array) -> None:
+def fold(graph: Rewriter, config: ModelConfig, site: Site, s: Array) -> None:
     """Multiply the site's matrix by s along its inputs, and divide what makes its inputs.
 
     A graph without its matrices, beside the one that has them, is changed in its vectors alone.
     """
-    if graph.has(site.weight):
-        graph.set_array(site.weight, graph.array(site.weight) * s[:, None])
-    block = f"blocks.{site.layer}"
-    if site.role in _MIXES:
-        part = "time_mix" if site.role.startswith("att") else "channel_mix"
-        for name in (f"{block}.{part}.{vector}.weight" for vector in ("now", "before", "recalled")):
-            if graph.has(name):
-                mix = graph.array(name)
-                mix[_MIXES[site.role]] /= s
-                graph.set_array(name, mix)
-    elif site.role == "att.output":
-        _divide_columns(graph, f"{block}.att.value.weight", s)
-    elif site.role == "ffn.value":
-        _divide_columns(graph, f"{block}.ffn.key.weight", np.sqrt(s))
-    elif site.role == "medium.up":
-        _divide_columns(graph, f"{block}.medium.down.weight", s)
-    elif site.role == HEAD:
+    how, layer = folds(config)[site.role], f"blocks.{site.layer}"
+    _scale(graph, site.weight, s, 1, first_axis=True)
+    if site.role == HEAD:
         for name in ("ln_out.weight", "ln_out.bias"):
-            graph.set_array(name, graph.array(name) / s)
-    else:
-        raise ValueError(site.role)
+            _scale(graph, name, s, -1)
+    if how.mix:
+        block = site.role.partition(".")[0]
+        part, row = {"att": "time_mix", "ffn": "channel_mix"}[block], mix_letters(config, block).index(how.mix)
+        for vector in ("now", "before", "recalled"):
+            _scale(graph, f"{layer}.{part}.{vector}.weight", s, -1, row=row)
+    for scaled in how.weights:
+        _scale(graph, f"{layer}.{scaled.weight}", s, scaled.power, row=how.row, first_axis=scaled.first_axis)
 
 
-def _divide_columns(graph: Rewriter, weight: str, s: Array) -> None:
-    if graph.has(weight):
-        graph.set_array(weight, graph.array(weight) / s)
+def _scale(
+    graph: Rewriter, name: str, s: Array, power: float, *, row: int | None = None, first_axis: bool = False
+) -> None:
+    """A weight of the graph, if it has it, times s ** power along its last axes or its first; or only a row of it."""
+    if not graph.has(name):
+        return
+    value, by = graph.array(name), s ** abs(power)
+    rows = value if row is None else value[row]
+    by = by.reshape(-1, *[1] * (rows.ndim - 1)) if first_axis else by.reshape(_last(rows.shape, by.size))
+    (np.multiply if power > 0 else np.divide)(rows, by, out=rows)
+    graph.set_array(name, value)
+
+
+def _last(shape: tuple[int, ...], size: int) -> tuple[int, ...]:
+    """The last axes of the shape that hold so many: a vector's channels may be parted into heads."""
+    count = next(n for n in range(1, len(shape) + 1) if math.prod(shape[-n:]) == size)
+    return shape[-count:]

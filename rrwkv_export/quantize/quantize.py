@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from rrwkv_export.architectures.config import ModelConfig
-from rrwkv_export.architectures.linears import EMB, Site, sites
+from rrwkv_export.architectures.linears import EMB, Site, folds, sites
 from rrwkv_export.atomic import new_directory, require_space
 from rrwkv_export.bundle import (
     GRAPH_FILE,
@@ -32,7 +32,6 @@ from rrwkv_export.graph.names import WKVForm
 from rrwkv_export.kernels.fuse import fuse_main, fuse_step, fuse_wkv
 from rrwkv_export.onnx.about import bundle_facts
 from rrwkv_export.progress import Progress
-from rrwkv_export.quantize.equalize import EQUALIZED_ROLES
 from rrwkv_export.quantize.fixed_shape import graphs as static_graphs
 from rrwkv_export.quantize.observe.observe import Observation, observe
 from rrwkv_export.quantize.recipe import Choice, Recipe
@@ -45,8 +44,6 @@ from rrwkv_runtime.manifest import Manifest, verify_files
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _WORTH_SHARING = 1 << 14  # bytes
-# Architectures whose scales may be moved as `equalize` moves them, and whose graphs the kernels know.
-QUANTIZED = ("rwkv4", "rrwkv")
 
 
 @dataclass(frozen=True)
@@ -67,9 +64,6 @@ class Source:
         if manifest.quantization is not None:
             scheme = manifest.quantization.get("scheme")
             raise RecipeError(f"{path}: already quantized ({scheme}); give the float32 bundle that it was made from")
-        architecture = str(manifest.config["architecture"])
-        if architecture not in QUANTIZED:
-            raise RecipeError(f"{path}: there is no quantization of {architecture} yet; use the bundle as it is")
         if manifest.main.over != "loop" and not gpu:
             raise RecipeError(f"{path}: exported for CUDA; take a bundle exported with --target cpu")
         if (dtype := manifest.main.dtype) != "float32":
@@ -85,6 +79,11 @@ class Source:
     def for_gpu(self) -> bool:
         """Whether it was exported for CUDA."""
         return self.manifest.main.over != "loop"
+
+    @property
+    def has_kernels(self) -> bool:
+        """Whether rrwkv-native may have kernels for its graphs: they know wkv, on a CPU."""
+        return not self.for_gpu and any(spec.role == "wkv" for spec in self.manifest.states)
 
     @property
     def static(self) -> list[str]:
@@ -192,7 +191,7 @@ def quantize(
             if name in source.manifest.graphs:
                 _save_beside_main(source, name, folder)
         variants = static_graphs.save_variants(source, recipe, calibration, quantized.folds, folder, progress)
-        weights = [] if source.for_gpu else _fuse_main(source, folder / GRAPH_FILE)
+        weights = _fuse_main(source, folder / GRAPH_FILE) if source.has_kernels else []
         if source.manifest.tokenizer:
             name = source.manifest.tokenizer.file
             shutil.copyfile(bundle / name, folder / name)
@@ -243,7 +242,7 @@ def _save_beside_main(source: Source, name: str, folder: Path) -> None:
         onnx.load(str(path), load_external_data=False) for path in (files[name], files["main"], folder / GRAPH_FILE)
     )
     followed = follow(graph, main, rounded, source.sites)
-    if name == "decode" and not source.for_gpu:
+    if name == "decode" and source.has_kernels:
         ir.external_data.set_base_dir(followed.graph, folder)
         fuse_step(followed, source.config, source.wkv, source.sites)
     save_beside(followed, folder / files[name].name)
@@ -294,13 +293,13 @@ def rewrite(
     """The quantized graph of a bundle, in memory."""
     choices = {site: recipe.choice(site) for site in source.sites}
     graph, observed = source.rewriter(), _observer(source, calibration, progress)
-    equalized = [s for s in source.sites if s.role in EQUALIZED_ROLES and _is_equalized(choices[s])]
+    equalized = [s for s in source.sites if s.role in folds(source.config) and _is_equalized(choices[s])]
     exponents: dict[str, list[float]] = {}
     units: dict[int, Array] = {}
-    folds: Folds = []
+    moved: Folds = []
     if equalized:
         seen = observed(graph, equalized, "observing the float model")
-        exponents, units, folds = equalize(graph, equalized, choices, seen, recipe.types)
+        exponents, units, moved = equalize(graph, source.config, equalized, choices, seen, recipe.types)
     round_to_blocks(graph, [site for site in source.sites if site.role != EMB], choices, observed, progress)
     for site in source.sites:
         if choices[site].kind == "float16":
@@ -313,7 +312,7 @@ def rewrite(
         graph.static(static, ranges, recipe.types, insert)
     graph.dynamic([site for site in source.sites if choices[site].kind == "dynamic"], recipe.types)
     needed = bool(equalized or static) or any(choice.rounding == "gptq" for choice in choices.values())
-    return Quantized(finished(graph.model), exponents, units, folds, needed)
+    return Quantized(finished(graph.model), exponents, units, moved, needed)
 
 
 def _is_equalized(choice: Choice) -> bool:

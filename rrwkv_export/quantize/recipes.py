@@ -12,6 +12,7 @@ TEXT = _FOLDER / "chat_calibration.jsonl"
 EVALUATION_TEXT = _FOLDER / "chat_eval.jsonl"
 
 
-def shipped_recipe(scheme: str) -> Recipe:
-    """The recipe of that name in calibration/recipes."""
-    return load_recipe(_FOLDER / "recipes" / f"{scheme}.toml")
+def shipped_recipe(scheme: str, architecture: str = "rwkv4") -> Recipe:
+    """The recipe of that name in calibration/recipes: the architecture's own, if it has one there."""
+    own = _FOLDER / "recipes" / architecture / f"{scheme}.toml"
+    return load_recipe(own if own.exists() else _FOLDER / "recipes" / f"{scheme}.toml")

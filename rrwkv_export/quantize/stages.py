@@ -10,10 +10,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rrwkv_export.architectures.linears import Site
+from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.architectures.linears import Site, folds
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.progress import Progress
-from rrwkv_export.quantize.equalize import SIGNED_ROLES, UNIT_ROLES, Seen, best_exponent, fold, scales, turned
+from rrwkv_export.quantize.equalize import Seen, best_exponent, fold, scales, turned
 from rrwkv_export.quantize.observe.moments import moment_bytes
 from rrwkv_export.quantize.observe.observe import Observation
 from rrwkv_export.quantize.observe.ranges import range_of
@@ -39,31 +40,36 @@ class Observe(Protocol):
 
 
 def equalize(
-    graph: Rewriter, equalized: Sequence[Site], choices: Choices, seen: Mapping[str, Observation], types: Types
+    graph: Rewriter,
+    config: ModelConfig,
+    equalized: Sequence[Site],
+    choices: Choices,
+    seen: Mapping[str, Observation],
+    types: Types,
 ) -> tuple[dict[str, list[float]], dict[int, Array], Folds]:
     """Fold scales into the graph: their exponents by role, layer after layer; A's units [C] by layer, in log 2; all."""
     exponents: dict[str, list[float]] = {}
     units: dict[int, Array] = {}
-    folds: Folds = []
+    moved: Folds = []
     for site in equalized:
         observed = seen.get(graph.input_of(site))
         if observed is None or not observed.rows:
             continue
         choice, W = choices[site], graph.array(site.weight)
         what = Seen(observed.low, observed.high, observed.square)
-        unit = site.role in UNIT_ROLES
+        how = folds(config)[site.role]
         exponent = choice.equalize
         if exponent == "search":
-            exponent = best_exponent(W, what, choice.weights, choice.inputs != "float", choice.block, unit)
-        s = scales(W, what, exponent, unit)
-        if choice.kind == "static" and site.role in SIGNED_ROLES and not types.symmetric_inputs:
+            exponent = best_exponent(W, what, choice.weights, choice.inputs != "float", choice.block, how.unit)
+        s = scales(W, what, exponent, how.unit)
+        if choice.kind == "static" and how.signed and not types.symmetric_inputs:
             s = turned(W, what, s)
-        fold(graph, site, s)
-        folds.append((site, s))
+        fold(graph, config, site, s)
+        moved.append((site, s))
         exponents.setdefault(site.role, []).append(round(float(exponent), 3))
-        if unit and site.layer is not None:
+        if how.unit and site.layer is not None:
             units[site.layer] = np.rint(4 * np.log2(s)) / 4
-    return exponents, units, folds
+    return exponents, units, moved
 
 
 def round_to_blocks(

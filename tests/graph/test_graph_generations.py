@@ -12,9 +12,8 @@ from checkpoint_files import RWKV6, RWKV7, RWKV52, random_weights, write_blinkdl
 
 from rrwkv_export.architectures.config import MediumConfig
 from rrwkv_export.checkpoint import open_checkpoint
-from rrwkv_export.errors import CheckpointError, RecipeError
+from rrwkv_export.errors import CheckpointError
 from rrwkv_export.export import export
-from rrwkv_export.quantize.quantize import Source
 from rrwkv_runtime import Model
 
 _BESIDE = Path(__file__).parents[3] / "shared" / "checkpoints" / "rwkv7-chat"
@@ -78,8 +77,3 @@ def test_golden_logits_of_a_trained_model(tmp_path, rwkv7_golden):
     logits, _ = Model.load(tmp_path / "bundle").forward(rwkv7_golden.ids, num_logits=len(rwkv7_golden.ids))
     assert rwkv7_golden.error(logits) < 1e-5
     assert (logits.argmax(axis=1) == rwkv7_golden.argmax).mean() > 0.99
-
-
-def test_quantization_is_refused_by_name(bundle):
-    with pytest.raises(RecipeError, match=r"no quantization of rwkv. yet"):
-        Source.open(bundle.path)

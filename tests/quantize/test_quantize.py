@@ -1,4 +1,4 @@
-"""Quantizing a bundle: what is observed, that folding changes nothing, what every scheme gives, what is refused."""
+"""Quantizing a bundle: what is observed, what every scheme gives, what is refused."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from click.testing import CliRunner
 from conftest import SMALL, THREADS
 from test_cli import rrwkv
 
-from rrwkv_export.architectures.linears import sites
+from rrwkv_export.architectures.linears import folds, sites
 from rrwkv_export.commands import cli
 from rrwkv_export.commands.quantize import SCHEMES
 from rrwkv_export.divergence import measure
 from rrwkv_export.errors import OutputError, RecipeError
 from rrwkv_export.onnx.functions import inline
-from rrwkv_export.quantize.equalize import EQUALIZED_ROLES, SIGNED_ROLES, Seen, fold, turned
+from rrwkv_export.quantize.equalize import Seen, turned
 from rrwkv_export.quantize.observe.observe import observe
 from rrwkv_export.quantize.quantize import Calibration, Source, quantize, rewrite
 from rrwkv_export.quantize.recipe import TARGETS, Choice, Recipe, parse_recipe
 from rrwkv_export.quantize.recipes import TEXT, shipped_recipe
-from rrwkv_export.quantize.rewrite.rewrite import finished
 from rrwkv_export.quantize.search.exponents import CANDIDATES, GAIN, search_exponents
 from rrwkv_export.quantize.search.sensitivity import KINDS, Scale, choose, least_bytes, sensitivity, trade_off
 from rrwkv_export.report.measure.layers import layer_errors
@@ -193,18 +192,6 @@ def test_every_static_product_is_one_of_integers(quantized, source, tmp_path):
     nodes = onnx.load(options.optimized_model_filepath, load_external_data=False).graph.node
     integer = [node for node in nodes if node.op_type in ("MatMulIntegerToFloat", "QLinearMatMul")]
     assert len(integer) == sum(site.role != "emb" for site in source.sites)
-
-
-def test_folding_changes_nothing(source):
-    """Random scales, of either sign where that is allowed: the float graph computes the same."""
-    rng = np.random.default_rng(0)
-    plain, folded = source.rewriter(), source.rewriter()
-    for site in source.sites:
-        if site.role in EQUALIZED_ROLES:
-            sign = rng.choice([-1, 1], site.inputs) if site.role in SIGNED_ROLES else 1
-            fold(folded, site, (sign * np.exp2(rng.integers(-2, 3, site.inputs))).astype(np.float32))
-    expected, found = (logits_of(finished(g.model), source.manifest, IDS) for g in (plain, folded))
-    assert np.abs(found - expected).max() < 2e-5 * np.abs(expected).max()
 
 
 def test_turned_channels_have_their_longer_tail_above():
@@ -412,7 +399,9 @@ def test_exponents_are_searched_by_what_they_cost(source, small_bundle, monkeypa
     measured = scale.kl
     monkeypatch.setattr(scale, "kl", lambda model: seen.append(measured(model)) or seen[-1])
     recipe, found = search_exponents(source, observed, scale, shipped_recipe("int8"))
-    rounded = [site for site in source.sites if site.role in EQUALIZED_ROLES and recipe.choice(site).kind == "static"]
+    rounded = [
+        site for site in source.sites if site.role in folds(source.config) and recipe.choice(site).kind == "static"
+    ]
     assert found.keys() == {site.role for site in rounded}
     assert all(recipe.choice(site).equalize == found[site.role] for site in rounded)
     trials = np.array(seen).reshape(len(found), len(CANDIDATES))

@@ -33,8 +33,8 @@ def group_norm(w: GraphWeights, scope: Scope, att: str, y: ir.Value) -> ir.Value
     H, N = heads(w)
     one, zero = (scope.common(np.full(N, v), np.float32, f"{n}_of_head") for n, v in (("ones", 1), ("zeros", 0)))
     unit = scope.op("LayerNormalization", y, one, zero, name="ln_x", axis=-1, epsilon=_GROUP_NORM_EPSILON)
-    gained = scope.op("Mul", unit, w.vector(scope, f"{att}.ln_x.weight", "ln_x", [H, N]), name="ln_x.gained")
-    return scope.op("Add", gained, w.vector(scope, f"{att}.ln_x.bias", "ln_x.bias", [H, N]), name="ln_x.moved")
+    gained = scope.op("Mul", unit, w.vector(scope, f"{att}.ln_x.weight", [H, N]), name="ln_x.gained")
+    return scope.op("Add", gained, w.vector(scope, f"{att}.ln_x.bias", [H, N]), name="ln_x.moved")
 
 
 def projected(w: GraphWeights, scope: Scope, att: str, mixed: Mapping[str, ir.Value]) -> dict[str, ir.Value]:

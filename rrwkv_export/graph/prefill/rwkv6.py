@@ -64,7 +64,5 @@ def _decay(w: GraphWeights, scope: Scope, att: str, x_w: ir.Value) -> ir.Value:
     """w = exp(-exp(time_decay + tanh(x_w time_decay_w1) time_decay_w2)): [T, 1, C]"""
     low = scope.op("Tanh", w.low(scope, x_w, f"{att}.time_decay_w1", "decay_w1"), name="w.between")
     low = w.low(scope, low, f"{att}.time_decay_w2", "decay_w2")
-    rate = scope.op(
-        "Exp", scope.op("Add", low, w.vector(scope, f"{att}.time_decay", "decay"), name="w.sum"), name="w.rate"
-    )
+    rate = scope.op("Exp", scope.op("Add", low, w.vector(scope, f"{att}.time_decay"), name="w.sum"), name="w.rate")
     return scope.op("Exp", scope.op("Neg", rate, name="w.exponent"), name="w")

@@ -90,9 +90,7 @@ def _low_rank(w: GraphWeights, scope: Scope, att: str, z: str, x: ir.Value, betw
     low = w.low(scope, x, f"{att}.{z}1", f"{z}1")
     if between:
         low = scope.op(between, low, name=f"{z}.between")
-    return scope.op(
-        "Add", w.low(scope, low, f"{att}.{z}2", f"{z}2"), w.vector(scope, f"{att}.{z}0", f"{z}0"), name=f"{z}.sum"
-    )
+    return scope.op("Add", w.low(scope, low, f"{att}.{z}2", f"{z}2"), w.vector(scope, f"{att}.{z}0"), name=f"{z}.sum")
 
 
 def _rate(w: GraphWeights, scope: Scope, att: str, z: str, x: ir.Value) -> ir.Value:
@@ -127,10 +125,10 @@ def _value(w: GraphWeights, scope: Scope, att: str, v: ir.Value, x_v: ir.Value, 
 def _told(w: GraphWeights, scope: Scope, att: str, heads: dict[str, ir.Value]) -> ir.Value:
     """(Σ_j r_j k_j r_k[j]) v of every head [T, H, N]"""
     product = scope.op("Mul", heads["r"], heads["k"], name="r_times_k")
-    product = scope.op("Mul", product, w.vector(scope, f"{att}.r_k", "r_k"), name="r_k")
+    product = scope.op("Mul", product, w.vector(scope, f"{att}.r_k"), name="r_k")
     axis = scope.common([-1], np.int64, "last_axis")
     return scope.op("Mul", scope.op("ReduceSum", product, axis, name="bonus", keepdims=1), heads["v"], name="bonus.v")
 
 
 def _times(w: GraphWeights, scope: Scope, x: ir.Value, weight: str, name: str) -> ir.Value:
-    return scope.op("Mul", x, w.vector(scope, weight, name), name=name)
+    return scope.op("Mul", x, w.vector(scope, weight), name=name)

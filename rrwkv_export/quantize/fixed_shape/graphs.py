@@ -19,6 +19,7 @@ import onnx_ir as ir
 from onnx import TensorProto
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.bundle import DATA_FILE, GRAPH_FILE, VARIANTS, VARIANTS_DATA, save_variant
 from rrwkv_export.progress import Progress
 from rrwkv_export.quantize.equalize import fold
@@ -57,7 +58,7 @@ def save_variants(
     (folder / VARIANTS).mkdir()
     for name in source.static:
         graph = onnx.load(str(source.path / source.manifest.graphs[name].file), load_external_data=False)
-        beside = folded(without_matrices(onnx.shape_inference.infer_shapes(graph)), folds)
+        beside = folded(without_matrices(onnx.shape_inference.infer_shapes(graph)), source.config, folds)
         followed = follow_in_static_shapes(beside, main, rounded, source.sites, source.config.hidden_size)
         ir.external_data.set_base_dir(followed.graph, folder)
         save_variant(followed, folder, name)
@@ -68,7 +69,9 @@ def _in_integers(
     source: Source, recipe: Recipe, calibration: Calibration, folds: Folds, progress: Progress | None
 ) -> dict[str, onnx.ModelProto]:
     calibration.require()
-    models = {name: folded(model, folds) for name, model in load_static(source.path, source.manifest).items()}
+    models = {
+        name: folded(model, source.config, folds) for name, model in load_static(source.path, source.manifest).items()
+    }
 
     def told(done: int, total: int) -> None:
         if progress:
@@ -86,11 +89,11 @@ def without_matrices(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def folded(model: onnx.ModelProto, folds: Folds) -> onnx.ModelProto:
+def folded(model: onnx.ModelProto, config: ModelConfig, folds: Folds) -> onnx.ModelProto:
     """The graph with the scales moved that equalization moved in the main one."""
     graph = Rewriter(model)
     for site, s in folds:
-        fold(graph, site, s)
+        fold(graph, config, site, s)
     return graph.model
 
 

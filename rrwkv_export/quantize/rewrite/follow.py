@@ -6,6 +6,7 @@ written: all graphs refer to the same data file, and to the same entries in it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
@@ -26,12 +27,15 @@ def follow(
     Any of them may be without its weights' data. Sites that `beside` does not have are left out.
     """
     made = _followed(beside, source, rounded, sites)
-    # Vectors are the main graph's, where scales may have been moved into them.
-    made.graph.initializer.extend(
-        _initializers(rounded, (t for t in beside.graph.initializer if not t.name.endswith((".weight", ".bias"))))
-    )
+    # Weights are the main graph's, where scales may have been moved into them.
+    made.graph.initializer.extend(_initializers(rounded, (t for t in beside.graph.initializer if not _is_weight(t))))
     round_before_splitting(made)  # which the main graph need not have split
     return _tidy(made)
+
+
+def _is_weight(tensor: TensorProto) -> bool:
+    """Or else a constant of this graph: nodes of a layer are in rooms of other names than its weights."""
+    return bool(re.search(r"\.(weight|bias)$|^blocks\.\d+\.(att|ffn)\.\w+$", tensor.name))
 
 
 def follow_in_static_shapes(

@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
+from rrwkv_export.architectures.linears import folds
 from rrwkv_export.progress import Progress
-from rrwkv_export.quantize.equalize import EQUALIZED_ROLES
 from rrwkv_export.quantize.quantize import Calibration, Source, rewrite
 from rrwkv_export.quantize.recipe import Choice, Recipe
 from rrwkv_export.quantize.search.sensitivity import Scale
@@ -25,7 +25,7 @@ def search_exponents(
     calibration: what is observed; scale: what the KL is measured on. Trials round to nearest, as GPTQ would take a
     pass over the text for each. A layer that the recipe treats in its own way keeps what is said of it.
     """
-    roles = {site.role: recipe.choice(site) for site in source.sites if site.role in EQUALIZED_ROLES}
+    roles = {site.role: recipe.choice(site) for site in source.sites if site.role in folds(source.config)}
     wanted = [(role, choice) for role, choice in roles.items() if choice.kind in ("static", "dynamic")]
     found: dict[str, float] = {}
     total = len(wanted) * len(CANDIDATES)

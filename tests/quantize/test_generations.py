@@ -1,0 +1,78 @@
+"""Every generation is quantized: folding changes no bit, every scheme stays near the float model, states stay float."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from checkpoint_files import RRWKV, RWKV6, RWKV7, RWKV52
+
+from rrwkv_export.architectures.config import MediumConfig
+from rrwkv_export.architectures.linears import folds
+from rrwkv_export.commands.quantize import SCHEMES
+from rrwkv_export.onnx.stateful_session import carried, exposed
+from rrwkv_export.quantize.equalize import fold
+from rrwkv_export.quantize.quantize import Calibration, Source, quantize
+from rrwkv_export.quantize.recipes import shipped_recipe
+from rrwkv_export.texts import Text
+from rrwkv_runtime import Model
+
+MEDIUM = MediumConfig(5, slots=3, key_size=8)
+# So wide that low-rank matrices lie in the data file, as those of real models do.
+WIDE = {"hidden_size": 32, "ffn_size": 64}
+CONFIGS = {
+    "4 with mediums": replace(RRWKV, **WIDE),
+    "5.0": replace(RWKV52, **WIDE, version="5.0"),
+    "5.2": replace(RWKV52, **WIDE),
+    "6 with mediums": replace(RWKV6, **WIDE, mix_rank=8, decay_rank=8, medium=MEDIUM),
+    "7": replace(RWKV7, **WIDE, decay_rank=8, rate_rank=9, value_rank=10, gate_rank=11),
+    "7 with mediums": replace(RWKV7, **WIDE, gate_rank=8, medium=MEDIUM),
+}
+CPU_SCHEMES = [scheme for scheme in SCHEMES if scheme != "qnn"]
+IDS = np.random.default_rng(0).integers(0, RWKV7.vocab_size, 60)
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def source(request, make_tiny):
+    return Source.open(make_tiny(CONFIGS[request.param]).path)
+
+
+def logits(graph, source):
+    with exposed(graph, ["logits", *(spec.output for spec in source.manifest.states)]) as session:
+        return np.concatenate([found[0] for _, found in carried(session, source.manifest.states, ["logits"], [IDS])])
+
+
+def test_a_fold_changes_no_bit(source):
+    """Scales that are powers of four, whose roots are exact too, of either sign where that is allowed."""
+    rng, plain, how = np.random.default_rng(0), source.rewriter(), folds(source.config)
+    expected = logits(plain.model, source)
+    for role in {site.role for site in source.sites} & how.keys():
+        folded = source.rewriter()
+        for site in (site for site in source.sites if site.role == role):
+            sign = rng.choice([-1, 1], site.inputs) if how[role].signed else 1
+            fold(folded, source.config, site, (sign * 4.0 ** rng.integers(-2, 3, site.inputs)).astype(np.float32))
+        np.testing.assert_array_equal(logits(folded.model, source), expected, err_msg=role)
+
+
+def test_all_that_multiplies_a_weight_can_be_equalized(source):
+    lookups = {"emb", "medium.query", "medium.key", "medium.down"}
+    assert {site.role for site in source.sites} - folds(source.config).keys() <= lookups
+
+
+@pytest.mark.parametrize("scheme", CPU_SCHEMES)
+def test_every_scheme_stays_near_the_float_model(source, scheme, tmp_path):
+    calibration = Calibration((Text("ids", "0" * 64, (IDS,)),), None, 0)
+    quantize(source.path, tmp_path / "out", shipped_recipe(scheme, source.config.architecture), calibration)
+    model = Model.load(tmp_path / "out", threads=1)
+    found, states = model.forward(IDS, num_logits=len(IDS))
+    expected, _ = Model.load(source.path, threads=1).forward(IDS, num_logits=len(IDS))
+    assert 0 < np.square(found - expected).mean() < 0.1 * np.square(expected).mean()
+    assert {str(value.dtype) for value in states.values.values()} <= {"float32", "int64"}
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["quantization"]["scheme"] == scheme
+    decoder, state = model.decoder(), None
+    for token in IDS[:8]:
+        (one,), state = model.forward([token], state)
+        np.testing.assert_allclose(decoder.step(int(token)), one, atol=1e-5)
