@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoint_files import RRWKV, random_weights
+from checkpoint_files import RRWKV, RWKV7, random_weights
 from click import BadOptionUsage
 
 from rrwkv_export import divergence
@@ -128,6 +128,22 @@ def test_relative_errors_by_hand():
     assert found.keys() == {"shift.att", "shift.ffn"}
     assert found["shift.att"] == pytest.approx([0.1])
     assert found["shift.ffn"].tolist() == [0]
+
+
+def test_a_state_of_matrices_drifts_by_head(make_tiny, text, tmp_path):
+    """One head's S is off by half, the others' not at all; and the report of an RWKV-7 says so of each."""
+    S = np.ones((2, 3, 4, 4))
+    off = S.copy()
+    off[1, 2] *= 1.5
+    (found,) = drift([(256, relative_errors({"matrix": off}, {"matrix": S}))]).states.values()
+    np.testing.assert_allclose(found.by_head, [[0, 0, 0], [0, 0, 0.5]])
+    np.testing.assert_allclose(found.by_layer, [[0], [0.5 / 3]])
+    one, other = (make_tiny(RWKV7, dtype=dtype).path for dtype in ("float32", "float16"))
+    made = measure(other, one, [text], speed=False)
+    shape = RWKV7.num_layers, RWKV7.heads
+    state = to_json(made)["drift"]["states"]["matrix"]
+    assert np.shape(state["by_head_last_quarter"]) == shape
+    assert "Drift of matrix by layer and head" in render_html(made)
 
 
 def test_the_open_segment_counts_only_where_there_is_one():

@@ -5,6 +5,7 @@ The relative error of a layer's state is ‖a - b‖ / ‖b‖, b the reference'
     shift.att, shift.ffn       the last outputs of LN1 and of LN2
     wkv, wkv_log_b             A / B and log B, which the plain form (A, B) and the stable one
                                (aa, bb, pp: A = aa e^pp, B = bb e^pp) have in common
+    matrix                     RWKV-5 to 7's, by head too
     medium_open                S / G of the open segment, where there is one
     medium_bank, medium_key    the held mediums and their keys
 """
@@ -59,13 +60,16 @@ def _open_segment(total: Array, weight: Array) -> dict[str, Array]:
 
 
 def relative_errors(other: Values, reference: Values) -> dict[str, Array]:
-    """‖a - b‖ / ‖b‖ of each state by layer: float64 [L]; 0 where nothing differs, infinite for what is not finite."""
+    """‖a - b‖ / ‖b‖ of each state by layer, of `matrix` by layer and head: float64 [L] or [L, H]; 0 where nothing
+    differs, infinite for what is not finite.
+    """
     mine, theirs = comparable(other), comparable(reference)
-    return {name: _relative(mine[name], b) for name, b in theirs.items() if name in mine}
+    return {name: _relative(mine[name], b, 2 if name == "matrix" else 1) for name, b in theirs.items() if name in mine}
 
 
-def _relative(a: Array, b: Array) -> Array:
-    axes = tuple(range(1, b.ndim))
+def _relative(a: Array, b: Array, kept: int) -> Array:
+    """Over all axes but the first so many."""
+    axes = tuple(range(kept, b.ndim))
     with np.errstate(all="ignore"):
         difference, norm = np.sqrt(((a - b) ** 2).sum(axes)), np.sqrt((b**2).sum(axes))
         error: Array = np.where(difference == 0, 0, difference / norm)
@@ -74,13 +78,27 @@ def _relative(a: Array, b: Array) -> Array:
 
 @dataclass(frozen=True)
 class StateDrift:
-    """One state's relative error by layer [L][P] at P positions (tokens seen).
+    """One state's relative error by layer [L][P] at P positions (tokens seen), or by layer and head [L][H][P].
 
     quarters: means over the layers and over each quarter of the positions; None if there are fewer than four.
     """
 
     positions: tuple[int, ...]
-    by_layer: Array
+    errors: Array
+
+    @property
+    def by_layer(self) -> Array:
+        """[L, P], the mean over a layer's heads."""
+        mean: Array = self.errors.mean(axis=1) if self.errors.ndim == 3 else self.errors
+        return mean
+
+    @property
+    def by_head(self) -> Array | None:
+        """[L, H], the mean over the last quarter of the positions; None for a state that has no heads."""
+        if self.errors.ndim < 3:
+            return None
+        mean: Array = np.array_split(self.errors, 4, axis=2)[3 if len(self.positions) > 3 else 0].mean(axis=2)
+        return mean
 
     @property
     def mean(self) -> Array:
@@ -181,9 +199,9 @@ class Drift:
 
 
 def drift(points: Sequence[tuple[int, dict[str, Array]]]) -> Drift:
-    """From (tokens seen, relative errors [L] by state) along a text."""
+    """From (tokens seen, relative errors by state, each [L] or [L, H]) along a text."""
     states = {}
     for name in dict.fromkeys(name for _, errors in points for name in errors):
         positions, columns = zip(*((position, errors[name]) for position, errors in points if name in errors))
-        states[name] = StateDrift(positions, np.stack(columns, axis=1))
+        states[name] = StateDrift(positions, np.stack(columns, axis=-1))
     return Drift(states)

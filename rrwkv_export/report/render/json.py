@@ -102,6 +102,7 @@ def _state_drift(state: StateDrift) -> Json:
         "quarters": state.quarters,
         "positions": state.positions,
         "by_layer": state.by_layer,
+        **({} if state.by_head is None else {"by_head_last_quarter": state.by_head}),
     }
 
 

@@ -30,6 +30,7 @@ def tables(report: Report) -> list[Table]:
         texts(report),
         comparison(report),
         drift(report),
+        *heads(report),
         layers(report),
         size_and_speed(report),
         placement(report),
@@ -131,11 +132,26 @@ def drift(report: Report) -> Table:
     note = (
         "‖a − b‖ / ‖b‖ after every chunk, mean over the layers and each quarter of the text. Growing: from the second "
         f"quarter to the last by more than {GROWTH:g} times and more than three standard errors; flat: two of them "
-        f"rule out {RULED_OUT:g} times; else the text is too short to tell. wkv is A / B; shift.att and shift.ffn are "
-        "the last LayerNorm outputs."
+        f"rule out {RULED_OUT:g} times; else the text is too short to tell. wkv is A / B, matrix is S; shift.att and "
+        "shift.ffn are the last LayerNorm outputs."
     )
     columns = ("state", "1st quarter", "2nd", "3rd", "4th", "4th / 2nd", "")
     return Table(f"Drift over {count(first.figures.tokens)} tokens", columns, rows, note)
+
+
+def heads(report: Report) -> list[Table]:
+    """Of each state that has heads, a row for every layer."""
+    made = []
+    for name, state in report.main.first.drift.states.items():
+        if state.by_head is None:
+            continue
+        rows = [
+            (str(layer), percent(float(row.mean())), percent(float(row.max())), " ".join(f"{100 * e:.2g}" for e in row))
+            for layer, row in enumerate(state.by_head)
+        ]
+        note = "‖a − b‖ / ‖b‖ of each head, mean over the last quarter of the text."
+        made.append(Table(f"Drift of {name} by layer and head", ("layer", "mean", "worst", "by head, %"), rows, note))
+    return made
 
 
 def layers(report: Report) -> Table:
