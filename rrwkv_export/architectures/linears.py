@@ -13,8 +13,12 @@ ATT_ROLES = ("att.key", "att.value", "att.receptance", "att.gate", "att.output")
 FFN_ROLES = ("ffn.key", "ffn.receptance", "ffn.value")
 MEDIUM_ROLES = ("medium.query", "medium.key", "medium.down", "medium.up")
 EMB, HEAD = "emb", "head"
-ROLES = (EMB, *ATT_ROLES, *FFN_ROLES, *MEDIUM_ROLES, HEAD)
-_PARTS = {"att": "time_mix", "ffn": "channel_mix", "medium": "medium"}
+# Low-rank matrices of a time-mix, which checkpoints have as [in, out]: RWKV-7's, then RWKV-6's.
+LOW_RANK = "low_rank"
+_LOW_RANK = ("w1", "w2", "a1", "a2", "v1", "v2", "g1", "g2", "time_maa_w1", "time_decay_w1", "time_decay_w2")
+LOW_RANK_ROLES = tuple(f"{LOW_RANK}.{name}" for name in _LOW_RANK)
+ROLES = (EMB, *ATT_ROLES, *LOW_RANK_ROLES, *FFN_ROLES, *MEDIUM_ROLES, HEAD)
+_PARTS = {"att": "time_mix", LOW_RANK: "time_mix", "ffn": "channel_mix", "medium": "medium"}
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,19 @@ class Linear:
 
     @property
     def name(self) -> str:
-        """ "blocks.3.att.key", "head" """
-        return self.role if self.layer is None else f"blocks.{self.layer}.{self.role}"
+        """ "blocks.3.att.key", "blocks.3.att.w1", "head" """
+        if self.layer is None:
+            return self.role
+        return f"blocks.{self.layer}.{self.role.replace(LOW_RANK, 'att')}"
+
+    @property
+    def is_low_rank(self) -> bool:
+        return self.role.startswith(LOW_RANK)
 
     @property
     def weight(self) -> str:
-        """The initializer's name in the graph."""
-        return f"{self.name}.weight"
+        """The weight's canonical name, which is the initializer's in the graph."""
+        return self.name if self.is_low_rank else f"{self.name}.weight"
 
     @property
     def node(self) -> str:
@@ -103,7 +113,7 @@ def linears(config: ModelConfig) -> tuple[Linear, ...]:
             site = Linear(role, layer, 0, 0)
             if site.weight in shapes:
                 rows, columns = shapes[site.weight]
-                size = (rows, columns) if role == EMB else (columns, rows)
+                size = (rows, columns) if role == EMB or site.is_low_rank else (columns, rows)
                 found.append(Linear(role, layer, *size))
     return tuple(sorted(found, key=_order))
 

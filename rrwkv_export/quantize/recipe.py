@@ -19,6 +19,8 @@
     [layers.0."ffn.value"]             # of a role in one layer
     inputs = "float"
 
+[default] says of "low_rank.*" only whether they stay float: in 8 bits their inputs do, unless a table names them.
+
 A key or a role that is not known is an error.
 """
 
@@ -103,7 +105,7 @@ class Recipe:
 
     def choice(self, site: Site) -> Choice:
         """What the recipe says of a site. Raises RecipeError for an embedding in 4 bits."""
-        chosen = self.default
+        chosen = self._of_low_rank() if site.is_low_rank else self.default
         in_layer = self.layers.get(site.layer, {}) if site.layer is not None else {}
         for table in (self.roles, in_layer):
             for pattern, values in table.items():
@@ -114,6 +116,11 @@ class Recipe:
                 raise RecipeError("emb: weights must be 8, 16 or 32, not 4; its rows are looked up, one scale each")
             chosen = replace(chosen, inputs="float", equalize=0, rounding="nearest")
         return chosen
+
+    def _of_low_rank(self) -> Choice:
+        """They are small, and what they make is the decay and other rates: see docs/quantization.md."""
+        weights = max(8, self.default.weights)
+        return Choice(weights, "float", 32, "float32", equalize=0)
 
     def resolved(self, sites: Sequence[Site]) -> dict[str, Any]:
         """For the manifest: the choice of every role, and of the layers that differ from their role's first."""

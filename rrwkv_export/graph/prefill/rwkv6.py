@@ -44,9 +44,9 @@ def _moved(w: GraphWeights, scope: Scope, att: str, found: Sequence[ir.Value]) -
     """
     x, *mixed, d = found
     letters, rank = w.config.mixes["att"], cast(RWKV6Config, w.config).mix_rank
-    m = scope.op("Tanh", w.low(scope, x, f"{att}.time_maa_w1", "maa_w1"), name="m")
+    m = scope.op("Tanh", w.low(scope, x, f"{att}.time_maa_w1", "time_maa_w1"), name="m")
     m = scope.op("Reshape", m, scope.common([-1, len(letters), 1, rank], np.int64, "m_shape"), name="m.rows")
-    away = scope.op("Mul", w.low(scope, m, f"{att}.time_maa_w2", "maa_w2"), _unsqueezed(scope, d), name="away")
+    away = scope.op("Mul", w.low(scope, m, f"{att}.time_maa_w2", "time_maa_w2"), _unsqueezed(scope, d), name="away")
     parts = scope.ops("Split", away, names=[f"away_{q}" for q in letters], axis=1, num_outputs=len(letters))
     axis = scope.common([1], np.int64, "1")
     return [
@@ -62,7 +62,7 @@ def _unsqueezed(scope: Scope, d: ir.Value) -> ir.Value:
 
 def _decay(w: GraphWeights, scope: Scope, att: str, x_w: ir.Value) -> ir.Value:
     """w = exp(-exp(time_decay + tanh(x_w time_decay_w1) time_decay_w2)): [T, 1, C]"""
-    low = scope.op("Tanh", w.low(scope, x_w, f"{att}.time_decay_w1", "decay_w1"), name="w.between")
-    low = w.low(scope, low, f"{att}.time_decay_w2", "decay_w2")
+    low = scope.op("Tanh", w.low(scope, x_w, f"{att}.time_decay_w1", "time_decay_w1"), name="w.between")
+    low = w.low(scope, low, f"{att}.time_decay_w2", "time_decay_w2")
     rate = scope.op("Exp", scope.op("Add", low, w.vector(scope, f"{att}.time_decay"), name="w.sum"), name="w.rate")
     return scope.op("Exp", scope.op("Neg", rate, name="w.exponent"), name="w")

@@ -47,7 +47,7 @@ def time_mix(
     by_name = {name: by_head(w, scope, x, f"{name}.heads") for name, x in (("r", r), ("k", k), ("v", v), ("a", a))}
     y, S = _recurrence(w, scope / "recurrence", over, state[0], {**by_name, "κ": κ, "w": decay})
     o = scope.op("Add", group_norm(w, scope, att, y), _told(w, scope, att, by_name), name="o")
-    g = w.low(scope, scope.op("Sigmoid", w.low(scope, x_g, f"{att}.g1", "g1"), name="g.rate"), f"{att}.g2", "g")
+    g = w.low(scope, scope.op("Sigmoid", w.low(scope, x_g, f"{att}.g1", "g1"), name="g.rate"), f"{att}.g2", "g2")
     o = flat(w, scope, o, "o.rows")
     return w.matmul(scope, scope.op("Mul", o, g, name="gated"), f"{att}.output.weight", name="output"), [S]
 

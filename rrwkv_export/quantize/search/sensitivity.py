@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from rrwkv_export.architectures.linears import EMB, Site
+from rrwkv_export.architectures.linears import EMB, LOW_RANK, Site
 from rrwkv_export.divergence import log_softmax
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.onnx.stateful_session import carried, chunks, exposed
@@ -101,8 +101,8 @@ def sensitivity(
 
 
 def allowed(role: str, kind: str) -> bool:
-    """The embedding is looked up: it has no inputs to round, and no 4 bits."""
-    return role != EMB or kind in ("weight 8", "float16")
+    """The embedding is looked up: it has no inputs to round, and no 4 bits. Low-rank matrices are left their inputs."""
+    return not (role == EMB or role.startswith(LOW_RANK)) or kind in ("weight 8", "float16")
 
 
 def only(base: Recipe, role: str, layer: int | None, kind: str) -> Recipe:

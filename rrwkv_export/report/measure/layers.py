@@ -28,7 +28,7 @@ from rrwkv_runtime.model import Model
 from rrwkv_runtime.providers import import_onnxruntime
 
 Array = np.ndarray[Any, np.dtype[Any]]
-SCALED_ROLES = frozenset({"att.value", "ffn.key", "medium.down"})
+SCALED_ROLES = frozenset({"att.value", "low_rank.g2", "ffn.key", "medium.down"})
 TOKENS = 512
 # Where a graph in memory finds the files with its weights.
 _FOLDER_OPTION = "session.model_external_initializers_file_folder_path"

@@ -164,8 +164,8 @@ def layers(report: Report) -> Table:
             rows.append((role, percent(sum(values) / len(values)), percent(max(values)), by_layer))
     note = (
         f"‖a − b‖ / ‖b‖ of each product's output over {count(report.layers.tokens)} tokens, with what reaches it from "
-        "the layers before. Outputs through which scales can be moved (att.value, ffn.key, medium.down) are compared "
-        "channel by channel up to one factor."
+        "the layers before. Outputs through which scales can be moved (att.value, low_rank.g2, ffn.key, medium.down) "
+        "are compared channel by channel up to one factor."
     )
     return Table("Error by layer and role", ("role", "mean", "worst", "by layer, %"), rows, note)
 
