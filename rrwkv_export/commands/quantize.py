@@ -75,6 +75,8 @@ def quantize(
     With --max-kl or --max-bytes (of the matrices), what becomes of each role is chosen by its sensitivity; the KL
     divergence is that on a part of the calibration text that is not observed.
     """
+    from dataclasses import replace
+
     from rrwkv_export.architectures.config import ModelConfig
     from rrwkv_export.architectures.linears import sites
     from rrwkv_export.atomic import check_target
@@ -84,11 +86,17 @@ def quantize(
     from rrwkv_export.commands.shared.hints import report_on
     from rrwkv_export.quantize.calibration import choose_calibration
     from rrwkv_export.quantize.quantize import quantize as run
+    from rrwkv_export.quantize.recipe import load_recipe
+    from rrwkv_export.quantize.recipes import shipped_recipe
     from rrwkv_export.quantize.search.sensitivity import require_possible
     from rrwkv_runtime.manifest import Manifest
 
-    chosen = _recipe(scheme, recipe, target)
+    if scheme and recipe:
+        raise click.UsageError("give --scheme or --recipe, not both")
+    given = load_recipe(recipe) if recipe else None  # before the bundle is read, as it is the sooner mended
     source = Manifest.load(bundle)
+    chosen = given or shipped_recipe(scheme or "int8", str(source.config["architecture"]))
+    chosen = replace(chosen, target=target) if target else chosen
     if max_kl is not None or max_bytes is not None:
         require_possible(sites(ModelConfig.from_json(source.config)), max_kl=max_kl, max_bytes=max_bytes)
     if output.resolve() != bundle.resolve():  # which `run` refuses in its own words
@@ -168,15 +176,3 @@ def _with_exponents(bundle: Path, calibration: Calibration, base: Recipe) -> Rec
         chosen, found = search_exponents(source, observed, trials.Scale(source, ids), base, progress)
     console().print("exponents: " + ", ".join(f"{role} {exponent:g}" for role, exponent in found.items()))
     return chosen
-
-
-def _recipe(scheme: str | None, recipe: Path | None, target: str | None) -> Recipe:
-    from dataclasses import replace
-
-    from rrwkv_export.quantize.recipe import load_recipe
-    from rrwkv_export.quantize.recipes import shipped_recipe
-
-    if scheme and recipe:
-        raise click.UsageError("give --scheme or --recipe, not both")
-    chosen = load_recipe(recipe) if recipe else shipped_recipe(scheme or "int8")
-    return replace(chosen, target=target) if target else chosen

@@ -77,7 +77,7 @@ def sensitivity(
             scale,
             kinds=kinds or KINDS[:1],
             by_layer=layers,
-            base=shipped_recipe("int8-static"),
+            base=shipped_recipe("int8-static", source.config.architecture),
             progress=progress,
         )
     if as_json:
