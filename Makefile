@@ -40,7 +40,7 @@ runtime-alone: $(VENV)/.installed-dev
 # A float32 and an int8 bundle on OpenVINO's CPU device: where every node goes, parity, and the plugin's tests.
 CHECKPOINT := rrwkv_export/assets/rrwkv-chat
 openvino: build/plugin-openvino/.installed
-	@if build/plugin-openvino/bin/python -m benchmarks.plugins openvino; then $(MAKE) --no-print-directory openvino-demo; fi
+	@if build/plugin-openvino/bin/python -m benchmarks.engines.plugins openvino; then $(MAKE) --no-print-directory openvino-demo; fi
 
 openvino-demo:
 	build/plugin-openvino/bin/python cli.py export $(CHECKPOINT) -o build/float --force --tokens 48 > /dev/null
@@ -58,24 +58,24 @@ build/plugin-%/.installed: $(VENV)/.installed-dev
 	@touch $@
 
 bench: $(VENV)/.installed-dev
-	@$(BIN)/python -m benchmarks.speed
+	@$(BIN)/python -m benchmarks.speed.kernels
 
 # The graphs in fixed shapes on engines that come as plugins, every node on the engine, and the logits. qnn is Qualcomm's
-# simulator; see benchmarks/plugins.py.
+# simulator; see benchmarks/engines/plugins.py.
 MOBILE := build/mobile
 
 openvino-mobile: build/plugin-openvino/.installed $(MOBILE)/float/manifest.json
-	@build/plugin-openvino/bin/python -m benchmarks.plugins openvino $(MOBILE)
+	@build/plugin-openvino/bin/python -m benchmarks.engines.plugins openvino $(MOBILE)
 
 qnn: build/plugin-qnn/.installed $(MOBILE)/qnn/manifest.json
-	@build/plugin-qnn/bin/python -m benchmarks.plugins qnn $(MOBILE)
+	@build/plugin-qnn/bin/python -m benchmarks.engines.plugins qnn $(MOBILE)
 
-# The recorded logits on an Arm64 processor, emulated; see benchmarks/arm64.sh.
+# The recorded logits on an Arm64 processor, emulated; see benchmarks/engines/arm64.sh.
 arm64: $(MOBILE)/arm64/manifest.json
-	@benchmarks/arm64.sh build/arm64 -m benchmarks.arm64 $(MOBILE)
+	@benchmarks/engines/arm64.sh build/arm64 -m benchmarks.engines.arm64 $(MOBILE)
 
 $(MOBILE)/%/manifest.json: $(VENV)/.installed-dev
-	@$(BIN)/python -m benchmarks.mobile $(MOBILE) $*
+	@$(BIN)/python -m benchmarks.engines.mobile $(MOBILE) $*
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,6 +1,6 @@
 """What quantization costs the demo model: every scheme, 4-bit recipes, and onnxruntime's plain quantizers.
 
-python -m benchmarks.quantization --out docs [--text FILE …] [--calibration FILE]
+python -m benchmarks.quality.quantization --out docs [--text FILE …] [--calibration FILE]
 
 Calibrates on the text that comes along, measures on the first 16,384 predictions of each text, with the state carried
 from dialogue to dialogue, and writes quantization.md and quantization.svg. Takes about half an hour on two cores.
@@ -19,7 +19,7 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks.machine import describe, peak_memory
-from benchmarks.plain import round_to_nearest, static_min_max
+from benchmarks.quality.plain import round_to_nearest, static_min_max
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.divergence import Divergence, measure
 from rrwkv_export.export import export
@@ -33,7 +33,7 @@ from rrwkv_export.texts import read_text
 from rrwkv_runtime import Model
 from rrwkv_runtime.manifest import Manifest
 
-ASSET = Path(__file__).parents[1] / "rrwkv_export/assets/rrwkv-chat"
+ASSET = Path(__file__).parents[2] / "rrwkv_export/assets/rrwkv-chat"
 TOKENS = 16_384
 SCHEMES = ("int8", "int8-static", "int8-dynamic", "int8-weight", "int4", "float16")
 _FOUR = """
@@ -181,7 +181,7 @@ def page(bench: Bench, cost: str, schemes: list[Row], four: list[Row], bundles: 
     return "\n".join(
         [
             "# What quantization costs the demo model\n",
-            f"Written by `python -m benchmarks.quantization`. {describe()}.\n",
+            f"Written by `python -m benchmarks.quality.quantization`. {describe()}.\n",
             f"Calibrated on {bench.calibration.tokens:,} tokens; measured on the first {TOKENS:,} predictions of "
             f"{' and '.join(bench.labels)} against float32 (perplexity {reference}). MB of graphs and weights.\n",
             show([*schemes, *plain], bench.labels),
