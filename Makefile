@@ -1,13 +1,24 @@
-# make demo: export the built-in checkpoint, verify it, talk with it.   make test: everything that is checked.
-# make openvino: the same model on OpenVINO.   Each sets up what it needs in $(VENV), plugins in build/plugin-*.
+# make demo             the whole way with the built-in checkpoint: export, verify, quantize, report, talk
+# make test             all that is checked: lint, types, import rules, tests, the runtime alone; on Linux x86-64 also
+#                       openvino-mobile and qnn
+# make test-all         the slow tests too
+# make docs             what the docs hold that is made of the code
+# make bench            the speed of this machine
+# make openvino         the demo on OpenVINO: placement, parity, tests; Intel's processors only
+# make openvino-mobile  the graphs for phones on OpenVINO: where every node went, and the logits; Intel's processors only
+# make qnn              the same on Qualcomm's simulator, in uint16 and uint8, and a context binary
+# make arm64            the recorded logits on an emulated Arm64, in float32 and int8 (Debian or Ubuntu)
+# make native-sanitized the kernels' tests and many hostile nodes under sanitizers, their instructions emulated
+# make clean
+# Each sets up what it needs in $(VENV), plugins in build/plugin-*.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PACKAGES := rrwkv_export runtimes/python/rrwkv_runtime runtimes/native/rrwkv_native tests benchmarks cli.py
+PACKAGES := rrwkv_export runtimes/python/rrwkv_runtime runtimes/native/rrwkv_native tests benchmarks docs cli.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-all check pytest runtime-alone openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized clean
+.PHONY: demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/rrwkv demo --output build/demo
@@ -36,6 +47,9 @@ runtime-alone: $(VENV)/.installed-dev
 	@$(PYTHON) -m venv --clear build/alone
 	@build/alone/bin/pip install --quiet --constraint constraints.txt './runtimes/python[cpu]'
 	cd build && alone/bin/python ../tests/runtime_alone.py demo
+
+docs: $(VENV)/.installed-dev
+	@$(BIN)/python docs/make.py
 
 # A float32 and an int8 bundle on OpenVINO's CPU device: where every node goes, parity, and the plugin's tests.
 CHECKPOINT := rrwkv_export/assets/rrwkv-chat

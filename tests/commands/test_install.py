@@ -16,7 +16,8 @@ PROJECTS = {"rrwkv-runtime": "runtimes/python", "rrwkv-native": "runtimes/native
 COMMANDS = {command(package, extra) for package, extras in EXTRAS.items() for extra in ("", *extras)}
 COMMANDS.add("pip install -r requirements.txt")
 WHERE = ("*.md", "docs/*.md", "runtimes/**/*.md", "runtimes/**/*.py", "rrwkv_export/**/*.py", "benchmarks/**/*.py")
-FILES = sorted({path for pattern in WHERE for path in REPOSITORY.glob(pattern)} - {Path(install.__file__)})
+MADE = REPOSITORY / "docs/commands.md"  # of what `hint` gives
+FILES = sorted({path for pattern in WHERE for path in REPOSITORY.glob(pattern)} - {Path(install.__file__), MADE})
 
 
 def declared(package):
