@@ -93,6 +93,8 @@ def test_what_is_written_between_marks_leaves_the_rest():
     assert between(page, "x", "new\n") == page.replace("old", "new")
     with pytest.raises(ValueError, match="no marks"):
         between(page, "y", "new")
+    quantize = (DOCS / "quantize.md").read_text(encoding="utf-8")
+    assert between(quantize, "measured", "figures").endswith("\nfigures\n<!-- end of measured -->\n")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
@@ -115,6 +117,15 @@ def test_what_is_not_there_is_found():
 def test_the_readme_leads_to_every_page():
     linked = set(re.findall(r"\(docs/([\w-]+\.md)", (REPOSITORY / "README.md").read_text(encoding="utf-8")))
     assert linked == {page.name for page in DOCS.glob("*.md")}
+
+
+@pytest.mark.parametrize("page", ["docs/runtime.md", "runtimes/python/README.md"])
+def test_the_examples_in_python_run(page, small_bundle, capsys):
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    examples = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    code = re.sub(r'"(my-bundle|BUNDLE)"', repr(str(small_bundle)), "".join(examples))
+    exec(compile(code, page, "exec"), {})
+    assert len(capsys.readouterr().out) > 20
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
