@@ -1,13 +1,24 @@
-# make demo: export the built-in checkpoint, verify it, talk with it.   make test: everything that is checked.
-# make openvino: the same model on OpenVINO.   Each sets up what it needs in $(VENV), plugins in build/plugin-*.
+# make demo             the whole way with the built-in checkpoint: export, verify, quantize, report, talk
+# make test             all that is checked: lint, types, import rules, tests, the runtime alone; on Linux x86-64 also
+#                       openvino-mobile and qnn
+# make test-all         the slow tests too
+# make docs             what the docs hold that is made of the code
+# make bench            the speed of this machine
+# make openvino         the demo on OpenVINO: placement, parity, tests; Intel's processors only
+# make openvino-mobile  the graphs for phones on OpenVINO: where every node went, and the logits; Intel's processors only
+# make qnn              the same on Qualcomm's simulator, in uint16 and uint8, and a context binary
+# make arm64            the recorded logits on an emulated Arm64, in float32 and int8 (Debian or Ubuntu)
+# make native-sanitized the kernels' tests and many hostile nodes under sanitizers, their instructions emulated
+# make clean
+# Each sets up what it needs in $(VENV), plugins in build/plugin-*.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PACKAGES := rrwkv_export runtimes/python/rrwkv_runtime runtimes/native/rrwkv_native tests benchmarks cli.py
+PACKAGES := rrwkv_export runtimes/python/rrwkv_runtime runtimes/native/rrwkv_native tests benchmarks docs cli.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-all check pytest runtime-alone openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized clean
+.PHONY: demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/rrwkv demo --output build/demo
@@ -37,10 +48,13 @@ runtime-alone: $(VENV)/.installed-dev
 	@build/alone/bin/pip install --quiet --constraint constraints.txt './runtimes/python[cpu]'
 	cd build && alone/bin/python ../tests/runtime_alone.py demo
 
+docs: $(VENV)/.installed-dev
+	@$(BIN)/python docs/make.py
+
 # A float32 and an int8 bundle on OpenVINO's CPU device: where every node goes, parity, and the plugin's tests.
 CHECKPOINT := rrwkv_export/assets/rrwkv-chat
 openvino: build/plugin-openvino/.installed
-	@if build/plugin-openvino/bin/python -m benchmarks.plugins openvino; then $(MAKE) --no-print-directory openvino-demo; fi
+	@if build/plugin-openvino/bin/python -m benchmarks.engines.plugins openvino; then $(MAKE) --no-print-directory openvino-demo; fi
 
 openvino-demo:
 	build/plugin-openvino/bin/python cli.py export $(CHECKPOINT) -o build/float --force --tokens 48 > /dev/null
@@ -58,24 +72,24 @@ build/plugin-%/.installed: $(VENV)/.installed-dev
 	@touch $@
 
 bench: $(VENV)/.installed-dev
-	@$(BIN)/python -m benchmarks.speed
+	@$(BIN)/python -m benchmarks.speed.kernels
 
 # The graphs in fixed shapes on engines that come as plugins, every node on the engine, and the logits. qnn is Qualcomm's
-# simulator; see benchmarks/plugins.py.
+# simulator; see benchmarks/engines/plugins.py.
 MOBILE := build/mobile
 
 openvino-mobile: build/plugin-openvino/.installed $(MOBILE)/float/manifest.json
-	@build/plugin-openvino/bin/python -m benchmarks.plugins openvino $(MOBILE)
+	@build/plugin-openvino/bin/python -m benchmarks.engines.plugins openvino $(MOBILE)
 
 qnn: build/plugin-qnn/.installed $(MOBILE)/qnn/manifest.json
-	@build/plugin-qnn/bin/python -m benchmarks.plugins qnn $(MOBILE)
+	@build/plugin-qnn/bin/python -m benchmarks.engines.plugins qnn $(MOBILE)
 
-# The recorded logits on an Arm64 processor, emulated; see benchmarks/arm64.sh.
+# The recorded logits on an Arm64 processor, emulated; see benchmarks/engines/arm64.sh.
 arm64: $(MOBILE)/arm64/manifest.json
-	@benchmarks/arm64.sh build/arm64 -m benchmarks.arm64 $(MOBILE)
+	@benchmarks/engines/arm64.sh build/arm64 -m benchmarks.engines.arm64 $(MOBILE)
 
 $(MOBILE)/%/manifest.json: $(VENV)/.installed-dev
-	@$(BIN)/python -m benchmarks.mobile $(MOBILE) $*
+	@$(BIN)/python -m benchmarks.engines.mobile $(MOBILE) $*
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,4 +1,4 @@
-"""Export RRWKV and RWKV-4 checkpoints to one verified stateful ONNX graph."""
+"""Export RWKV checkpoints to verified bundles of stateful ONNX graphs, and quantize them."""
 
 from __future__ import annotations
 

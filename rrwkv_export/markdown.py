@@ -1,4 +1,4 @@
-"""Tables in Markdown."""
+"""Tables in Markdown, and parts of a page that a program writes."""
 
 from __future__ import annotations
 
@@ -20,3 +20,14 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [[escaped(cell) for cell in line] for line in (columns, *rows)]
     lines.insert(1, ["---"] * len(columns))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def between(page: str, name: str, text: str) -> str:
+    """The page with the text between its marks of that name, comments on lines of their own.
+
+    The first begins `<!-- NAME: `, the second is `<!-- end of NAME -->`. Raises ValueError for a page without them.
+    """
+    marks = re.compile(rf"(^<!-- {re.escape(name)}: .*-->\n).*(^<!-- end of {re.escape(name)} -->$)", re.M | re.S)
+    if not marks.search(page):
+        raise ValueError(f"the page has no marks <!-- {name}: … --> and <!-- end of {name} -->")
+    return marks.sub(lambda found: f"{found[1]}{text.strip()}\n{found[2]}", page)

@@ -44,17 +44,18 @@ class _InOrder(click.Group):
 @click.version_option(__version__, prog_name="rrwkv")
 @click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
 def cli(debug: bool) -> None:
-    """Take an RRWKV or RWKV-4 checkpoint to a device: export it to one verified ONNX graph, and run it.
+    """Take an RWKV checkpoint to a device: export it to a verified bundle, quantize that, and run it.
 
     \b
-    rrwkv chat                            talk with the built-in demo model
-    rrwkv export CHECKPOINT -o BUNDLE     a checkpoint becomes a bundle, verified
-    rrwkv quantize BUNDLE -o SMALL        8-bit or 4-bit weights, calibrated on text
-    rrwkv chat SMALL                      talk with it
+    rrwkv demo                              the whole way, with a built-in model
+    rrwkv export CHECKPOINT -o BUNDLE       a checkpoint becomes a bundle, verified
+    rrwkv quantize BUNDLE -o SMALL          8 or 4 bits, calibrated on text
+    rrwkv report SMALL --reference BUNDLE   what that cost
+    rrwkv chat SMALL                        talk with it
     """
 
 
-for _command in (export, verify, quantize, sensitivity, info, generate, chat, perplexity, report, bench, demo):
+for _command in (demo, export, verify, info, quantize, sensitivity, report, perplexity, bench, chat, generate):
     cli.add_command(_command)
 
 

@@ -39,7 +39,7 @@ def _numbers(least: int) -> Callable[..., tuple[int, ...] | None]:
     callback=_numbers(0),
     default="256",
     show_default=True,
-    help="Tokens read at once; 0: none.",
+    help="Tokens read in one run, a test for each number; 0: none.",
 )
 @click.option(
     "-n",
@@ -49,10 +49,14 @@ def _numbers(least: int) -> Callable[..., tuple[int, ...] | None]:
     callback=_numbers(0),
     default="128",
     show_default=True,
-    help="Tokens one by one; 0: none.",
+    help="Tokens decoded one by one, a test for each number; 0: none.",
 )
 @click.option(
-    "-t", "--threads", metavar="N,…", callback=_numbers(1), help="Threads; by default what onnxruntime takes."
+    "-t",
+    "--threads",
+    metavar="N,…",
+    callback=_numbers(1),
+    help="Threads, each number in turn; by default one a usable core.",
 )
 @click.option(
     "-r",
@@ -61,13 +65,13 @@ def _numbers(least: int) -> Callable[..., tuple[int, ...] | None]:
     default=5,
     show_default=True,
     metavar="N",
-    help="Of each test, after one that warms up.",
+    help="Runs of each test, after one that warms up.",
 )
 @click.option(
     "-o", "--format", "form", type=click.Choice(FORMATS), default="md", show_default=True, help="What to print."
 )
-@click.option("--output", type=PATH, metavar="FILE", help="Write there instead; a file that is there is replaced.")
-@click.option("--compare", type=PATH, metavar="FILE", help="An earlier run in json or jsonl, to say the ratios.")
+@click.option("--output", type=PATH, metavar="FILE", help="Write to this file instead; one that is there is replaced.")
+@click.option("--compare", type=PATH, metavar="FILE", help="An earlier result (json, jsonl), to give the ratios to it.")
 @native_option
 @provider_options
 def bench(
@@ -78,10 +82,10 @@ def bench(
     compare: Path | None,
     **options: Any,
 ) -> None:
-    """Measure the speed of BUNDLEs in alternation, as llama-bench does.
+    """Measure the speed of BUNDLEs, as llama-bench does.
 
-    Beside it, in the same run: the bandwidth of this machine's memory, and how near to it decoding is; the time to
-    load, and the memory that a process takes; how much of the machine others used.
+    They run in alternation. Also measured: the bandwidth of this machine's memory, and how near to it decoding comes;
+    the time to load; the memory that a process takes; how much of the machine others used.
 
     \b
     rrwkv bench FLOAT INT8 -t 1,2

@@ -53,6 +53,11 @@ def chat(
     Type /help in the chat for its commands. Ctrl-C stops a reply, Ctrl-D leaves. Piped input is answered line by line:
     a message that cannot be answered gives an empty line, and exit status 1 at the end.
     The demo is exported once, into the user's cache folder.
+
+    \b
+    rrwkv chat
+    rrwkv chat BUNDLE --system "A conversation between friends." --temp 0.8
+    echo "Hello!" | rrwkv chat BUNDLE
     """
     from rrwkv_export.commands.shared.cached_demo import cached_demo
     from rrwkv_export.commands.shared.models import load_model

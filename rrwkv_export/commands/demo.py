@@ -24,15 +24,20 @@ SCRIPT = (
 
 @click.command()
 @click.option(
-    "-o", "--output", type=PATH, metavar="DIR", help="Where the bundle goes.  [default: the user's cache folder]"
+    "-o",
+    "--output",
+    type=PATH,
+    metavar="DIR",
+    help="The folder to write; DIR-int8 and DIR-report come beside it.  [default: in the user's cache folder]",
 )
-@click.option("--force", is_flag=True, help="Make everything anew, and replace another bundle that is there.")
+@click.option("--force", is_flag=True, help="Make everything anew, and replace the bundle that is there.")
 @click.option("--scripted", is_flag=True, help="Hold the scripted conversation even at a terminal.")
 def demo(output: Path | None, force: bool, scripted: bool) -> None:
-    """Export the built-in checkpoint, verify it, quantize it to int8, report what that cost, and talk with it.
+    """Go the whole way with the checkpoint that comes along.
 
-    What an earlier demo left there is taken again if it is whole and of the same versions. At a terminal the
-    conversation is yours; elsewhere it is a short scripted one, with its speed at the end.
+    It is exported, verified and quantized to int8; a report says what that cost; then you talk with the int8 model.
+    Away from a terminal the conversation is a short scripted one, with its speed at the end. What an earlier demo left
+    is taken again if it is whole and of the same versions.
     """
     from rrwkv_export.commands.shared.cached_demo import cache_folder
     from rrwkv_runtime.model import Model

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("checkpoint", type=PATH)
-@click.option("-o", "--output", type=PATH, metavar="DIR", help="The bundle to write.  [default: ./NAME-bundle]")
+@click.option("-o", "--output", type=PATH, metavar="DIR", help="The folder to write.  [default: ./NAME-bundle]")
 @checkpoint_options
 @click.option(
     "--dtype",
@@ -32,16 +32,17 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "plain", "stable"]),
     default="auto",
     show_default=True,
-    help="Form of the recurrence: plain is a little faster, stable is right for keys of any size; auto takes plain "
-    "where the weights prove it right for every token.",
+    help="The form of wkv, for models with several: plain is a little faster, stable is right for keys of any size; "
+    "auto takes plain where the weights prove it right for every token.",
 )
 @click.option(
     "--target",
     type=click.Choice(["cpu", "cuda", "mobile"]),
     default="cpu",
     show_default=True,
-    help="What the graphs are made for; all run anywhere. cuda: no control flow, and a one-token graph to capture. "
-    "mobile: besides, graphs in fixed shapes for phones' engines, in variants/.",
+    help="The kind of machine that the graphs are made for; all of them run on a CPU too. cuda: no control flow, and a "
+    "graph for one token that can be captured. mobile: as cpu, and besides graphs in fixed shapes for phones' engines, "
+    "in variants/.",
 )
 @click.option(
     "--ort/--no-ort",
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     "list of operators for a reduced build.",
 )
 @verification_options
-@click.option("--force", is_flag=True, help="Replace the bundle if there is one.")
+@click.option("--force", is_flag=True, help="Replace the bundle that is there.")
 def export(
     checkpoint: Path,
     output: Path | None,
@@ -65,12 +66,16 @@ def export(
 ) -> None:
     """Export CHECKPOINT to a bundle, and verify it.
 
-    CHECKPOINT is an RRWKV directory (config.json, model.safetensors), a file of BlinkDL's RWKV-4 (what torch.save or
-    safetensors wrote, under any name), or a Hugging Face RwkvForCausalLM directory. LoRA weights are merged with
-    --adapter; what a trainer put around the names or the state dict is taken off.
+    CHECKPOINT is a file with BlinkDL's names (.pth or safetensors, under any name), a folder of Hugging Face's, or a
+    folder of this project's (config.json, model.safetensors). Its generation of RWKV is told by its tensors.
 
     The bundle is compared with the checkpoint in every way a text can be split; if they differ, nothing is left behind
     and the exit status is 1. The last line says what ends a text.
+
+    \b
+    rrwkv export model.pth -o my-bundle
+    rrwkv export model.pth --tokenizer rwkv_vocab_v20230424.txt
+    rrwkv export my-model --adapter my-lora --dtype float16
     """
     if options["target"] != "mobile" and not options["ort"]:
         raise click.UsageError("--no-ort is for --target mobile; other targets write none")

@@ -61,7 +61,7 @@ def generate(
     strict: bool,
     **sampling: Any,
 ) -> None:
-    """Continue a text with BUNDLE, streaming.
+    """Continue a text with BUNDLE.
 
     \b
     rrwkv generate BUNDLE -p "Once upon a time" -n 64

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 @bundle_argument
 @json_option
 @provider_options
-@click.option("--nodes", is_flag=True, help="With --provider: every node by name, not only how many of which operator.")
+@click.option(
+    "--nodes",
+    is_flag=True,
+    help="With --provider: every node by name, not only how many of each operator.",
+)
 @click.pass_context
 def info(
     context: click.Context,
@@ -34,9 +38,15 @@ def info(
     strict: bool,
     nodes: bool,
 ) -> None:
-    """Say what BUNDLE holds: config, states, files, parameters, parity; with --provider, where every node goes.
+    """Say what BUNDLE holds, and where its nodes go.
 
-    The files' sizes are checked, their content is not: `rrwkv chat` and `generate` do that whenever they load a bundle.
+    It holds config, parameters, parity, states and files; nodes are listed with --provider. The files' sizes are
+    checked, their content is not: that is done whenever a bundle is loaded.
+
+    \b
+    rrwkv info BUNDLE
+    rrwkv info BUNDLE --json
+    rrwkv info BUNDLE --provider openvino --nodes
     """
     from rrwkv_export.commands.shared.console import console
     from rrwkv_runtime.common.printable import json_escaped

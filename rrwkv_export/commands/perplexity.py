@@ -39,8 +39,8 @@ def perplexity(
 ) -> None:
     """Say how well BUNDLE predicts texts, without a reference.
 
-    They are read as `rrwkv report` reads them, with the same figures: exp of the mean of -log p, in chunks, the state
-    carried throughout. Bits per byte compare models whose tokenizers differ.
+    That is exp of the mean of -log p, as `rrwkv report` has it, with the state carried through each text. Bits per byte
+    compare models whose tokenizers differ.
 
     \b
     rrwkv perplexity BUNDLE

@@ -22,37 +22,52 @@ TARGETS = ("x86-vnni", "x86", "arm64", "qnn")
 
 @click.command()
 @bundle_argument
-@click.option("-o", "--output", type=PATH, required=True, metavar="DIR", help="Where the quantized bundle goes.")
+@click.option("-o", "--output", type=PATH, required=True, metavar="DIR", help="The folder to write.")
 @click.option("--scheme", type=click.Choice(SCHEMES), help="One of the recipes that come along.  [default: int8]")
 @click.option("--recipe", type=PATH, metavar="FILE", help="A recipe of your own, in TOML, in place of --scheme.")
 @click.option(
-    "--target", type=click.Choice(TARGETS), help="Integer types of inputs and weights.  [default: as the recipe says]"
+    "--target",
+    type=click.Choice(TARGETS),
+    help="Whose integer types are taken, for weights and what they are multiplied with.  [default: as the recipe says]",
 )
 @click.option(
     "--calibration",
     type=PATH,
     multiple=True,
     metavar="FILE",
-    help=f"Text to observe, several times if you like: {TEXT_FILES}.  [default: the one that comes along, 256 "
+    help=f"Text to observe: {TEXT_FILES}; may be given several times.  [default: the one that comes along, 256 "
     "dialogues; where the tokenizer knows no English, or there is none, one that the model writes itself]",
 )
-@click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Only so many passages of each text.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Which ones.")
+@click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Observe N passages of each text, not all.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Which ones --samples takes."
+)
 @click.option(
     "--engine",
     type=click.Choice(["onnxruntime", "optimum"]),
     default="onnxruntime",
     show_default=True,
-    help=f"What puts in the pairs of static quantization; for optimum, {install.hint('rrwkv-export', 'optimum')}.",
+    help=f"Whose quantizer inserts the nodes of static quantization. For optimum, "
+    f"{install.hint('rrwkv-export', 'optimum')}.",
 )
-@click.option("--max-kl", type=Number(), metavar="X", help="Choose the smallest recipe of this mean KL.")
-@click.option("--max-bytes", type=click.IntRange(min=1), metavar="N", help="Choose the best recipe of so many bytes.")
+@click.option(
+    "--max-kl",
+    type=Number(),
+    metavar="X",
+    help="Choose the smallest recipe of at most this mean KL divergence.",
+)
+@click.option(
+    "--max-bytes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Choose the best recipe whose matrices take at most N bytes.",
+)
 @click.option(
     "--search-exponents",
     is_flag=True,
-    help="Find each role's exponent of equalization by the KL it costs, on text not observed; takes some minutes.",
+    help="Choose each role's exponent of equalization by the KL divergence it costs; takes some minutes.",
 )
-@click.option("--force", is_flag=True, help="Replace a bundle that is there.")
+@click.option("--force", is_flag=True, help="Replace the bundle that is there.")
 def quantize(
     bundle: Path,
     output: Path,
@@ -68,12 +83,18 @@ def quantize(
     search_exponents: bool,
     force: bool,
 ) -> None:
-    """Quantize BUNDLE, a float32 one, to few bits.
+    """Quantize BUNDLE, which is in float32, to 8 or 4 bits.
 
-    Ranges are observed on text, with the state carried through it. Measure what it cost with `rrwkv report`.
+    What it takes from text (ranges, and what rounding costs) it observes with the state carried through the text.
+    `rrwkv report` says what it cost.
 
-    With --max-kl or --max-bytes (of the matrices), what becomes of each role is chosen by its sensitivity; the KL
-    divergence is that on a part of the calibration text that is not observed.
+    With --max-kl or --max-bytes what becomes of each role is chosen by its sensitivity. KL divergence is from the float
+    model, in nats, on a part of the text that is not observed.
+
+    \b
+    rrwkv quantize BUNDLE -o SMALL
+    rrwkv quantize BUNDLE -o SMALL --scheme int4 --calibration chats.jsonl
+    rrwkv quantize BUNDLE -o SMALL --max-kl 0.002
     """
     from dataclasses import replace
 

@@ -32,22 +32,29 @@ def _gate(name: str, text: str, ratio: bool = False) -> Decorator[Any]:
 
 @click.command(cls=SeveralValues)
 @bundle_argument
-@click.option("--reference", type=PATH, required=True, metavar="BUNDLE", help="What it was quantized from.")
+@click.option("--reference", type=PATH, required=True, metavar="BUNDLE", help="What BUNDLE was quantized from.")
 @text_option
 @click.option("-o", "--output", type=PATH, metavar="DIR", help="The folder to write.  [default: ./NAME-report]")
 @tokens_option
 @chunk_option
 @click.option(
-    "--against", type=PATH, multiple=True, metavar="BUNDLE…", help="More bundles for a table beside this one."
+    "--against",
+    type=PATH,
+    multiple=True,
+    metavar="BUNDLE…",
+    help="More bundles, to stand beside BUNDLE in a table.",
 )
-@_gate("--max-kl", "Most mean KL divergence allowed, in nats.")
-@_gate("--max-ppl-ratio", "Most perplexity allowed, over the reference's.", ratio=True)
-@_gate("--min-top1", "Least share of equal likeliest tokens allowed, from 0 to 1.")
-@_gate("--max-drift", "Most drift allowed: the relative error of any state, mean over the last quarter of the text.")
+@_gate("--max-kl", "Fail if the mean KL divergence is over X nats.")
+@_gate("--max-ppl-ratio", "Fail if the perplexity is over X times the reference's.", ratio=True)
+@_gate("--min-top1", "Fail if the share of predictions whose likeliest token is the same is under X, from 0 to 1.")
+@_gate(
+    "--max-drift",
+    "Fail if the drift is over X: any state's relative error, mean over the last quarter of the text.",
+)
 @click.option("--speed/--no-speed", default=True, show_default=True, help="Measure speed and memory.")
 @threads_option
 @provider_options
-@click.option("--force", is_flag=True, help="Replace the report if there is one.")
+@click.option("--force", is_flag=True, help="Replace the report that is there.")
 def report(
     bundle: Path,
     reference: Path,
@@ -60,10 +67,11 @@ def report(
     force: bool,
     **options: Any,
 ) -> None:
-    """Say what quantizing BUNDLE cost: report.html to look at, report.md, report.json.
+    """Say what quantizing BUNDLE cost.
 
-    Both models read the texts side by side; the first text makes the headline. With limits given, the exit status is 1
-    if BUNDLE breaks one of them on any text; the report is written all the same.
+    It writes a folder: report.html to look at, report.md, report.json. Both models read the texts side by side; the
+    first text makes the headline. With limits given, the exit status is 1 if BUNDLE breaks one of them on any text; the
+    report is written all the same.
 
     \b
     rrwkv report INT8 --reference FLOAT

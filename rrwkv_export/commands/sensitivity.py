@@ -21,16 +21,16 @@ KINDS = ("static 8", "weight 8", "weight 4", "float16")
     "kinds",
     type=click.Choice(KINDS),
     multiple=True,
-    help="What to try: 8-bit weights and inputs, 8-bit or 4-bit weights, float16; several times if you like.  "
+    help="What to try: 8-bit weights and inputs, 8-bit or 4-bit weights, float16; may be given several times.  "
     "[default: static 8]",
 )
-@click.option("--layers", is_flag=True, help="Every layer of a role by itself, too.")
+@click.option("--layers", is_flag=True, help="Also try every layer of a role by itself.")
 @click.option(
     "--calibration",
     type=PATH,
     multiple=True,
     metavar="FILE",
-    help="Text to observe, as quantize takes it.  [default: the one that comes along, or the model's own]",
+    help="Text to observe, as `rrwkv quantize` takes it; may be given several times.  [default: as there]",
 )
 @click.option(
     "--samples", type=click.IntRange(min=1), default=32, show_default=True, metavar="N", help="Passages to observe."
@@ -53,9 +53,13 @@ def sensitivity(
     tokens: int,
     as_json: bool,
 ) -> None:
-    """Rank the roles of BUNDLE's matrices by what rounding each alone costs.
+    """Rank the roles of matrices by what rounding each alone costs.
 
     The cost is the mean KL divergence from the float model, on a part of the text that is not observed.
+
+    \b
+    rrwkv sensitivity BUNDLE
+    rrwkv sensitivity BUNDLE --kind "weight 4" --layers
     """
     from rich.table import Column, Table
 

@@ -24,7 +24,8 @@ from rrwkv_export.commands.shared.options import (
     "--against",
     type=PATH,
     metavar="CHECKPOINT",
-    help="What the bundle was exported from. Without it, --provider is compared with the CPU, quantized bundles too.",
+    help="What the bundle was exported from. Without it, what --provider computes is compared with what the CPU "
+    "does, of quantized bundles too.",
 )
 @checkpoint_options
 @verification_options
@@ -41,9 +42,15 @@ def verify(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Compare BUNDLE with the checkpoint it came from, as `export` does, or a provider with the CPU.
+    """Compare BUNDLE with its checkpoint, or with itself on a CPU.
 
-    The bundle is not changed. Exit status 1 if they differ by more than --rtol.
+    The first is what `rrwkv export` does at its end; with --provider it is done there. The bundle is not changed. Exit
+    status 1 if they differ by more than --rtol.
+
+    \b
+    rrwkv verify BUNDLE --against CHECKPOINT
+    rrwkv verify BUNDLE --against CHECKPOINT --provider openvino
+    rrwkv verify BUNDLE --provider openvino --strict
     """
     if against is None and options["provider"] == "cpu":
         raise click.UsageError("give --against CHECKPOINT, or a --provider other than cpu to compare with the CPU")

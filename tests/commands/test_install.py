@@ -15,8 +15,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECTS = {"rrwkv-runtime": "runtimes/python", "rrwkv-native": "runtimes/native", "rrwkv-export": "."}
 COMMANDS = {command(package, extra) for package, extras in EXTRAS.items() for extra in ("", *extras)}
 COMMANDS.add("pip install -r requirements.txt")
-WHERE = ("*.md", "docs/*.md", "runtimes/**/*.md", "runtimes/**/*.py", "rrwkv_export/**/*.py", "benchmarks/*.py")
-FILES = sorted({path for pattern in WHERE for path in REPOSITORY.glob(pattern)} - {Path(install.__file__)})
+WHERE = ("*.md", "docs/*.md", "runtimes/**/*.md", "runtimes/**/*.py", "rrwkv_export/**/*.py", "benchmarks/**/*.py")
+MADE = REPOSITORY / "docs/commands.md"  # of what `hint` gives
+FILES = sorted({path for pattern in WHERE for path in REPOSITORY.glob(pattern)} - {Path(install.__file__), MADE})
 
 
 def declared(package):

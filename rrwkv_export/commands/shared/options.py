@@ -117,7 +117,7 @@ checkpoint_options = stacked(
         type=PATH,
         multiple=True,
         metavar="FILE",
-        help="LoRA weights to merge: a PEFT folder, or a file of them. Again for several, merged in this order.",
+        help="LoRA weights to merge, a PEFT folder or a file; may be given several times, merged in this order.",
     ),
     click.option(
         "--adapter-alpha",
@@ -125,7 +125,8 @@ checkpoint_options = stacked(
         type=Number(),
         multiple=True,
         metavar="X",
-        help="The alpha that LoRA weights were trained with, where they do not say it, as RWKV-LM-LoRA's do not.",
+        help="The alpha that LoRA weights were trained with, where they do not say it (RWKV-LM-LoRA's); may be given "
+        "several times.",
     ),
     click.option(
         "--chat",
@@ -147,8 +148,8 @@ verification_options = stacked(
         "--tokens",
         type=click.IntRange(1, 65536),
         metavar="N",
-        help="Tokens to compare with; by default enough to fill the medium bank, fewer for large models, "
-        "and every special token.",
+        help="Tokens to compare with.  [default: enough to fill every slot for mediums, fewer for large models, and "
+        "every special token]",
     ),
 )
 

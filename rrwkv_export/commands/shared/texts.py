@@ -43,8 +43,8 @@ text_option: Decorator[Any] = click.option(
     type=PATH,
     multiple=True,
     metavar="FILE…",
-    help=f"Texts to read: {TEXT_FILES}.  [default: the evaluation text that comes along, for a tokenizer that suits "
-    "it]",
+    help=f"Texts to read: {TEXT_FILES}; may be given several times.  [default: the evaluation text that comes along, "
+    "where the tokenizer suits it]",
 )
 tokens_option: Decorator[Any] = click.option(
     "--tokens",
@@ -55,5 +55,5 @@ tokens_option: Decorator[Any] = click.option(
     help="Predictions of each text that count.",
 )
 chunk_option: Decorator[Any] = click.option(
-    "--chunk", type=click.IntRange(min=1), default=256, show_default=True, metavar="N", help="Tokens read at once."
+    "--chunk", type=click.IntRange(min=1), default=256, show_default=True, metavar="N", help="Tokens read in one run."
 )

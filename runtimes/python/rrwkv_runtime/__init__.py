@@ -1,4 +1,4 @@
-"""Run an exported RRWKV or RWKV-4 bundle. Needs numpy, onnxruntime and tokenizers; nothing else.
+"""Run a bundle, an exported RWKV model. Needs numpy, onnxruntime and tokenizers; nothing else.
 
 from rrwkv_runtime import Model
 model = Model.load("bundle")

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rrwkv_runtime.common.printable import json_escaped, one_line
 from rrwkv_runtime.errors import InputError, RRWKVError, UsageError
@@ -138,25 +138,30 @@ def _model(given: argparse.Namespace) -> Model:
 
 def parser() -> argparse.ArgumentParser:
     """The command line; its options are those of `rrwkv`, in the same words."""
-    whole = argparse.ArgumentParser(prog="rrwkv_runtime", description="Run an exported bundle.")
+    whole = argparse.ArgumentParser(prog="python -m rrwkv_runtime", description="Run a bundle.")
     commands = whole.add_subparsers(required=True, metavar="{chat,generate,info}")
 
-    chat = commands.add_parser("chat", help="Talk with the model.")
+    chat = _command(commands, "chat", "Talk with the model.")
     _add(chat, *options.CHAT, *_SAMPLING, *options.RUN, max_tokens=512)
     chat.set_defaults(run=_chat)
 
-    generate = commands.add_parser("generate", help="Continue a text.")
+    generate = _command(commands, "generate", "Continue a text.")
     _add(generate, *options.GENERATE, *_SAMPLING, *options.RUN, max_tokens=256)
     generate.set_defaults(run=_generate)
 
-    info = commands.add_parser("info", help="Say what a bundle holds.")
+    info = _command(commands, "info", "Say what a bundle holds.")
     _add(info, options.WHOLE_MANIFEST)
     info.set_defaults(run=_info)
     return whole
 
 
+def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    return made
+
+
 def _add(parser: argparse.ArgumentParser, *found: Option, max_tokens: int | None = None) -> None:
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="The bundle's folder.")
     if max_tokens:
         options.MAX_TOKENS.add_to(parser, max_tokens)
     for option in found:

@@ -144,14 +144,14 @@ def _number(name: str, help: str, metavar: str = "X", kind: type = float) -> Opt
 
 
 SAMPLING = (
-    Option(("--temp", "--temperature"), "0 takes the likeliest token.", float, "X"),
+    Option(("--temp", "--temperature"), "Temperature; 0 takes the likeliest token.", float, "X"),
     _number("--top-k", "Keep the K likeliest tokens; 0 keeps all.", "K", int),
     _number("--top-p", "Keep the likeliest tokens that reach P together; 0 keeps one.", "P"),
     _number("--min-p", "Keep tokens at least P times as likely as the likeliest.", "P"),
     _number("--repetition-penalty", "Divide positive logits of seen tokens by R.", "R"),
-    _number("--presence-penalty", "Subtract from the logits of seen tokens."),
-    _number("--frequency-penalty", "Subtract as often as a token was seen."),
-    _number("--penalty-decay", "What was seen counts X times as much after each token; RWKV's own samplers: 0.996."),
+    _number("--presence-penalty", "Subtract X from the logits of seen tokens."),
+    _number("--frequency-penalty", "Subtract X from a token's logit for every time it was seen."),
+    _number("--penalty-decay", "What was seen counts X times as much after each token; 0.996 in RWKV's own samplers."),
 )
 SEED = Option(("-s", "--seed"), "The same seed gives the same text.", int, "N")
 LOGIT_BIAS = Option(
@@ -199,7 +199,7 @@ PROMPT = Option(("-p", "--prompt"), "What to continue; standard input if none is
 PROMPT_FILE = Option(("-f", "--prompt-file"), "Read the prompt from a file, less its last line end.", Path, "FILE")
 IDS = Option(("--ids",), "The prompt as token ids.", str, "1,2,3")
 STOP = Option(("--stop",), "End before TEXT; may be given several times.", str, "TEXT", many=True)
-STOP_ID = Option(("--stop-id",), "End at the token with this id; may be given several times.", int, "ID", many=True)
+STOP_ID = Option(("--stop-id",), "End at the token with the id ID; may be given several times.", int, "ID", many=True)
 ESCAPE = Option(
     ("-e", "--escape"),
     r"Whether \n, \t, \xHH and the like in --prompt and --stop stand for what they do in C (they do).",

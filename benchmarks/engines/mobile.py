@@ -1,4 +1,4 @@
-"""What the engines of phones are tried with: `python -m benchmarks.mobile FOLDER NAME`, NAME one of these.
+"""What the engines of phones are tried with: `python -m benchmarks.engines.mobile FOLDER NAME`, NAME one of these.
 
 float      the demo checkpoint, exported for phones; and text.npz beside it: ids [T] of real dialogues, and logits
            [T, V] that the float model gives on this machine's CPU
@@ -21,7 +21,7 @@ from rrwkv_export.quantize.recipes import EVALUATION_TEXT, TEXT, shipped_recipe
 from rrwkv_export.texts import read_text
 from rrwkv_runtime.model import Model
 
-CHECKPOINT = Path(__file__).parents[1] / "rrwkv_export" / "assets" / "rrwkv-chat"
+CHECKPOINT = Path(__file__).parents[2] / "rrwkv_export" / "assets" / "rrwkv-chat"
 TOKENS, STEPS, SAMPLES = 512, 8, 32  # TOKENS are whole segments
 RECIPES = {"qnn": shipped_recipe("qnn"), "arm64": replace(shipped_recipe("int8-static"), target="arm64")}
 

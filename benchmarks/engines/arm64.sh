@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs Python for Arm64 on this machine: benchmarks/arm64.sh FOLDER ARGUMENTS…
+# Runs Python for Arm64 on this machine: benchmarks/engines/arm64.sh FOLDER ARGUMENTS…
 # FOLDER gets qemu-user and a root of Debian's arm64 packages and Arm wheels, the first time; nothing is installed outside
 # it. Needs Debian or Ubuntu (apt-get, dpkg), python3 with pip, and the network, the first time.
 set -euo pipefail
-repository=$(cd "$(dirname "$0")/.." && pwd)
+repository=$(cd "$(dirname "$0")/../.." && pwd)
 mkdir -p "$1" && folder=$(cd "$1" && pwd) && shift
 root=$folder/root
 

@@ -1,6 +1,6 @@
 """Every scheme on every provider that is installed here: where the nodes went, parity with the CPU, and speed.
 
-python -m benchmarks.providers [--in FOLDER] [PROVIDER ...]     default: cpu, and the plugins that are installed
+python -m benchmarks.engines.providers [--in FOLDER] [PROVIDER ...]     default: cpu, and the plugins that are installed
 
 The demo model. Parity: the largest error of a logit over the largest logit, and the mean KL divergence, from the same
 bundle in onnxruntime's own kernels on the CPU, over eight pieces of the evaluation text, each from the initial state:

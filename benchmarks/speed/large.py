@@ -1,6 +1,6 @@
 """Export a random RWKV-4 of 1.5 B parameters from a bfloat16 .pth: time and peak anonymous memory of each phase.
 
-python -m benchmarks.large [SIZE] [FOLDER]     needs about 10 GB of disk and, to verify, 16 GB of memory
+python -m benchmarks.speed.large [SIZE] [FOLDER]     needs about 10 GB of disk and, to verify, 16 GB of memory
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Other programs beside this one, on the same random RWKV-4 weights, in alternation, two threads each.
 
-python -m benchmarks.peers [SIZE]     a size of benchmarks.models.SIZES without mediums; default 169m
+python -m benchmarks.speed.peers [SIZE]     a size of benchmarks.models.SIZES without mediums; default 169m
 
 BlinkDL's `rwkv` package (strategy "cpu fp32") and transformers' RwkvForCausalLM, float32 as well; their logits must be
 ours before anything is timed.
@@ -25,10 +25,10 @@ import torch
 from benchmarks.machine import describe
 from benchmarks.models import SIZES, write_bundle, write_pth, write_quantized
 from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.architectures.dialects import Transformers
 from rrwkv_export.bench.alternate import Prepared, Run, Sample, alternate, share_of_others
 from rrwkv_export.bench.workloads import decode, prefill
 from rrwkv_export.checkpoint import open_checkpoint
-from rrwkv_export.checkpoint.huggingface import name_in_file
 from rrwkv_export.markdown import table
 from rrwkv_runtime import Model
 
@@ -61,10 +61,8 @@ def transformers(path: Path, config: ModelConfig) -> Step:
             layer_norm_epsilon=config.layer_norm_epsilon,
         )
     )
-    weights = torch.load(path, mmap=True)
-    model.load_state_dict(
-        {name_in_file(name): weight.reshape(_shape(name, weight)) for name, weight in weights.items()}
-    )
+    weights, named = torch.load(path, mmap=True), Transformers().name_in_file
+    model.load_state_dict({named(name): weight.reshape(_shape(name, weight)) for name, weight in weights.items()})
     model.eval()
 
     def step(ids: list[int], state: Any) -> tuple[torch.Tensor, Any]:

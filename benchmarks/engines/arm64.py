@@ -1,7 +1,8 @@
 """The demo on an Arm64 processor: the recorded logits, in float32 and in int8.
 
 `make arm64` runs this under qemu-user with the wheels for Arm, where nothing but onnxruntime, numpy and tokenizers is
-installed: `python -m benchmarks.arm64 build/mobile`. Speed means nothing there. Exit status 1 if a limit is broken.
+installed: `python -m benchmarks.engines.arm64 build/mobile`. Speed means nothing there. Exit status 1 if a limit is
+broken.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.plugins import divergence
+from benchmarks.engines.plugins import divergence
 from rrwkv_runtime.model import Model
 
-GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "rrwkv-chat.npz"
+GOLDEN = Path(__file__).parents[2] / "tests" / "golden" / "rrwkv-chat.npz"
 MOST_ERROR, MOST_KL, MOST_OWN_KL = 1e-5, 0.01, 0.005
 TOKENS = 96
 

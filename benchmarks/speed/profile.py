@@ -1,6 +1,6 @@
 """Where a token's time goes: a bundle's decode.onnx by onnxruntime's own profiler, without the native kernels and with.
 
-python -m benchmarks.profile BUNDLE [THREADS]
+python -m benchmarks.speed.profile BUNDLE [THREADS]
 
 The profiler's clock costs some of what it shows: the shares are what to read; `rrwkv bench` has the times.
 """

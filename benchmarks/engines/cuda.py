@@ -1,6 +1,6 @@
 """The CUDA path on a GPU: parity, where nodes run, decode and prefill speed. Needs onnxruntime-gpu.
 
-python -m benchmarks.cuda [SIZE ...]     sizes of benchmarks.models.SIZES; default 169m and 169m-medium
+python -m benchmarks.engines.cuda [SIZE ...]     sizes of benchmarks.models.SIZES; default 169m and 169m-medium
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from rrwkv_runtime.errors import ProviderError
 from rrwkv_runtime.execution.engine import start
 from rrwkv_runtime.execution.placement import count
 
-ASSET = Path(__file__).parents[1] / "rrwkv_export/assets/rrwkv-chat"
-GOLDEN = Path(__file__).parents[1] / "tests/golden"
+ASSET = Path(__file__).parents[2] / "rrwkv_export/assets/rrwkv-chat"
+GOLDEN = Path(__file__).parents[2] / "tests/golden"
 VARIANTS = (("float32", "plain"), ("float32", "stable"), ("float16", "stable"))
 SCHEMES = ("int8-weight", "int4")  # of the stable float32 bundle
 PREFILL, STEPS, ROUNDS = 1024, 200, 5

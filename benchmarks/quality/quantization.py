@@ -1,9 +1,10 @@
 """What quantization costs the demo model: every scheme, 4-bit recipes, and onnxruntime's plain quantizers.
 
-python -m benchmarks.quantization --out docs [--text FILE …] [--calibration FILE]
+python -m benchmarks.quality.quantization --out docs [--text FILE …] [--calibration FILE]
 
 Calibrates on the text that comes along, measures on the first 16,384 predictions of each text, with the state carried
-from dialogue to dialogue, and writes quantization.md and quantization.svg. Takes about half an hour on two cores.
+from dialogue to dialogue, and writes quantization.svg and the measured part of quantize.md, which must be there. Takes
+about half an hour on two cores.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks.machine import describe, peak_memory
-from benchmarks.plain import round_to_nearest, static_min_max
+from benchmarks.quality.plain import round_to_nearest, static_min_max
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.divergence import Divergence, measure
 from rrwkv_export.export import export
 from rrwkv_export.human import verdict
-from rrwkv_export.markdown import table
+from rrwkv_export.markdown import between, table
 from rrwkv_export.quantize.quantize import Calibration, quantize
 from rrwkv_export.quantize.recipe import Recipe, parse_recipe
 from rrwkv_export.quantize.recipes import EVALUATION_TEXT, TEXT, shipped_recipe
@@ -33,7 +34,7 @@ from rrwkv_export.texts import read_text
 from rrwkv_runtime import Model
 from rrwkv_runtime.manifest import Manifest
 
-ASSET = Path(__file__).parents[1] / "rrwkv_export/assets/rrwkv-chat"
+ASSET = Path(__file__).parents[2] / "rrwkv_export/assets/rrwkv-chat"
 TOKENS = 16_384
 SCHEMES = ("int8", "int8-static", "int8-dynamic", "int8-weight", "int4", "float16")
 _FOUR = """
@@ -180,26 +181,26 @@ def page(bench: Bench, cost: str, schemes: list[Row], four: list[Row], bundles: 
     agreement = itself(bundles["int8-static"], bench.ids[0])
     return "\n".join(
         [
-            "# What quantization costs the demo model\n",
-            f"Written by `python -m benchmarks.quantization`. {describe()}.\n",
+            f"Written by `python -m benchmarks.quality.quantization`. {describe()}.\n",
             f"Calibrated on {bench.calibration.tokens:,} tokens; measured on the first {TOKENS:,} predictions of "
             f"{' and '.join(bench.labels)} against float32 (perplexity {reference}). MB of graphs and weights.\n",
             show([*schemes, *plain], bench.labels),
             "\nonnxruntime's own leave the embedding and the mediums in float; their 4 bits are symmetric.\n",
-            "## Four bits\n\n![KL against bytes](quantization.svg)\n",
+            "### Four bits\n\n![KL against bytes](quantization.svg)\n",
             show(points, bench.labels),
-            "\n## int8-static agrees with itself\n",
+            "\n### int8-static agrees with itself\n",
             f"In chunks of 256 tokens and token by token: mean KL {agreement.kl:.1e}, top-1 {agreement.top1:.2%}.\n",
-            f"## Drift of int8's states over {TOKENS:,} tokens\n",
+            f"### Drift of int8's states over {TOKENS:,} tokens\n",
             "Relative error, mean over layers and each quarter of the text.\n",
             drift(bundles["int8"], bench.reference, text),
-            f"\n## The cost of quantizing\n\n{cost}\n",
+            f"\n### The cost of quantizing\n\n{cost}\n",
         ]
     )
 
 
 def main(out: Path, calibration: Path, texts: Sequence[Path]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
+    there = out / "quantize.md"
+    between(there.read_text(encoding="utf-8"), "measured", "")  # half an hour before it is written
     with tempfile.TemporaryDirectory() as temporary:
         bench = Bench(Path(temporary), out, calibration, texts)
         with peak_memory() as memory:
@@ -213,7 +214,7 @@ def main(out: Path, calibration: Path, texts: Sequence[Path]) -> None:
         recipes = {name: parse_recipe(f'scheme = "{name}"\n{text}') for name, text in FRONTIER.items()}
         four = [bench.row(name, bench.make(name, recipe)) for name, recipe in recipes.items()]
         written = page(bench, cost, schemes, four, bundles, texts[0])
-        (out / "quantization.md").write_text(written, encoding="utf-8")
+        there.write_text(between(there.read_text(encoding="utf-8"), "measured", written), encoding="utf-8")
 
 
 if __name__ == "__main__":

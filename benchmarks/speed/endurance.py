@@ -1,6 +1,6 @@
 """Memory and time per token over 10,000 generated and 1,000,000 prefilled tokens: both should stay flat.
 
-python -m benchmarks.endurance BUNDLE [GENERATED] [PREFILLED]
+python -m benchmarks.speed.endurance BUNDLE [GENERATED] [PREFILLED]
 """
 
 from __future__ import annotations

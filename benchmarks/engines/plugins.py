@@ -1,7 +1,8 @@
 """The graphs in fixed shapes on engines that are plugins of onnxruntime: where every node went, and the logits.
 
-    make openvino-mobile # or: python -m benchmarks.mobile build/mobile float, with the build side installed, and
-    make qnn             # python -m benchmarks.plugins openvino build/mobile where the plugin is, with little else
+    make openvino-mobile   or, the first where the build side is installed, the second where the plugin is:
+    make qnn               python -m benchmarks.engines.mobile build/mobile float
+                           python -m benchmarks.engines.plugins openvino build/mobile
 
 openvino   onnxruntime-ep-openvino, its CPU device in float32
 qnn        onnxruntime-qnn, Qualcomm's HTP by the simulator in the package: uint16 activations and uint8 weights. Also

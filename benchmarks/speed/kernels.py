@@ -1,7 +1,7 @@
 """`rrwkv bench` of bundles with random weights, in onnxruntime alone and with the native kernels where they run.
 
-python -m benchmarks.speed [--in FOLDER] [SIZE[:SCHEME] ...]     sizes of benchmarks.models.SIZES, schemes of `rrwkv
-quantize`; FOLDER keeps the bundles (169m: minutes and gigabytes), and those that are there already are used
+python -m benchmarks.speed.kernels [--in FOLDER] [SIZE[:SCHEME] ...]     sizes of benchmarks.models.SIZES, schemes of
+`rrwkv quantize`; FOLDER keeps the bundles (169m: minutes and gigabytes), and those that are there already are used
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What quantization costs, beside onnxruntime's own quantizers."""
