@@ -56,7 +56,7 @@ def export(
     checkpoint: Path,
     output: Path | None,
     config: Path | None,
-    tokenizer: Path | None,
+    tokenizer: str | None,
     chat: Path | None,
     adapters: tuple[Path, ...],
     adapter_alphas: tuple[float, ...],

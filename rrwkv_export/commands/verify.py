@@ -34,7 +34,7 @@ def verify(
     bundle: Path,
     against: Path | None,
     config: Path | None,
-    tokenizer: Path | None,
+    tokenizer: str | None,
     chat: Path | None,
     adapters: tuple[Path, ...],
     adapter_alphas: tuple[float, ...],

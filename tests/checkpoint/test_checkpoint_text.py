@@ -228,7 +228,7 @@ def test_words_that_the_model_lacks_are_another_models(tmp_path):
         (
             50277,
             65536,
-            "has 50,277 tokens and the model 65,536; .* is usually a World model, with rwkv_vocab_v20230424",
+            "has 50,277 tokens and the model 65,536; .* is usually a World model: --tokenizer world",
         ),
         (20095, 50277, "has 20,095 tokens and the model 50,277; .* trained on the Pile, with 20B_tokenizer.json"),
         (257, 4096, "has 257 tokens and the model 4,096; if the model was not trained with it, all text is gibberish"),

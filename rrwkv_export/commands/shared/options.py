@@ -106,10 +106,10 @@ checkpoint_options = stacked(
     ),
     click.option(
         "--tokenizer",
-        type=PATH,
-        metavar="FILE",
+        metavar="FILE|world",
         help="A tokenizer.json, or the RWKV World vocabulary (rwkv_vocab_v20230424.txt, vocab.txt or .json), or a "
-        "folder with one. With neither here nor beside the weights, the bundle works on token ids.",
+        "folder with one; world: the World vocabulary that comes along. With neither here nor beside the weights, the "
+        "bundle works on token ids.",
     ),
     click.option(
         "--adapter",
