@@ -35,7 +35,7 @@ def verify(
     against: Path | None,
     config: Path | None,
     tokenizer: str | None,
-    chat: Path | None,
+    chat: str | None,
     adapters: tuple[Path, ...],
     adapter_alphas: tuple[float, ...],
     as_json: bool,

@@ -288,6 +288,13 @@ def test_chat_is_the_folders_or_the_one_that_was_asked_for(folder, tmp_path):
         {"bos_token_id": 4096},
         {"eos_token_id": -1},
         {"eos_token_id": True},
+        {"system": None},
+        {"thinking": True},
+        {"thinking": {"start": "<t>"}},
+        {"thinking": {"kept": 1}},
+        {"thinking": {"open": 1}},
+        {"thinking": {"end": " "}},
+        {"thinking": {"begin": "<t>"}},  # which is not what `open` opens
         {"sampling": {"top_p": "high"}},
         {"sampling": {"top_p": float("nan")}},
         [],

@@ -13,10 +13,11 @@ from checkpoint_files import ASSET, RWKV7, random_weights, write_blinkdl, write_
 
 from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.checkpoint import open_checkpoint
+from rrwkv_export.checkpoint.beside.chat import usual_format
 from rrwkv_export.checkpoint.beside.world import shipped_vocabulary
 from rrwkv_export.commands import _run as run_command
 from rrwkv_export.errors import CheckpointError
-from rrwkv_runtime.manifest import Manifest
+from rrwkv_runtime.manifest import ChatFormat, Manifest, Thinking
 from rrwkv_runtime.text.world_vocabulary import parse_world_vocabulary
 from rrwkv_runtime.tokenizer import WorldTokenizer, load_tokenizer
 
@@ -88,14 +89,67 @@ def test_text_of_many_scripts_is_what_the_rwkv_package_makes_of_it(vocabulary):
 
 
 def test_export_with_the_world_vocabulary_by_name(tmp_path, capsys):
-    path = write_blinkdl(tmp_path / "x060.pth", WORLD7, random_weights(WORLD7))
+    path = write_blinkdl(tmp_path / "rwkv7-g1-tiny.pth", WORLD7, random_weights(WORLD7))
     bundle = tmp_path / "bundle"
     assert run_command(["export", str(path), "-o", str(bundle), "--tokenizer", "world", "--tokens", "20"]) == 0
-    assert "rwkv-world" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "rwkv-world" in said
+    assert "it may think first (--think), between '<think>' and '</think>', and later turns do not see it" in said
+    assert run_command(["info", str(bundle)]) == 0
+    assert re.search(r"thought .*between '<think>' and '</think>'", capsys.readouterr().out)
     manifest = Manifest.load(bundle)
     assert (manifest.tokenizer.type, manifest.chat.eos_token_id) == ("rwkv-world", 0)
+    assert manifest.chat.thinking == Thinking()
     assert (bundle / manifest.tokenizer.file).read_bytes() == shipped_vocabulary()[1]
     assert load_tokenizer(bundle, manifest).encode("Hello") == [33155]
+
+
+CHAT = {"temperature": 1.0, "top_p": 0.3, "presence_penalty": 0.5, "frequency_penalty": 0.5, "penalty_decay": 0.996}
+
+
+@pytest.mark.parametrize(
+    ("name", "thinks"),
+    [
+        ("rwkv7-g1a-0.1b-20250728-ctx4096.pth", True),
+        ("RWKV7-G0.st", True),
+        ("rwkv7-g1a3-7.2b", True),
+        ("RWKV-x060-World-1B6-v2.1-20240328-ctx4096.pth", False),
+        ("rwkv7-g1ant.pth", False),
+        ("g1.pth", False),
+    ],
+)
+def test_a_g1_model_is_known_by_its_name(tmp_path, name, thinks):
+    assert usual_format(tmp_path / name, has_world_vocabulary=True) == ("g1" if thinks else "world")
+    assert usual_format(tmp_path / name / "snapshots" / "0a1b", has_world_vocabulary=True) == (
+        "g1" if thinks else "world"
+    )
+    assert usual_format(tmp_path / name, has_world_vocabulary=False) is None
+
+
+def test_a_world_models_chat_format_is_its_own_unless_another_is_given(tmp_path):
+    path = write_blinkdl(tmp_path / "rwkv7-g1-0.1b.pth", WORLD4, random_weights(WORLD4))
+    world = ChatFormat(eos_token_id=0, system="System: ", sampling=CHAT)
+    assert open_checkpoint(path).chat == ChatFormat(eos_token_id=0)  # ids have no words
+    for given, thinking in ((None, Thinking()), ("g1", Thinking()), ("world", None)):
+        assert open_checkpoint(path, tokenizer="world", chat=given).chat == replace(world, thinking=thinking)
+    (tmp_path / "chat.json").write_text('{"user": "Bob: "}')
+    assert open_checkpoint(path, tokenizer="world").chat == ChatFormat(user="Bob: ", eos_token_id=0)
+
+
+@pytest.mark.parametrize(
+    ("card", "thinks"),
+    [
+        ("---\nbase_model: BlinkDL/rwkv7-g1\n---\n", True),
+        ("---\nbase_model:\n- BlinkDL/rwkv7-g1\n---\n", True),
+        ('---\nlicense: apache-2.0\n---\n\n# RWKV7-G1 "GooseOne" pure RNN reasoning model\n', True),
+        ("# RWKV-7 World\n\nNewer ones are called rwkv7-g1.\n", False),
+    ],
+)
+def test_a_folders_card_says_what_its_model_is_called(tmp_path, card, thinks):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "README.md").write_text(card)
+    assert usual_format(folder, has_world_vocabulary=True) == ("g1" if thinks else "world")
 
 
 def test_without_a_tokenizer_a_world_model_is_told_of_its_own(tmp_path):

@@ -129,9 +129,10 @@ checkpoint_options = stacked(
     ),
     click.option(
         "--chat",
-        type=PATH,
-        metavar="FILE",
-        help='The chat format, as a chat.json. Without one: "User: …", "Assistant: …", a blank line after each.',
+        metavar="FILE|world|g1",
+        help="The chat format, as a chat.json, or by name: world, that of the World models; g1, of those that think. "
+        'Without one: "User: …", "Assistant: …", a blank line after each; with the World vocabulary world, or g1 where '
+        "the checkpoint is called so.",
     ),
 )
 
