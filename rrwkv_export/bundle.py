@@ -247,7 +247,7 @@ def write_manifest(
         "graphs": {name: asdict(entry) for name, entry in options.graphs(config).items()},
         "states": [asdict(_state_spec(layout, options.wkv)) for layout in state_layout(config, options.wkv)],
         "tokenizer": asdict(tokenizer) if tokenizer else None,
-        "chat": asdict(chat),
+        "chat": chat.to_json(),
         "quantization": None,
         "provenance": {**provenance, "versions": versions()},
         "parity": None,

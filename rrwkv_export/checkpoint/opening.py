@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.checkpoint.adapters.merged import Adapter, merge, own_adapter, read_adapter
-from rrwkv_export.checkpoint.beside.chat import find_chat
+from rrwkv_export.checkpoint.beside.chat import find_chat, usual_format
 from rrwkv_export.checkpoint.beside.endings import find_ending
 from rrwkv_export.checkpoint.beside.tokenizer import TokenizerFile, find_tokenizer
 from rrwkv_export.checkpoint.beside.unread_tokenizers import unread_tokenizers
@@ -49,14 +49,14 @@ def open_checkpoint(
 ) -> Checkpoint:
     """Open a checkpoint of any format; no tensor is read yet. What is given wins over what lies beside the weights.
 
-    config: sizes, or the config.json that holds them. tokenizer: a tokenizer.json or an RWKV World vocabulary. chat: a
-    chat.json. adapters: PEFT folders or files of LoRA weights, merged in this order. adapter_alphas: of those that do
-    not say their alpha, one for all or one for each. Raises CheckpointError (TensorError for one tensor) or
-    ConfigError, each in one line.
+    config: sizes, or the config.json that holds them. tokenizer: a tokenizer.json or an RWKV World vocabulary, or the
+    word "world" for the one that comes along. chat: a chat.json, or "world" or "g1" (see `FORMATS`). adapters: PEFT
+    folders or files of LoRA weights, merged in this order. adapter_alphas: of those that do not say their alpha, one
+    for all or one for each. Raises CheckpointError (TensorError for one tensor) or ConfigError, each in one line.
     """
     given = config if isinstance(config, ModelConfig) else _path(config)
     try:
-        return _open(Path(path), given, _path(tokenizer), _path(chat), [Path(one) for one in adapters], adapter_alphas)
+        return _open(Path(path), given, tokenizer, chat, [Path(one) for one in adapters], adapter_alphas)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise CheckpointError(f"{error.filename or path}: cannot be read ({reason}); check the file") from None
@@ -65,8 +65,8 @@ def open_checkpoint(
 def _open(
     path: Path,
     config: ModelConfig | Path | None,
-    tokenizer: Path | None,
-    chat: Path | None,
+    tokenizer: Path | str | None,
+    chat: Path | str | None,
     adapters: Sequence[Path],
     alphas: Sequence[float],
 ) -> Checkpoint:
@@ -83,10 +83,16 @@ def _open(
         config=source.config,
         weights=Weights(source),
         tokenizer=found,
-        chat=find_chat(chat, folder, vocab_size, lambda: find_ending(reading.home, reading.says, found, vocab_size)),
+        chat=find_chat(
+            chat,
+            folder,
+            vocab_size,
+            lambda: find_ending(reading.home, reading.says, found, vocab_size),
+            usual_format(path, found is not None and found.type == "rwkv-world"),
+        ),
         files=source.files,
         adapters=merged,
-        notes=(*_unmerged(path, adapters), *(found.notes if found else unread_tokenizers(folder))),
+        notes=(*_unmerged(path, adapters), *(found.notes if found else unread_tokenizers(folder, vocab_size))),
     )
 
 

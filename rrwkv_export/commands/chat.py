@@ -22,6 +22,7 @@ from rrwkv_runtime.terminal import options
 @click.command()
 @click.argument("bundle", type=PATH, required=False)
 @shared(options.SYSTEM)
+@shared(options.THINK)
 @shared(options.STATE)
 @shared(options.ALLOW_OTHER)
 @shared(options.SPECIAL)
@@ -35,6 +36,7 @@ from rrwkv_runtime.terminal import options
 def chat(
     bundle: Path | None,
     system: str | None,
+    think: str,
     state: Path | None,
     allow_other_quantization: bool,
     special: bool,
@@ -64,8 +66,9 @@ def chat(
     from rrwkv_export.commands.shared.talk import talk
 
     limit, threads = options.max_tokens(max_tokens), options.threads(threads)
-    said = {"system": system, "special": special, "max_tokens": limit, **options.sampling(sampling)}
+    thinks, hide = options.think(think)
+    said = {"system": system, "special": special, "think": thinks, "max_tokens": limit, **options.sampling(sampling)}
     # The cached demo was verified a moment ago.
     where: dict[str, Any] = {"provider_options": provider_options, "strict": strict, "spin": spin, "native": native}
     model = load_model(bundle or cached_demo(), provider, threads, **where, verify=bundle is not None)
-    return talk(model, state, allow_other_quantization, stats, **said)
+    return talk(model, state, allow_other_quantization, stats, hide, **said)

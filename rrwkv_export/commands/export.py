@@ -57,8 +57,8 @@ def export(
     checkpoint: Path,
     output: Path | None,
     config: Path | None,
-    tokenizer: Path | None,
-    chat: Path | None,
+    tokenizer: str | None,
+    chat: str | None,
     adapters: tuple[Path, ...],
     adapter_alphas: tuple[float, ...],
     force: bool,
@@ -70,18 +70,18 @@ def export(
     folder of this project's (config.json, model.safetensors). Its generation of RWKV is told by its tensors.
 
     The bundle is compared with the checkpoint in every way a text can be split; if they differ, nothing is left behind
-    and the exit status is 1. The last line says what ends a text.
+    and the exit status is 1. The last lines say what ends a text, and how a model thinks that was taught to.
 
     \b
     rrwkv export model.pth -o my-bundle
-    rrwkv export model.pth --tokenizer rwkv_vocab_v20230424.txt
+    rrwkv export model.pth --tokenizer world
     rrwkv export my-model --adapter my-lora --dtype float16
     """
     if options["target"] != "mobile" and not options["ort"]:
         raise click.UsageError("--no-ort is for --target mobile; other targets write none")
     from rrwkv_export.checkpoint import open_checkpoint, spelled
     from rrwkv_export.commands.shared.console import console, megabytes, print_parity, progress_bars
-    from rrwkv_export.commands.shared.endings import describe_ending
+    from rrwkv_export.commands.shared.endings import describe_ending, describe_thinking
     from rrwkv_export.errors import ParityError
     from rrwkv_export.export import export as export_checkpoint
     from rrwkv_export.verify import Parity
@@ -110,6 +110,10 @@ def export(
     )
     ending = describe_ending(manifest.chat, lambda token_id: spelled(opened.tokenizer, token_id))
     screen.print(ending, soft_wrap=True, markup=False)
+    if thought := describe_thinking(manifest.chat):
+        screen.print(
+            f"it may think first (--think), {thought}; --chat world is without that", soft_wrap=True, markup=False
+        )
     if options["target"] == "mobile":
         from rrwkv_export.ort_format import usability_report
 

@@ -114,7 +114,7 @@ def _model(bundle: Path, manifest: Manifest) -> Table:
     graph, config = manifest.main, manifest.config
     from rich.text import Text
 
-    from rrwkv_export.commands.shared.endings import describe_ending
+    from rrwkv_export.commands.shared.endings import describe_ending, describe_thinking
 
     table = _table(str(bundle), "field", "value")
     facts: list[tuple[str, Any]] = [
@@ -129,6 +129,7 @@ def _model(bundle: Path, manifest: Manifest) -> Table:
         ("kernels", _kernels(manifest)),
         ("chat", repr(f"{manifest.chat.user}…{manifest.chat.turn_end}{manifest.chat.assistant}")),
         ("end", describe_ending(manifest.chat)),
+        *([("thought", thought)] if (thought := describe_thinking(manifest.chat)) else []),
         ("parity", _parity(manifest.parity)),
         ("bundle id", manifest.bundle_id),
         ("model id", manifest.model_id),

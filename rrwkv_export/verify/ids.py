@@ -16,7 +16,7 @@ from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.checkpoint import TokenizerFile
 from rrwkv_export.texts import poverty
 from rrwkv_runtime.errors import TokenizerError
-from rrwkv_runtime.tokenizer import Tokenizer, open_tokenizer
+from rrwkv_runtime.tokenizer import Tokenizer
 
 _TOKEN_PARAMETERS = 2e10  # how much arithmetic a verification may cost: tokens times parameters
 _FEWEST, _MOST = 48, 1024
@@ -67,7 +67,7 @@ def draw_sample(
     Of special tokens at most 256, a large model's at most so many as it can afford (but 32): those of `ends` and those
     that mark something first, of the others every n-th. Each is there twice; where `tokens` is too few for that, once.
     """
-    opened = open_tokenizer(tokenizer.type, tokenizer.path) if tokenizer else None
+    opened = tokenizer.open() if tokenizer else None
     special = _special(config, opened, ends)
     room = min(_MOST_SPECIAL, max(_FEWEST_SPECIAL, _affordable(config)))
     kept = _some(special, room if tokens is None else min(room, tokens // 2))

@@ -35,6 +35,9 @@ class Script:
         if self.on_write:
             self.on_write(text)
 
+    def think(self, text):
+        self.write(f"[{text}]")
+
     def say(self, text, kind):
         self.said.append((kind, text))
 

@@ -228,7 +228,7 @@ def test_words_that_the_model_lacks_are_another_models(tmp_path):
         (
             50277,
             65536,
-            "has 50,277 tokens and the model 65,536; .* is usually a World model, with rwkv_vocab_v20230424",
+            "has 50,277 tokens and the model 65,536; .* is usually a World model: --tokenizer world",
         ),
         (20095, 50277, "has 20,095 tokens and the model 50,277; .* trained on the Pile, with 20B_tokenizer.json"),
         (257, 4096, "has 257 tokens and the model 4,096; if the model was not trained with it, all text is gibberish"),
@@ -288,6 +288,13 @@ def test_chat_is_the_folders_or_the_one_that_was_asked_for(folder, tmp_path):
         {"bos_token_id": 4096},
         {"eos_token_id": -1},
         {"eos_token_id": True},
+        {"system": None},
+        {"thinking": True},
+        {"thinking": {"start": "<t>"}},
+        {"thinking": {"kept": 1}},
+        {"thinking": {"open": 1}},
+        {"thinking": {"end": " "}},
+        {"thinking": {"begin": "<t>"}},  # which is not what `open` opens
         {"sampling": {"top_p": "high"}},
         {"sampling": {"top_p": float("nan")}},
         [],

@@ -34,8 +34,10 @@ from rrwkv_runtime.bundle.canonical import canonical_json  # noqa: E402
 from rrwkv_runtime.chat import Chat  # noqa: E402
 from rrwkv_runtime.execution.state_values import fitted, other_form  # noqa: E402
 from rrwkv_runtime.generate import Token, generate  # noqa: E402
+from rrwkv_runtime.manifest import ChatFormat, Thinking  # noqa: E402
 from rrwkv_runtime.model import Model  # noqa: E402
 from rrwkv_runtime.sampling import generator  # noqa: E402
+from rrwkv_runtime.text.thinking import ThoughtAndAnswer  # noqa: E402
 from rrwkv_runtime.text.world_vocabulary import write_world_vocabulary  # noqa: E402
 from rrwkv_runtime.tokenizer import Tokenizer, WorldTokenizer  # noqa: E402
 
@@ -78,6 +80,29 @@ CHATS: dict[str, dict[str, Any]] = {
     "seeded": {"seed": 7, "max_tokens": 16},
     "a turn that ends itself": {"seed": 5, "max_tokens": 40, "logit_bias": {"201": 5.0}, "system": "Be brief."},
 }
+# Pieces of replies, and what stands before them in the prompt.
+THOUGHTS = (
+    ("", [" <th", "ink", ">", " Hm, 1 <", " 2.", "\n\nYes.\n</", "think>", "\n\n", " Hel", "lo\n", "\nUser:"]),
+    ("", [" Hello", " <think>", "\n\n"]),
+    ("", ["\n\n<think>"]),
+    ("", ["<think>Hm", "\n\nUs", "er: hi"]),
+    ("", ["<think>Hm ", "</thi"]),
+    (" <think", [">Hm.</think>Hello", "\n"]),
+    (" <think", ["ing", "\n\n"]),
+    (" <think", []),
+    (" <think>\n</think", [">\nHello", "\n", "\n"]),
+    (" <think>No.</think", ["> Hello"]),
+)
+# The random model begins every greedy reply with "U@&".
+TAUGHT = {"open": "U", "skip": "U@&", "begin": "U", "end": "&", "kept": False}
+THINKING: dict[str, tuple[dict[str, Any], str]] = {
+    "of itself": (TAUGHT, "auto"),
+    "made to": (TAUGHT, "on"),
+    "made not to": (TAUGHT, "off"),
+    "of itself, kept": ({**TAUGHT, "kept": True}, "auto"),
+    "made to, kept": ({**TAUGHT, "kept": True}, "on"),
+    "never ending": ({**TAUGHT, "end": "never"}, "auto"),
+}
 SAID = ("Hello there!", "It ends\n\n\nhere: <|end|>", "Привет 🙂")
 
 
@@ -88,6 +113,11 @@ def make() -> None:
     with tempfile.TemporaryDirectory() as folder:
         _write_bundle(Path(folder))
     WORLD.write_text(write_world_vocabulary(_world_vocabulary()), encoding="utf-8")
+    write_vectors()
+
+
+def write_vectors() -> None:
+    """What a runtime must make of the bundle that is there."""
     model = Model.load(BUNDLE, threads=1, native=False)
     vectors = {
         "bundle_id": model.manifest.bundle_id,
@@ -104,6 +134,11 @@ def make() -> None:
         "random": [{"seed": seed, "doubles": _drawn(generator(seed))} for seed in (0, 1, 2**40)],
         "generate": [_settled(model, _generated, {"name": n, **options}) for n, options in _with_stops(model)],
         "chat": [_settled(model, _chat, {"name": n, "options": options}) for n, options in CHATS.items()],
+        "thoughts": [_parted(*reply) for reply in THOUGHTS],
+        "thinking": [
+            _settled(model, _chat, {"name": n, "thinking": thinking, "options": {**CHATS["greedy"], "think": think}})
+            for n, (thinking, think) in THINKING.items()
+        ],
     }
     VECTORS.write_text(_lines(vectors), encoding="utf-8")
     print(f"{sum(path.stat().st_size for path in HERE.rglob('*') if path.is_file()):,} bytes")
@@ -233,11 +268,42 @@ def _generated(model: Any, case: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chat(model: Any, case: dict[str, Any]) -> dict[str, Any]:
-    chat, turns = Chat(model, **with_biases(case["options"])), []
+    chat, turns = Chat(taught(model, case), **with_biases(case["options"])), []
     for said in SAID:
         tokens = _tokens(chat.send(said))
         turns.append({"user": said, "tokens": tokens, "reply": chat.turns[-1][1], "position": chat.position})
     return {**case, "turns": turns}
+
+
+class Taught:
+    """A model with another chat format."""
+
+    def __init__(self, model: Any, chat: ChatFormat) -> None:
+        self._model, self.manifest = model, replace(model.manifest, chat=chat)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
+def taught(model: Any, case: Case) -> Any:
+    """A model that thinks as a case says, if it says so."""
+    if "thinking" not in case:
+        return model
+    return Taught(model, replace(model.manifest.chat, thinking=Thinking(**case["thinking"])))
+
+
+def _parted(begun: str, pieces: Sequence[str]) -> Case:
+    return {"begun": begun, "pieces": list(pieces), **parted(begun, pieces)}
+
+
+def parted(begun: str, pieces: Sequence[str]) -> Case:
+    """What a reply in pieces shows of its thought and its answer after each piece and at its end, and what ended it."""
+    reply, shown = ThoughtAndAnswer(Thinking(), begun, ["\n\n"], ["\n\nUser:"]), []
+    for piece in pieces:
+        text = reply.push(piece)
+        shown.append([reply.take_thought(), text])
+    text = "" if reply.matched else reply.flush()
+    return {"shown": shown, "flush": [reply.take_thought(), text], "stop": reply.matched}
 
 
 def with_biases(options: dict[str, Any]) -> dict[str, Any]:
@@ -247,7 +313,11 @@ def with_biases(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tokens(tokens: Iterable[Token]) -> list[dict[str, Any]]:
-    return [{"id": t.id, "text": t.text, "logprob": round(t.logprob, 6), "finish": t.finish} for t in tokens]
+    return [
+        {"id": t.id, "text": t.text, "logprob": round(t.logprob, 6), "finish": t.finish}
+        | ({"thought": t.thought} if t.thought else {})
+        for t in tokens
+    ]
 
 
 class _Shaken:

@@ -14,9 +14,10 @@ import pytest
 from rrwkv_runtime.bundle.canonical import canonical_json
 from rrwkv_runtime.chat import Chat
 from rrwkv_runtime.execution.state_values import fitted, other_form
-from rrwkv_runtime.manifest import FORMAT_VERSION, Manifest, compute_bundle_id, schema, verify_files
+from rrwkv_runtime.manifest import FORMAT_VERSION, Manifest, Thinking, compute_bundle_id, schema, verify_files
 from rrwkv_runtime.model import Model
 from rrwkv_runtime.sampling import generator
+from rrwkv_runtime.text.thinking import ThoughtAndAnswer
 from rrwkv_runtime.tokenizer import open_tokenizer
 
 HERE = Path(__file__).parents[1] / "conformance"
@@ -132,6 +133,26 @@ def test_a_scripted_chat(model, case):
     chat = Chat(model, **with_biases(case["options"]))
     for turn in case["turns"]:
         assert_tokens(list(chat.send(turn["user"])), turn["tokens"])
+        assert (chat.turns[-1][1], chat.position) == (turn["reply"], turn["position"])
+
+
+@cases("thoughts")
+def test_a_reply_is_taken_apart(case):
+    reply = ThoughtAndAnswer(Thinking(), case["begun"], ["\n\n"], ["\n\nUser:"])
+    shown = [[reply.push(piece), reply.take_thought()][::-1] for piece in case["pieces"]]
+    text = "" if reply.matched else reply.flush()
+    assert (shown, [reply.take_thought(), text], reply.matched) == (case["shown"], case["flush"], case["stop"])
+
+
+@cases("thinking")
+def test_a_scripted_chat_with_thoughts(model, case, monkeypatch):
+    form = dataclasses.replace(model.manifest.chat, thinking=Thinking(**case["thinking"]))
+    monkeypatch.setattr(model, "manifest", dataclasses.replace(model.manifest, chat=form))
+    chat = Chat(model, **case["options"])
+    for turn in case["turns"]:
+        tokens = list(chat.send(turn["user"]))
+        assert_tokens(tokens, turn["tokens"])
+        assert [token.thought for token in tokens] == [token.get("thought", "") for token in turn["tokens"]]
         assert (chat.turns[-1][1], chat.position) == (turn["reply"], turn["position"])
 
 

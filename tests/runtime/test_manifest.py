@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from rrwkv_runtime.bundle.canonical import canonical_json
 from rrwkv_runtime.bundle.schema import violations
 from rrwkv_runtime.errors import BundleError, DamagedBundle, NewerFormat, OlderFormat
-from rrwkv_runtime.manifest import Manifest, check_sizes, compute_bundle_id, schema, verify_files
+from rrwkv_runtime.manifest import Manifest, Thinking, check_sizes, compute_bundle_id, schema, verify_files
 from rrwkv_runtime.model import Model
 from rrwkv_runtime.state import State
 
@@ -67,6 +67,22 @@ def test_a_model_without_mediums_or_tokenizer_is_valid_too(make_tiny):
     assert fields["tokenizer"] is None
 
 
+THINKING = {"open": " <t", "skip": "<t></t>", "begin": "<t>", "end": "</t>", "kept": True}
+
+
+def test_how_a_model_thinks_comes_with_its_chat_and_decides_the_id(bundle):
+    before = Manifest.load(bundle)
+    assert "thinking" not in before.to_json()["chat"]
+    assert (before.chat.thinking, before.chat.system) == (None, "")
+    rewrite(bundle, lambda fields: fields["chat"].update(system="System: ", thinking=THINKING))
+    manifest = Manifest.load(bundle)
+    assert (manifest.chat.thinking, manifest.chat.system) == (Thinking(**THINKING), "System: ")
+    assert manifest.to_json() == json.loads((bundle / "manifest.json").read_text())
+    assert manifest.bundle_id != before.bundle_id
+    rewrite(bundle, lambda fields: fields["chat"].update(thinking=None))
+    assert Manifest.load(bundle).chat.thinking is None
+
+
 # jsonschema takes 1.0 for an integer and lets `$` match before a last newline; the runtime is stricter in both.
 texts = st.text(max_size=6).filter(lambda text: not text.endswith("\n")) | st.sampled_from(["../x", "a/b", "plain"])
 numbers = st.integers(-2, 2**21) | st.floats(allow_nan=False).filter(lambda x: not x.is_integer())
@@ -99,6 +115,7 @@ def mutate(data, fields):
 @given(st.data())
 def test_the_checker_agrees_with_jsonschema(fields, data):
     fields = copy.deepcopy(fields)
+    fields["chat"]["thinking"] = dict(THINKING)
     mutate(data, fields)
     expected = Draft202012Validator(schema()).is_valid(fields)
     found = list(violations(fields, schema()))
@@ -141,6 +158,10 @@ def test_the_checker_is_strict_about_numbers(fields, value):
         (["graphs", "main", "file"], "..\\x", "graphs.main.file is not acceptable"),
         (["tokenizer", "type"], "sentencepiece", "tokenizer.type must be 'tokenizer.json' or 'rwkv-world'"),
         (["tokenizer", "file"], ".hidden", "tokenizer.file is not acceptable"),
+        (["chat", "thinking"], True, "chat.thinking must be object or null, not True"),
+        (["chat", "thinking"], {**THINKING, "begin": ""}, "chat.thinking.begin is not acceptable: ''"),
+        (["chat", "thinking"], {**THINKING, "kept": 1}, "chat.thinking.kept must be boolean, not 1"),
+        (["chat", "thinking"], {"open": ""}, "chat.thinking.skip is missing"),
         (["extra"], 1, "manifest.json: extra is not a known field"),
     ],
 )

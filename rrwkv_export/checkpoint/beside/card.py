@@ -8,6 +8,8 @@ from pathlib import Path
 _MOST_BYTES = 2**16
 _FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _FIELD = "^{name}:[ \t]*[\"']?([A-Za-z0-9][A-Za-z0-9 .+_-]{{0,99}}?)[\"']?[ \t]*(?:#.*)?$"
+_CALLED = re.compile(r"^(?:model_name|base_model):\s*(?:-\s*)?(.{1,200})$", re.MULTILINE)
+_HEADING = re.compile(r"^# (.{1,200})$", re.MULTILINE)
 # What licences' texts begin with, and their names on model hubs.
 _TEXTS = {
     "Apache License": "apache-2.0",
@@ -36,6 +38,14 @@ def card_facts(checkpoint: Path) -> dict[str, str]:
         text = _beginning(folder / "LICENSE")[:_BEGINNING]
         licence = next((name for words, name in _TEXTS.items() if words in text), None)
     return {name: value for name, value in (("license", licence), ("model", said["model_name"])) if value}
+
+
+def card_titles(folder: Path) -> list[str]:
+    """What a folder's card calls its model: its name, what it was made of, and the first heading."""
+    text = _beginning(folder / "README.md")
+    front = _FRONT_MATTER.match(text)
+    said = _CALLED.findall(front[1]) if front else []
+    return [*said, *_HEADING.findall(text)[:1]]
 
 
 def _field(front: str, name: str) -> str | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from rrwkv_export.checkpoint.beside.world import SETTINGS, SIZES, WORLD, is_worlds, named_tokenizer, shipped_vocabulary
 from rrwkv_export.errors import CheckpointError
 from rrwkv_runtime.common.reading import brief, decode_utf8, read_bounded
 from rrwkv_runtime.errors import InputError, TokenizerError
@@ -22,7 +23,7 @@ from rrwkv_runtime.text.world_vocabulary import (
     parse_world_vocabulary,
     write_world_vocabulary,
 )
-from rrwkv_runtime.tokenizer import Tokenizer, open_tokenizer
+from rrwkv_runtime.tokenizer import Tokenizer, WorldTokenizer, open_tokenizer
 
 Kind = Literal["tokenizer.json", "rwkv-world"]
 _OWN = "tokenizer.json"
@@ -34,7 +35,7 @@ _TRIED = 64  # tokens of a tokenizer that knows no English
 _KNOWN = (
     (range(20_095, 20_097), "a MIDI model, with tokenizer-midi.json"),
     (range(50_254, 50_433), "one trained on the Pile, with 20B_tokenizer.json"),
-    (range(65_529, 65_537), f"a World model, with {ORIGINAL}"),
+    (SIZES, f"a World model: --tokenizer {WORLD}"),
 )
 
 
@@ -51,16 +52,29 @@ class TokenizerFile:
     content: bytes = field(default=b"", compare=False, repr=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
 
+    def open(self) -> Tokenizer:
+        """As a runtime will. Raises TokenizerError."""
+        if self.type == "rwkv-world" and self.content:  # which is read already, and may be none of `path`'s bytes
+            return WorldTokenizer(parse_world_vocabulary(self.content.decode(), str(self.path)))
+        return open_tokenizer(self.type, self.path)
 
-def find_tokenizer(explicit: Path | None, folder: Path, vocab_size: int) -> TokenizerFile | None:
+
+def find_tokenizer(explicit: Path | str | None, folder: Path, vocab_size: int) -> TokenizerFile | None:
     """The one that was asked for, a file or a folder that has one, or else the folder's own; None if that has none.
 
-    The folder's own is its tokenizer.json, or the World vocabulary under any name with "vocab" in it. Raises
-    CheckpointError if it is unusable or another model's.
+    explicit: also "world", for the World vocabulary that comes along. The folder's own is its tokenizer.json, or the
+    World vocabulary under any name with "vocab" in it; or the one that comes along, for a World model whose settings
+    name its tokenizer. Raises CheckpointError if it is unusable or another model's.
     """
+    if explicit == WORLD:
+        return _fitted(_shipped(), vocab_size, "give the model's own with --tokenizer")
+    explicit = None if explicit is None else Path(explicit)
     if explicit is not None and not explicit.is_dir():
         if not explicit.exists():
-            raise CheckpointError(f"{explicit}: no such tokenizer file; give a tokenizer.json or {ORIGINAL}")
+            raise CheckpointError(
+                f"{explicit}: no such tokenizer file; give a tokenizer.json, {ORIGINAL}, or the word {WORLD} for the "
+                "World vocabulary"
+            )
         if not explicit.is_file():  # it is read more than once
             raise CheckpointError(f"{explicit}: a pipe or a device; save the tokenizer to a file and give that")
         return _fitted(read_tokenizer(explicit), vocab_size, "give the model's own with --tokenizer")
@@ -68,9 +82,24 @@ def find_tokenizer(explicit: Path | None, folder: Path, vocab_size: int) -> Toke
     if own is not None:
         remedy = "give the model's own with --tokenizer, or take this file away for a bundle that works on token ids"
         return _fitted(own, vocab_size, remedy)
+    if vocab_size in SIZES and is_worlds(named := named_tokenizer(explicit or folder)):
+        note = (
+            f"{(explicit or folder) / SETTINGS} names {named!r}, whose vocabulary is not in the folder or not whole: "
+            "it is the World vocabulary, which comes along; --tokenizer takes another"
+        )
+        return _fitted(replace(_shipped(), notes=(note,)), vocab_size, "give the model's own with --tokenizer")
     if explicit is not None:
         raise CheckpointError(f"{explicit}: no tokenizer.json and no World vocabulary is in this folder; give a file")
     return None
+
+
+def usually(vocab_size: int) -> str | None:
+    """What a model with so many tokens is in most cases, and its tokenizer."""
+    return next((f"a model of {vocab_size:,} is usually {what}" for sizes, what in _KNOWN if vocab_size in sizes), None)
+
+
+def _shipped() -> TokenizerFile:
+    return TokenizerFile("rwkv-world", *shipped_vocabulary())
 
 
 def _own(folder: Path) -> Iterator[TokenizerFile]:
@@ -145,9 +174,7 @@ def _fitted(found: TokenizerFile, vocab_size: int, remedy: str) -> TokenizerFile
     size = _size(found)
     if size > vocab_size and found.type == "tokenizer.json" and (fewer := _without_added(found, vocab_size)):
         found, size = fewer, _size_of_fewer(fewer, remedy)
-    usual = next(
-        (f"; a model of {vocab_size:,} is usually {what}" for sizes, what in _KNOWN if vocab_size in sizes), ""
-    )
+    usual = f"; {known}" if (known := usually(vocab_size)) else ""
     if size > vocab_size:
         raise CheckpointError(
             f"{found.path}: has {size:,} tokens and the model only {vocab_size:,} tokens, so it is another model's; "
@@ -173,7 +200,7 @@ def _padded(size: int, vocab_size: int) -> bool:
 def _size(found: TokenizerFile) -> int:
     """How many ids the tokenizer spans; it is opened as a runtime will, and tried."""
     try:
-        tokenizer = open_tokenizer(found.type, found.path)
+        tokenizer = found.open()
     except TokenizerError as error:
         raise CheckpointError(f"{error}; download it again") from None
     if not _is_usable(tokenizer):

@@ -19,6 +19,14 @@ def describe_ending(chat: ChatFormat, spell: Callable[[int], str | None] = lambd
     return f"a text ends with {tokens}" + (f", a reply also with {stops}" if stops else "")
 
 
+def describe_thinking(chat: ChatFormat) -> str | None:
+    """What a thought stands between, and whether it stays; None of a model that was not taught to think."""
+    if (thinking := chat.thinking) is None:
+        return None
+    stays = "later turns see it" if thinking.kept else "later turns do not see it"
+    return f"between {thinking.begin!r} and {thinking.end!r}, and {stays}"
+
+
 def _token(token_id: int, spell: Callable[[int], str | None]) -> str:
     text = spell(token_id)
     return f"token {token_id}" + ("" if text is None else f" ({text!r})")

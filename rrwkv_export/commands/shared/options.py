@@ -106,10 +106,10 @@ checkpoint_options = stacked(
     ),
     click.option(
         "--tokenizer",
-        type=PATH,
-        metavar="FILE",
+        metavar="FILE|world",
         help="A tokenizer.json, or the RWKV World vocabulary (rwkv_vocab_v20230424.txt, vocab.txt or .json), or a "
-        "folder with one. With neither here nor beside the weights, the bundle works on token ids.",
+        "folder with one; world: the World vocabulary that comes along. With neither here nor beside the weights, the "
+        "bundle works on token ids.",
     ),
     click.option(
         "--adapter",
@@ -130,9 +130,10 @@ checkpoint_options = stacked(
     ),
     click.option(
         "--chat",
-        type=PATH,
-        metavar="FILE",
-        help='The chat format, as a chat.json. Without one: "User: …", "Assistant: …", a blank line after each.',
+        metavar="FILE|world|g1",
+        help="The chat format, as a chat.json, or by name: world, that of the World models; g1, of those that think. "
+        'Without one: "User: …", "Assistant: …", a blank line after each; with the World vocabulary world, or g1 where '
+        "the checkpoint is called so.",
     ),
 )
 

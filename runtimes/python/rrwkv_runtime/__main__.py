@@ -50,11 +50,19 @@ def _chat(given: argparse.Namespace) -> int:
     from rrwkv_runtime.terminal.repl import Repl, go_on_from
 
     how = {"max_tokens": options.max_tokens(given.max_tokens), **options.sampling(vars(given))}
-    chat = Chat(_model(given), system=given.system, special=given.special, **how)
+    think, hide = options.think(given.think)
+    chat = Chat(_model(given), system=given.system, special=given.special, think=think, **how)
     allowed = given.allow_other_quantization
     if given.state:
         go_on_from(chat, given.state, allowed)
-    return Repl(chat, Terminal(), show_stats=given.stats is not False, allow_other_quantization=allowed).run()
+    repl = Repl(
+        chat,
+        Terminal(),
+        show_stats=given.stats is not False,
+        hide_thoughts=hide,
+        allow_other_quantization=allowed,
+    )
+    return repl.run()
 
 
 def _generate(given: argparse.Namespace) -> None:

@@ -2,7 +2,8 @@
 
 Written in the bundle's chat format (`ChatFormat`): {bos}{user}{text}{turn_end}{assistant}, to which the model answers
 ` reply{turn_end}`. After every turn the state is that of exactly this text, `turn_end` once after each reply, whether
-the model ended the reply itself or was stopped.
+the model ended the reply itself or was stopped. A thought that a reply begins with is not part of this text, unless
+the format keeps thoughts: the state is then set back to before the reply, and the answer read without it.
 """
 
 from __future__ import annotations
@@ -12,21 +13,25 @@ from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack, get_args
 
 from rrwkv_runtime.common.checks import check_max_tokens
+from rrwkv_runtime.draft import Draft, Turn
 from rrwkv_runtime.errors import InputError, NoTokens, TokenizerError
 from rrwkv_runtime.generate import Reply, Timing, Token
+from rrwkv_runtime.manifest import Thinking
 from rrwkv_runtime.sampling import Sampler, Sampling, SamplingOptions, generator
 from rrwkv_runtime.text.dialogue import Dialogue, tidied
-from rrwkv_runtime.text.stopping import written_text
+from rrwkv_runtime.text.stopping import StopStrings, written_text
+from rrwkv_runtime.text.thinking import ThoughtAndAnswer
 
 if TYPE_CHECKING:
-    from rrwkv_runtime.execution.decoder import Decoder, Progress
+    from rrwkv_runtime.execution.decoder import Progress
     from rrwkv_runtime.model import Model
     from rrwkv_runtime.state import State
 
 UNDO_TURNS = 64
+Think = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True)
@@ -37,46 +42,19 @@ class Stats:
     total: Timing = field(default_factory=Timing)
 
 
-@dataclass(frozen=True)
-class _Turn:
-    user: str
-    reply: str
-    before: State | None  # None once it is too long ago to go back to
-
-
-@dataclass
-class _Draft:
-    """A turn that is being generated.
-
-    base: the turns before it. prefix: the state before the reply's first token. certain: the decoder has seen exactly
-    the reply's tokens but the pending one; not so after an interrupt, which may strike inside a step.
-    """
-
-    user: str
-    before: State
-    base: list[_Turn]
-    decoder: Decoder
-    prefix: State
-    reply: Reply
-    timing: Timing
-    ids: list[int] = field(default_factory=list)
-    pieces: list[str] = field(default_factory=list)
-    blank: bool = True
-    certain: bool = True
-    open: bool = True
-
-
 class Chat:
     """A conversation with a model that has a tokenizer.
 
     system      text put before the first turn, as it is: it may hold examples of turns, and special tokens in it are
                 tokens, so it should be the program's own text and not that of the people who talk
     special     special tokens in what users say are tokens too; else they are text like any other
-    max_tokens  most tokens of a reply; None for no limit
+    think       "on": the model is made to think before it answers, in the format's words or, where that has none, in
+                RWKV's usual ones; "off": made not to; "auto": as it comes
+    max_tokens  most tokens of a reply, its thought included; None for no limit
     seed        of one random stream for the whole conversation; setting it starts the stream again
     sampling    fields of `Sampling`; what is not given is the bundle's preference, then `Sampling`'s default
 
-    `sampling`, `max_tokens` and `seed` may be set between turns. Raises TokenizerError, InputError.
+    `sampling`, `think`, `max_tokens` and `seed` may be set between turns. Raises TokenizerError, InputError.
     """
 
     def __init__(
@@ -85,6 +63,7 @@ class Chat:
         *,
         system: str | None = None,
         special: bool = False,
+        think: Think = "auto",
         max_tokens: int | None = 512,
         seed: int | None = None,
         **sampling: Unpack[SamplingOptions],
@@ -93,6 +72,7 @@ class Chat:
             raise TokenizerError("this bundle has no tokenizer, and a chat needs one; export it with its tokenizer")
         self._model, self._tokenizer, self._format = model, model.tokenizer, model.manifest.chat
         self.sampling = Sampling().changed({**self._format.sampling, **sampling})
+        self.think = think
         self.max_tokens = max_tokens
         self.seed = seed
         self.stats = Stats()
@@ -101,9 +81,19 @@ class Chat:
         except NoTokens:
             raise NoTokens("it is the chat format's: export with --chat and a chat.json in words that it has") from None
         self._active: weakref.ref[Generator[Token, None, None]] | None = None
-        self._turns: list[_Turn] = []
+        self._turns: list[Turn] = []
         self.system = ""
         self.reset(system)
+
+    @property
+    def think(self) -> Think:
+        return self._think
+
+    @think.setter
+    def think(self, value: Think) -> None:
+        if value not in get_args(Think):
+            raise InputError(f"think must be auto, on or off, not {value!r}")
+        self._think = value
 
     @property
     def max_tokens(self) -> int | None:
@@ -133,6 +123,8 @@ class Chat:
 
     def send(self, text: str, progress: Progress | None = None) -> Generator[Token, None, None]:
         """Say something and stream the reply; the turn is part of the conversation once its last Token is out.
+
+        A thought comes in the tokens' `thought`, and is no part of the reply that `turns` has.
 
         Blank lines in the text become line breaks, since a blank line ends a turn in the usual format. Closing the
         iterator, or KeyboardInterrupt within it, ends the reply: what there is of it stays as the turn. Any other
@@ -175,7 +167,7 @@ class Chat:
         if reply is not None:
             reply.close()
 
-    def _last(self) -> tuple[_Turn, State]:
+    def _last(self) -> tuple[Turn, State]:
         self._settle()
         if not self._turns:
             raise InputError("there is no turn to go back to")
@@ -185,7 +177,7 @@ class Chat:
         return turn, turn.before
 
     def _start(
-        self, text: str, before: State, base: list[_Turn], progress: Progress | None
+        self, text: str, before: State, base: list[Turn], progress: Progress | None
     ) -> Generator[Token, None, None]:
         user = self._normalise(text)
         if not user:
@@ -196,17 +188,27 @@ class Chat:
         return reply
 
     def _generate(
-        self, user: str, ids: list[int], before: State, base: list[_Turn], progress: Progress | None
+        self, user: str, ids: list[int], before: State, base: list[Turn], progress: Progress | None
     ) -> Generator[Token, None, None]:
         """One turn. It works on a decoder of its own, so that giving up at any point changes nothing."""
         decoder = self._model.decoder(before)
         started = perf_counter()
         logits = decoder.prefill(ids, progress)
-        timing = Timing(len(ids), perf_counter() - started)
-        sampler, eos = Sampler(self.sampling, self._random), self._format.eos_token_ids
-        stops, ends = self._dialogue.stops, self._dialogue.ends
-        reply = Reply(decoder, logits, sampler, self._tokenizer, ids, self.max_tokens, stops, (), eos, ends)
-        draft = _Draft(user, before, base, decoder, decoder.state(), reply, timing)
+        prefix, (thinking, begun) = decoder.state(), self._begun()
+        if opening := self._dialogue.begun(begun) if begun else []:
+            logits = decoder.prefill(opening)
+        kept = thinking is not None and thinking.kept
+        if opening and kept:
+            prefix = decoder.state()
+        timing = Timing(len(ids) + len(opening), perf_counter() - started)
+        dialogue, sampler, eos = self._dialogue, Sampler(self.sampling, self._random), self._format.eos_token_ids
+        stops = (
+            ThoughtAndAnswer(thinking, begun, dialogue.stops, dialogue.within, dialogue.ends)
+            if thinking
+            else StopStrings(dialogue.stops, dialogue.ends)
+        )
+        reply = Reply(decoder, logits, sampler, self._tokenizer, [*ids, *opening], self.max_tokens, stops, (), eos)
+        draft = Draft(user, before, base, decoder, prefix, reply, stops, kept, timing)
         try:
             yield from self._stream(draft)
         except (GeneratorExit, KeyboardInterrupt) as reason:
@@ -215,7 +217,14 @@ class Chat:
                 self._close(draft)
             raise
 
-    def _stream(self, draft: _Draft) -> Generator[Token, None, None]:
+    def _begun(self) -> tuple[Thinking | None, str]:
+        """How a thought is told, if there may be one, and what the reply is made to begin with."""
+        thinking = self._format.thinking or (Thinking() if self.think == "on" else None)
+        if thinking is None or self.think == "auto":
+            return thinking, ""
+        return thinking, thinking.open if self.think == "on" else thinking.skip
+
+    def _stream(self, draft: Draft) -> Generator[Token, None, None]:
         tokens = iter(draft.reply)
         while draft.open:
             started = perf_counter()
@@ -228,28 +237,31 @@ class Chat:
             draft.blank = draft.blank and not shown
             if token.finish:
                 self._close(draft)
-            yield replace(token, text=shown)
+            thought = draft.stops.take_thought() if isinstance(draft.stops, ThoughtAndAnswer) else ""
+            yield replace(token, text=shown, thought=thought)
 
-    def _close(self, draft: _Draft) -> None:
+    def _close(self, draft: Draft) -> None:
         """End the turn with `turn_end`, feeding what the model has not written of it, and make it part of the chat."""
-        decoder, (ids, text) = draft.decoder, self._kept(draft) if draft.certain else (None, "")
+        decoder, whole = draft.decoder, draft.text
+        ids, text = self._kept(draft) if draft.certain and not draft.drops else (None, "")
         if ids is None:
-            text = "".join(draft.pieces).rstrip("\ufffd").rstrip()
+            text = whole.rstrip("\ufffd").rstrip()
             decoder = self._model.decoder(draft.prefix)
-            ids = self._dialogue.answered(text)
+            ids = self._dialogue.answered(self._dialogue.led(text.lstrip()) if draft.drops else text)
+        said = draft.answer[: max(0, len(draft.answer) - (len(whole) - len(text)))]
         draft.certain = False  # from here on, should an interrupt lead here again
         if ids:
             decoder.prefill(ids)
-        turns = [*draft.base, _Turn(draft.user, text.strip(), draft.before)]
+        turns = [*draft.base, Turn(draft.user, said.strip(), draft.before)]
         if len(turns) > UNDO_TURNS:
             turns[-UNDO_TURNS - 1] = replace(turns[-UNDO_TURNS - 1], before=None)
         self._state, self._turns = decoder.state(), turns
         self.stats = Stats(draft.timing, self.stats.total + draft.timing)
         draft.open = False
 
-    def _kept(self, draft: _Draft) -> tuple[list[int] | None, str]:
+    def _kept(self, draft: Draft) -> tuple[list[int] | None, str]:
         """What is to be fed after the model's own tokens, None if they cannot stay, and the reply's text."""
-        reply, text = draft.reply, "".join(draft.pieces)
+        reply, text = draft.reply, draft.text
         pending = [] if reply.pending is None else [reply.pending]
         if end := reply.ended_with(self._dialogue.ends):
             return pending, text.removesuffix(end.removesuffix(reply.matched or ""))

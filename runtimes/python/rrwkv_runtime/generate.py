@@ -41,7 +41,8 @@ class Token:
     an unfinished character or the possible start of a stop string waits. logprob: natural logarithm of the token's
     probability under the model itself, before any sampling option. index: from 0. finish: None until the last token,
     then "stop" (a stop string or stop id), "length" (max_tokens) or "eos" (the model's end token). top: (id, logprob)
-    of the likeliest tokens in its place, as many as `top_logprobs` asked for.
+    of the likeliest tokens in its place, as many as `top_logprobs` asked for. thought: in a `Chat`, what may be shown
+    of the model's thought, which comes before `text`.
     """
 
     id: int
@@ -50,6 +51,7 @@ class Token:
     index: int
     finish: str | None = None
     top: tuple[tuple[int, float], ...] = ()
+    thought: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def generate(
         decoder = model.decoder(state)
         logits = decoder.prefill(ids, progress)
         yield from Reply(
-            decoder, logits, sampler, model.tokenizer, ids, max_tokens, stops, ending, eos, top=top_logprobs
+            decoder, logits, sampler, model.tokenizer, ids, max_tokens, StopStrings(stops), ending, eos, top_logprobs
         )
 
     return run()
@@ -170,21 +172,20 @@ class Reply:
         tokenizer: Tokenizer | None,
         after: Sequence[int] = (),
         max_tokens: int | None = None,
-        stop: Sequence[str] = (),
+        stops: StopStrings | None = None,
         stop_ids: Collection[int] = (),
         eos: Collection[int] = (),
-        ends: Sequence[str] = (),
         top: int = 0,
     ) -> None:
         """logits: [V] float32, what `decoder.prefill` gave. tokenizer: None where there is none.
 
-        after: ids that the text goes on from. stop, eos: what ends a text. ends: what `ended_with` may be asked for.
-        top: how many of the likeliest tokens to list.
+        after: ids that the text goes on from. stops, stop_ids, eos: what ends a text. top: how many of the likeliest
+        tokens to list.
         """
         self._decoder, self._logits, self._sampler = decoder, logits, sampler
         self._stream = tokenizer.stream(after=after) if tokenizer else None
         self._hidden: Mapping[int, str] = tokenizer.special if tokenizer else {}
-        self._stops = StopStrings(stop, ends)
+        self._stops = stops or StopStrings(())
         self._max_tokens, self._stop_ids, self._eos = max_tokens, stop_ids, eos
         self._cut, self._top = False, top
         self.pending: int | None = None
@@ -206,7 +207,10 @@ class Reply:
         return not (self._cut or held or self._stops.cut)
 
     def ended_with(self, ends: Iterable[str]) -> str | None:
-        """That of the `ends` whose end is the end of the ids' text and of the stop string found, which lies in it."""
+        """That of the `ends` whose end is the end of the ids' text and of the stop string found, which lies in it.
+
+        They are among what the stop strings `remember`.
+        """
         if self.matched is None or self.rest or (self._stream is not None and self._stream.pending):
             return None
         found = (end for end in ends if self._stops.tail.endswith(end) and len(self.matched) <= len(end))

@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from io import FileIO
@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from rrwkv_runtime.bundle.canonical import canonical_json
+from rrwkv_runtime.bundle.chat_format import ChatFormat as ChatFormat
+from rrwkv_runtime.bundle.chat_format import Thinking as Thinking
 from rrwkv_runtime.bundle.graph_entry import GraphEntry, Runs
 from rrwkv_runtime.bundle.graph_file import LARGEST_GRAPH, check_graph
 from rrwkv_runtime.bundle.schema import violations
@@ -65,36 +67,6 @@ class TokenizerEntry:
 
     type: str
     file: str
-
-
-@dataclass(frozen=True)
-class ChatFormat:
-    """How a dialogue is written as text: `{user}{text}{turn_end}{assistant} {reply}{turn_end}`.
-
-    stop: strings that end a reply; none given means `turn_end`, which else ends one only if it is listed. bos_token_id:
-    token put before a dialogue, if any. eos_token_id: the token that ends a text, or several of them. sampling: the
-    model's preferred sampling options by name.
-    """
-
-    user: str = "User: "
-    assistant: str = "Assistant:"
-    turn_end: str = "\n\n"
-    stop: tuple[str, ...] = ()
-    bos_token_id: int | None = None
-    eos_token_id: int | tuple[int, ...] | None = None
-    sampling: Mapping[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> ChatFormat:
-        """From JSON whose types are checked; lists become tuples."""
-        made: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in fields.items()}
-        return cls(**made)
-
-    @property
-    def eos_token_ids(self) -> frozenset[int]:
-        """Every token that ends a text."""
-        ids = self.eos_token_id
-        return frozenset() if ids is None else frozenset({ids} if isinstance(ids, int) else ids)
 
 
 @dataclass(frozen=True)
@@ -153,6 +125,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         fields: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        fields["chat"] = self.chat.to_json()
         return {"format": "rrwkv-bundle", "format_version": FORMAT_VERSION, **fields}
 
     @classmethod

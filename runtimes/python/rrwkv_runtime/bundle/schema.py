@@ -17,6 +17,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "integer": (int,),
     "number": (int, float),
     "null": (type(None),),
+    "boolean": (bool,),
 }
 
 
@@ -49,9 +50,10 @@ def violations(
 
 
 def _has_type(value: Any, types: str | list[str]) -> bool:
-    if isinstance(value, bool):
-        return False
-    return any(isinstance(value, _TYPES[name]) for name in ([types] if isinstance(types, str) else types))
+    names = [types] if isinstance(types, str) else types
+    if isinstance(value, bool):  # which is an int in Python, and no number in JSON
+        return "boolean" in names
+    return any(isinstance(value, _TYPES[name]) for name in names)
 
 
 def _string_violations(value: str, schema: dict[str, Any], where: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 _SECONDS_BETWEEN_LINES = 5.0
-_COLOURS = {"note": "2", "stats": "2", "error": "31"}
+_COLOURS = {"note": "2", "stats": "2", "thought": "2", "error": "31"}
 
 
 class Console(Protocol):
@@ -24,6 +24,9 @@ class Console(Protocol):
 
     def write(self, text: str) -> None:
         """A piece of a reply, shown at once."""
+
+    def think(self, text: str) -> None:
+        """A piece of a thought, shown at once, and told from a reply where there are colours."""
 
     def say(self, text: str, kind: str) -> None:
         """One message of the program; kind is "note", "stats" or "error"."""
@@ -59,10 +62,14 @@ class Terminal:
         sys.stdout.write(text)
         sys.stdout.flush()
 
+    def think(self, text: str) -> None:
+        self.write(self._coloured(text, "thought"))
+
     def say(self, text: str, kind: str) -> None:
-        if self._colour:
-            text = f"\x1b[{_COLOURS[kind]}m{text}\x1b[0m"
-        print(text, file=sys.stdout if self.interactive else sys.stderr, flush=True)
+        print(self._coloured(text, kind), file=sys.stdout if self.interactive else sys.stderr, flush=True)
+
+    def _coloured(self, text: str, kind: str) -> str:
+        return f"\x1b[{_COLOURS[kind]}m{text}\x1b[0m" if self._colour else text
 
     def close(self) -> None:
         if not self._history:

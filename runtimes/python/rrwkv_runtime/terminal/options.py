@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rrwkv_runtime.errors import InputError, UsageError
 from rrwkv_runtime.providers import NAMES
+
+if TYPE_CHECKING:
+    from rrwkv_runtime.chat import Think
 
 
 @dataclass(frozen=True)
@@ -213,6 +216,14 @@ GENERATE = (PROMPT, PROMPT_FILE, IDS, STOP, STOP_ID, ESCAPE, IGNORE_EOS, SPECIAL
 SYSTEM = Option(
     ("--system",), "Text put before the conversation, as it is; it may hold examples of turns.", str, "TEXT"
 )
+THINK = Option(
+    ("--think",),
+    "Whether the model thinks before it answers: auto, as it comes; on, made to; off, made not to; hidden, made to and "
+    "not shown. Thoughts are shown on a terminal only.",
+    str,
+    "WORD",
+    default="auto",
+)
 STATE = Option(("--state",), "Continue from a conversation saved with /save.", Path, "FILE")
 ALLOW_OTHER = Option(
     ("--allow-other-quantization",),
@@ -220,7 +231,7 @@ ALLOW_OTHER = Option(
     bool,
 )
 CHAT_STATS = Option(("--stats",), "Whether a terminal shows tokens and speed after each reply (by default).", None)
-CHAT = (SYSTEM, STATE, ALLOW_OTHER, SPECIAL, CHAT_STATS)
+CHAT = (SYSTEM, THINK, STATE, ALLOW_OTHER, SPECIAL, CHAT_STATS)
 WHOLE_MANIFEST = Option(("--json",), "Print JSON instead of a table.", bool)
 
 _BIAS = re.compile(r"([0-9]{1,10})([+-][0-9.eE+-]+|[+-]inf)")
@@ -260,6 +271,16 @@ def sampling(options: dict[str, Any]) -> dict[str, Any]:
     with named(LOGIT_BIAS):
         Sampling(logit_bias=bias)
     return {**given, "logit_bias": bias} if bias else given
+
+
+THINK_WORDS = ("auto", "on", "off", "hidden")
+
+
+def think(given: str) -> tuple[Think, bool]:
+    """`--think`: what a `Chat` takes, and whether thoughts are hidden. Raises UsageError."""
+    if given not in THINK_WORDS:
+        raise UsageError(f"--think must be {', '.join(THINK_WORDS[:-1])} or {THINK_WORDS[-1]}, not {given!r}")
+    return ("on", True) if given == "hidden" else (cast("Think", given), False)
 
 
 def max_tokens(given: int) -> int | None:

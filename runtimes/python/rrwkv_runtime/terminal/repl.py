@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from rrwkv_runtime.chat import Chat
 from rrwkv_runtime.common.printable import one_line, without_controls
-from rrwkv_runtime.errors import InputError, OtherBundle, RRWKVError, StateError
+from rrwkv_runtime.errors import InputError, OtherBundle, RRWKVError, StateError, UsageError
 from rrwkv_runtime.terminal.console import Console, ReadingLine, silence_stdout
-from rrwkv_runtime.terminal.options import meant
+from rrwkv_runtime.terminal.options import THINK_WORDS, meant, think
 from rrwkv_runtime.terminal.prompt import token_limit
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ HELP = """\
 /undo             take back the last message and its reply
 /retry            have the last message answered again
 /system TEXT      start anew with TEXT before the conversation; without TEXT, with none
+/think WORD       have the model think before it answers: auto, on, off or hidden; /think shows which
 /set NAME VALUE   change an option; /set shows all
 /save FILE        write the conversation's state
 /load FILE        continue from a state
@@ -46,8 +47,9 @@ A line ending in \\ goes on in the next; a line of \"\"\" starts and ends a long
 class Repl:
     """Reads messages and commands, streams replies.
 
-    show_stats: a line with tokens and speed after each reply on a terminal. allow_other_quantization: for /load, as for
-    `Chat.load`. progress: as in `generate`; without one, a `ReadingLine`.
+    show_stats: a line with tokens and speed after each reply on a terminal. hide_thoughts: show of a thought only that
+    there is one, as ever in a pipe not even that. allow_other_quantization: for /load, as for `Chat.load`. progress: as
+    in `generate`; without one, a `ReadingLine`.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class Repl:
         console: Console,
         *,
         show_stats: bool = False,
+        hide_thoughts: bool = False,
         allow_other_quantization: bool = False,
         progress: Progress | None = None,
     ) -> None:
         self.chat, self.console = chat, console
         self._reading = ReadingLine()
         self._show_stats, self._allow_other = show_stats, allow_other_quantization
+        self._hide_thoughts, self._thinks = hide_thoughts, False
         self._progress = progress or self._reading
         self._open, self._failed, self._lines = True, False, 0
         self._commands: dict[str, Callable[[str], None]] = {
@@ -70,6 +74,7 @@ class Repl:
             "/undo": self._undo,
             "/retry": lambda _: self._stream(self.chat.retry(self._progress)),
             "/system": self._system,
+            "/think": self._think,
             "/set": self._set,
             "/save": self._save,
             "/load": self._load,
@@ -151,12 +156,12 @@ class Repl:
 
     def _stream(self, reply: Generator[Token, None, None]) -> None:
         """Show a reply; Ctrl-C on a terminal ends it, and what was shown stays part of the conversation."""
-        finish, begun = None, False
+        finish, begun, self._thinks = None, False, False
         try:
             try:
                 for token in reply:
                     finish, begun = token.finish, True
-                    self._write(token.text)
+                    self._show(token)
             finally:
                 # Whatever ended the loop: the turn is settled before anything else happens.
                 reply.close()
@@ -169,10 +174,22 @@ class Repl:
             return
         self.console.write("\n")
         if self.console.interactive and finish == "length":
-            self._note(f"(cut at {self.chat.max_tokens} tokens; see /set max_tokens)")
+            where = ", within its thought" if self._thinks else ""
+            self._note(f"(cut at {self.chat.max_tokens} tokens{where}; see /set max_tokens)")
         if self.console.interactive and self._show_stats:
             last = self.chat.stats.last
             self.console.say(f"{last.generated_tokens} tokens, {last.generated_rate:.1f} tokens/s", "stats")
+
+    def _show(self, token: Token) -> None:
+        if token.thought and self.console.interactive:
+            shown = "" if self._hide_thoughts else without_controls(token.thought)
+            if not self._thinks or shown:
+                self.console.think(shown if self._thinks else f"(thinks) {shown}")
+            self._thinks = True
+        if token.text and self._thinks:
+            self.console.write("\n\n")
+            self._thinks = False
+        self._write(token.text)
 
     def _write(self, text: str) -> None:
         if not self.console.interactive:
@@ -192,6 +209,15 @@ class Repl:
     def _system(self, text: str) -> None:
         self.chat.reset(text)
         self._note("(a new conversation)")
+
+    def _think(self, word: str) -> None:
+        if word:
+            try:
+                self.chat.think, self._hide_thoughts = think(word)
+            except UsageError:
+                raise InputError(f"/think takes {', '.join(THINK_WORDS)}, not {word!r}") from None
+        hidden = self._hide_thoughts and self.chat.think == "on"
+        self._note(f"think = {'hidden' if hidden else self.chat.think}")
 
     def _set(self, argument: str) -> None:
         name, _, value = argument.partition(" ")

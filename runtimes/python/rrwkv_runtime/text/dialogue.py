@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class Dialogue:
     """A chat format and a tokenizer.
 
-    stops: what ends a reply, as it may be written. ends: `turn_end` likewise. turn_end_ids: `turn_end` as it is
-    tokenized where a turn follows it, as in the text the model was trained on.
+    stops: what ends a reply, as it may be written. within: what ends it in a thought: of white space alone only where
+    the user's turn follows it, since a thought may have blank lines. ends: `turn_end` likewise. turn_end_ids:
+    `turn_end` as it is tokenized where a turn follows it, as in the text the model was trained on.
     """
 
     def __init__(self, tokenizer: Tokenizer, form: ChatFormat, special: bool = False) -> None:
@@ -31,14 +32,19 @@ class Dialogue:
         self._control = control_ids(tokenizer, form)
         self.ends = written_forms([form.turn_end] if form.turn_end else [], tokenizer)
         self.stops = written_forms([stop for stop in form.stop if stop], tokenizer) or self.ends
+        following = form.user.rstrip()
+        self.within = tuple(s if s.strip() else s + following for s in self.stops if s.strip() or following)
         self.turn_end_ids = self._encode_turn_end()
         # A `turn_end` of characters would end a turn in anybody's text; one of tokens is none there.
         self._plain_end = "" if self._control.intersection(self.turn_end_ids) else form.turn_end
 
     def opening(self, system: str) -> list[int]:
         """What comes before the first turn."""
-        bos = [] if self._format.bos_token_id is None else [self._format.bos_token_id]
-        return [*bos, *self._tokenizer.encode(system, special=True), *self.turn_end_ids] if system else bos
+        form = self._format
+        bos = [] if form.bos_token_id is None else [form.bos_token_id]
+        titles = tuple(filter(None, (form.system, form.user, form.assistant)))
+        text = system if not system or system.startswith(titles) else form.system + system
+        return [*bos, *self._tokenizer.encode(text, special=True), *self.turn_end_ids] if text else bos
 
     def asked(self, user: str) -> list[int]:
         """A user's turn, up to where the model answers."""
@@ -46,9 +52,19 @@ class Dialogue:
         parts = [Part(form.user, True), self._said(user), Part(form.turn_end + form.assistant, True)]
         return self._compose(parts)
 
+    def begun(self, reply: str) -> list[int]:
+        """What a reply is made to begin with, tokenized as it is after `assistant`."""
+        assistant = self._format.assistant
+        both, before = self._tokenizer.encode(assistant + reply, True), self._tokenizer.encode(assistant, True)
+        return both[len(before) :] if both[: len(before)] == before else self._tokenizer.encode(reply, True)
+
     def answered(self, reply: str) -> list[int]:
         """A reply, tokenized anew, and the end of its turn."""
         return [*self._compose([Part(reply)]), *self.turn_end_ids]
+
+    def led(self, answer: str) -> str:
+        """An answer as a reply: with the space that stands before one."""
+        return f"{lead(self._format)}{answer}" if answer else ""
 
     def whole(self, turns: Iterable[tuple[str, str]]) -> list[int]:
         """All turns in one, as `written`."""
@@ -93,10 +109,16 @@ def written(form: ChatFormat, turns: Iterable[tuple[str, str]], special: bool = 
 
     special: read special tokens in what is said as tokens.
     """
-    before, parts = {"user": form.user, "assistant": f"{form.assistant} ", "system": ""}, list[Part]()
+    before = {"user": form.user, "assistant": form.assistant + lead(form), "system": form.system}
+    parts: list[Part] = []
     for role, text in turns:
         parts += [Part(before[role], True), Part(text, special), Part(form.turn_end, True)]
     return parts
+
+
+def lead(form: ChatFormat) -> str:
+    """What stands between `assistant` and a reply; the model writes it itself."""
+    return "" if form.assistant[-1:].isspace() else " "
 
 
 def tidied(text: str) -> str:
@@ -109,7 +131,9 @@ def control_ids(tokenizer: Tokenizer, form: ChatFormat) -> frozenset[int]:
 
     The tokenizer's special tokens are so anyway. A token of white space alone is not, though it may end a text.
     """
-    strings = (form.user, form.assistant, form.turn_end, *form.stop)
+    strings = (form.system, form.user, form.assistant, form.turn_end, *form.stop)
+    if thinking := form.thinking:
+        strings = (*strings, thinking.open, thinking.skip, thinking.begin, thinking.end)
     used = {i for string in strings for i in _ids(tokenizer, string) if i in tokenizer.added}
     used -= {tokenizer.unknown} if used else set()
     roles = {i for i in (form.bos_token_id, *form.eos_token_ids) if i is not None}

@@ -49,6 +49,21 @@ def written_text(ids: Iterable[int], tokenizer: Tokenizer) -> str:
     return "".join(stream.push(i) + tokenizer.special.get(i, "") for i in ids) + stream.flush()
 
 
+def first(text: str, strings: Iterable[str]) -> tuple[int, str] | None:
+    """Which of the strings begins first in a text, of those the longest, and where; None if none is in it."""
+    found = [(text.index(string), -len(string), string) for string in strings if string in text]
+    return (min(found)[0], min(found)[2]) if found else None
+
+
+def certain(text: str, strings: Iterable[str]) -> int:
+    """How many characters of a text, in which none of the strings is, cannot be the beginning of one."""
+    strings = tuple(strings)
+    held = min(len(text), max(map(len, strings), default=1) - 1)
+    while held and not any(string.startswith(text[-held:]) for string in strings):
+        held -= 1
+    return len(text) - held
+
+
 class StopStrings:
     """Lets text through up to the first stop string, however it is cut into pieces; O(longest stop) memory.
 
@@ -60,7 +75,6 @@ class StopStrings:
 
     def __init__(self, stops: Sequence[str], remember: Sequence[str] = ()) -> None:
         self._stops = stops
-        self._longest = max(map(len, stops), default=0)
         self._remembered = max(map(len, remember), default=0)
         self._text, self._shown = "", list[bool]()  # what is held, and which characters of it are shown
         self.tail = ""
@@ -78,22 +92,26 @@ class StopStrings:
 
         Gives text to be shown that is certainly not part of a stop string.
         """
+        self._take(piece, hidden)
+        return self._scan()
+
+    def _take(self, piece: str, hidden: str) -> None:
         self._text += piece + hidden
         self._shown += [True] * len(piece) + [False] * len(hidden)
         if self._remembered:
             self.tail = (self.tail + piece + hidden)[-self._remembered :]
-        text = self._text
-        found = [(text.index(stop), -len(stop), stop) for stop in self._stops if stop in text]
-        if found:
-            at, _, self.matched = min(found)
-            self.rest = text[at + len(self.matched) :]
-            through = self._let_through(at)
-            self.cut = bool(self.flush())
-            return through
-        held = min(len(text), max(self._longest - 1, 0))
-        while held and not any(stop.startswith(text[-held:]) for stop in self._stops):
-            held -= 1
-        return self._let_through(len(text) - held)
+
+    def _scan(self) -> str:
+        if found := first(self._text, self._stops):
+            return self._end(*found)
+        return self._let_through(certain(self._text, self._stops))
+
+    def _end(self, at: int, stop: str) -> str:
+        self.matched, self.rest = stop, self._text[at + len(stop) :]
+        through = self._let_through(at)
+        self.cut = any(self._shown)
+        self._text, self._shown = "", []
+        return through
 
     def flush(self) -> str:
         return self._let_through(len(self._text))
