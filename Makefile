@@ -78,18 +78,26 @@ bench: $(VENV)/.installed-dev
 # simulator; see benchmarks/engines/plugins.py.
 MOBILE := build/mobile
 
-openvino-mobile: build/plugin-openvino/.installed $(MOBILE)/float/manifest.json
-	@build/plugin-openvino/bin/python -m benchmarks.engines.plugins openvino $(MOBILE)
+# A random RWKV-7, and a trained one where $RWKV7_CHAT says in which folder it is.
+RWKV7 := $(MOBILE)-rwkv7 $(if $(RWKV7_CHAT),$(MOBILE)-rwkv7-chat)
 
-qnn: build/plugin-qnn/.installed $(MOBILE)/qnn/manifest.json
+openvino-mobile: build/plugin-openvino/.installed $(MOBILE)/float/manifest.json $(RWKV7:%=%/float/manifest.json)
+	@set -e; for folder in $(MOBILE) $(RWKV7); do \
+		build/plugin-openvino/bin/python -m benchmarks.engines.plugins openvino $$folder float; done
+
+qnn: build/plugin-qnn/.installed $(MOBILE)/qnn/manifest.json $(RWKV7:%=%/float/manifest.json)
 	@build/plugin-qnn/bin/python -m benchmarks.engines.plugins qnn $(MOBILE)
+	@set -e; for folder in $(RWKV7); do build/plugin-qnn/bin/python -m benchmarks.engines.plugins qnn $$folder float; done
 
 # The recorded logits on an Arm64 processor, emulated; see benchmarks/engines/arm64.sh.
-arm64: $(MOBILE)/arm64/manifest.json
-	@benchmarks/engines/arm64.sh build/arm64 -m benchmarks.engines.arm64 $(MOBILE)
+arm64: $(MOBILE)/arm64/manifest.json $(RWKV7:%=%/float/manifest.json)
+	@benchmarks/engines/arm64.sh build/arm64 -m benchmarks.engines.arm64 $(MOBILE) $(RWKV7)
 
 $(MOBILE)/%/manifest.json: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks.engines.mobile $(MOBILE) $*
+
+$(MOBILE)-%/float/manifest.json: $(VENV)/.installed-dev
+	@$(BIN)/python -m benchmarks.engines.mobile $(MOBILE)-$* float $*
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -5,8 +5,9 @@
                            python -m benchmarks.engines.plugins openvino build/mobile
 
 openvino   onnxruntime-ep-openvino, its CPU device in float32
-qnn        onnxruntime-qnn, Qualcomm's HTP by the simulator in the package: uint16 activations and uint8 weights. Also
-           writes a context binary, what a phone loads, and runs the graph from it.
+qnn        onnxruntime-qnn, Qualcomm's HTP by the simulator in the package: uint16 activations and uint8 weights, or
+           float32 graphs, which it computes in float16 (`benchmarks.engines.plugins qnn FOLDER float`). Also writes a context
+           binary, what a phone loads, and runs the graph from it.
 
 Exit status 1 if a node is left to the CPU or the logits are further off than the limits below. Where the plugin finds
 no device on this machine (OpenVINO's knows Intel's processors only), a line says that it is skipped.
@@ -108,11 +109,12 @@ def context_binary(bundle, folder, found, options, ids, expected):
     return same
 
 
-def main(provider, folder):
-    """Whether all is well."""
+def main(provider, folder, name=None):
+    """Whether all is well. name: of the bundle in the folder; by default the one that is best for the provider."""
     if not (found := devices(provider)):
         return True
-    bundle = folder / {"openvino": "float", "qnn": "qnn"}[provider]
+    bundle = folder / (name or {"openvino": "float", "qnn": "qnn"}[provider])
+    print(bundle)
     with np.load(folder / "text.npz") as arrays:
         ids, reference = arrays["ids"], arrays["logits"]
     manifest, options = Manifest.load(bundle), provider_options(provider, folder)
@@ -147,4 +149,4 @@ def main(provider, folder):
 
 if __name__ == "__main__":
     # Without a folder: whether there is a device at all.
-    sys.exit(not (main(sys.argv[1], Path(sys.argv[2])) if sys.argv[2:] else devices(sys.argv[1])))
+    sys.exit(not (main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:]) if sys.argv[2:] else devices(sys.argv[1])))

@@ -20,7 +20,7 @@ from rrwkv_export.architectures.config import MediumConfig
 from rrwkv_export.bundle import GraphOptions, save_manifest, write_graph, write_manifest
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.export import export
-from rrwkv_export.graph.fixed_shape import graph as mobile
+from rrwkv_export.graph.fixed_shape import rwkv4
 from rrwkv_runtime.bundle.fixed_shape import DerivedInput
 from rrwkv_runtime.errors import DamagedBundle, InputError
 from rrwkv_runtime.execution.fixed_shape_decoder import FixedShapeDecoder
@@ -122,7 +122,7 @@ def test_every_constant_is_a_float16(mobile_demo):
     for name in ("mobile-decode", "mobile-segment"):
         graph = onnx.load(mobile_demo / "variants" / f"{name}.onnx", load_external_data=False).graph
         arrays = [onnx.numpy_helper.to_array(t) for t in graph.initializer if not t.external_data]
-        assert max(np.abs(a).max() for a in arrays if a.dtype == np.float32) <= -mobile.LOWEST_MAXIMUM
+        assert max(np.abs(a).max() for a in arrays if a.dtype == np.float32) <= -rwkv4.LOWEST_MAXIMUM
 
 
 def test_the_graphs_share_the_weights_of_the_main_one(mobile_demo):

@@ -6,6 +6,8 @@ from math import prod
 
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.graph import names
+from rrwkv_export.graph.fixed_shape.drawings import fixed_drawing
+from rrwkv_export.graph.fixed_shape.making import state_part
 from rrwkv_runtime.bundle.fixed_shape import DerivedInput, FixedShape, StatePart
 
 VISIBLE, ENDED = "visible", "ended"
@@ -31,21 +33,18 @@ def state_parts(config: ModelConfig, tokens: int) -> tuple[StatePart, ...]:
 
     A segment begins and ends with nothing summed, so its graph leaves those states as they are: zero.
     """
-    C, D, medium, found = config.hidden_size, config.attention_width, config.medium, []
+    C, medium, draw, found = config.hidden_size, config.medium, fixed_drawing(config), []
     for i in range(config.num_layers):
-        found += [_part(f"{names.SHIFT}.{i}.{block}", names.SHIFT, (2 * i + block) * C, (1, 1, C)) for block in (0, 1)]
-        found.append(_part(f"{names.WKV}.{i}.sums", names.WKV, 3 * i * D, (2, 1, D)))
-        found.append(_part(f"{names.WKV}.{i}.maximum", names.WKV, (3 * i + 2) * D, (1, 1, D)))
+        found += [
+            state_part(f"{names.SHIFT}.{i}.{block}", names.SHIFT, (2 * i + block) * C, (1, 1, C)) for block in (0, 1)
+        ]
+        found += draw.parts(config, i)
         if medium:
             shapes = {names.MEDIUM_BANK: (1, medium.slots, C), names.MEDIUM_KEY: (1, medium.slots, medium.key_size)}
             if tokens == 1:
                 shapes |= {names.MEDIUM_SUM: (1, 1, C), names.MEDIUM_WEIGHT: (1, 1, 1)}
-            found += [_part(f"{name}.{i}", name, i * prod(shape), shape) for name, shape in shapes.items()]
+            found += [state_part(f"{name}.{i}", name, i * prod(shape), shape) for name, shape in shapes.items()]
     return tuple(found)
-
-
-def _part(name: str, state: str, offset: int, shape: tuple[int, ...]) -> StatePart:
-    return StatePart(name, f"{name}_out", state, offset, shape)
 
 
 def derived_inputs(config: ModelConfig, tokens: int) -> tuple[DerivedInput, ...]:

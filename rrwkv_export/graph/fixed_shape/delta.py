@@ -1,0 +1,199 @@
+"""RWKV-7's delta rule in fixed shapes: one token as it is defined, more in blocks of up to BLOCK.
+
+    S_t = S_{t-1} ⊙ w_t - (S_{t-1} κ_t) (κ_t ⊙ a_t)ᵀ + v_t k_tᵀ;   y_t = S_t r_t
+
+In a block, with W_t the product of the decays from its first token to t over that from the first to the middle one, and
+S the state at its beginning, decayed up to the middle:
+
+    asked  p_t = κ_t ⊙ W_{t-1},  ρ_t = r_t ⊙ W_t          told  q_t = -κ_t ⊙ a_t / W_t,  l_t = k_t / W_t
+    s_t = S p_t + Σ_{u<t} (q_u · p_t) s_u + Σ_{u<t} (l_u · p_t) v_u
+    y_t = S ρ_t + Σ_{u<=t} (q_u · ρ_t) s_u + Σ_{u<=t} (l_u · ρ_t) v_u
+
+so that s = (S P + V A_l) (1 - A_q)⁻¹ for all tokens at once, as columns. As w > 0.545, W and 1 / W are below 12 in a
+block of 8: a float16 holds them and what they make. The inverse of the triangle is put together from those of its
+halves, and these of theirs, which stays exact where keys repeat; a sum of powers would cancel what it adds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from rrwkv_export.graph.fixed_shape.making import Values
+from rrwkv_export.onnx.scope import Array, Scope
+
+BLOCK = 8
+
+
+def one_token(scope: Scope, S: ir.Value, of: Values, H: int, N: int) -> tuple[ir.Value, ir.Value]:
+    """y [1, H, N] and the new S [1, H, N, N]; of: r, k, v, κ, -κ ⊙ a and ln w, [1, 1, C] each."""
+    κ, v, r = (_shaped(scope, of[name], [1, H, N, 1], f"{name}.column") for name in ("κ", "v", "r"))
+    rows = [_shaped(scope, of[name], [1, H, 1, N], f"{name}.row") for name in ("q", "k")]
+    told = scope.op("Concat", *rows, name="told", axis=2)
+    decay = _shaped(scope, scope.op("Exp", of["ln_w"], name="w"), [1, H, 1, N], "w.row")
+    s = scope.op("MatMul", S, κ, name="s")
+    change = scope.op("MatMul", scope.op("Concat", s, v, name="s_and_v", axis=3), told, name="change")
+    S = scope.op("Add", scope.op("Mul", S, decay, name="decayed"), change, name="S_next")
+    return _shaped(scope, scope.op("MatMul", S, r, name="y"), [1, H, N], "y.heads"), S
+
+
+def many_tokens(scope: Scope, S: ir.Value, of: Values, T: int, H: int, N: int) -> tuple[ir.Value, ir.Value]:
+    """y [T, H, N] and the new S; of: as above, [1, T, C] each."""
+    blocks = _Blocks(T, H, N)
+    n, B = blocks.count, blocks.tokens
+    flat = {name: blocks.split(scope, x, name) for name, x in of.items()}
+    asked, told, between = _decayed(scope, blocks, flat)
+    v = blocks.columns(scope, flat["v"], B, "v")
+
+    # Of every told token, down, in what every asked one reads, across: q in the upper half, l in the lower.
+    read = scope.op("MatMul", told, asked, name="read.any")
+    read = scope.op("Mul", read, scope.common(_earlier(B), np.float32, f"earlier_{B}"), name="read")
+    p, r = scope.ops("Split", asked, names=["p", "r_decayed"], axis=3, num_outputs=2)
+    by_p, by_r = scope.ops("Split", read, names=["read_by_p", "read_by_r"], axis=3, num_outputs=2)
+    A_q, A_l = scope.ops("Split", by_p, names=["A_q", "A_l"], axis=2, num_outputs=2)
+    C_q, C_l = scope.ops("Split", by_r, names=["C_q", "C_l"], axis=2, num_outputs=2)
+    of_s, of_k = scope.ops("Split", told, names=["q_told", "l_told"], axis=2, num_outputs=2)
+    inverse = _inverse(scope, A_q, B)
+    # s = S p + of_v, as columns
+    p = scope.op("MatMul", p, inverse, name="s.of_S")
+    of_v = scope.op("MatMul", scope.op("MatMul", v, A_l, name="v_read"), inverse, name="s.of_v")
+
+    rewritten = scope.op("MatMul", p, of_s, name="rewritten")
+    added = _sum_of_products(scope, (of_v, of_s), (v, of_k), "added")
+    S, middles = _through(scope, S, rewritten, added, between, n)
+    y = _sum_of_products(scope, (of_v, C_q), (v, C_l), "y.of_v")
+    r = scope.op("Add", r, scope.op("MatMul", p, C_q, name="r.rewritten"), name="r.of_S")
+    y = scope.op("Add", scope.op("MatMul", middles, r, name="y.of_S"), y, name="y")
+    return blocks.joined(scope, y), S
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """T tokens as `count` blocks of `tokens` each, the last filled up with tokens that change nothing: all of theirs is
+    0, ln w too.
+    """
+
+    T: int
+    H: int
+    N: int
+
+    @property
+    def count(self) -> int:
+        return -(-self.T // BLOCK)
+
+    @property
+    def tokens(self) -> int:
+        return -(-self.T // self.count)
+
+    @property
+    def missing(self) -> int:
+        return self.count * self.tokens - self.T
+
+    def split(self, scope: Scope, x: ir.Value, name: str) -> ir.Value:
+        """[1, T, C] to [n, B, C]"""
+        C = self.H * self.N
+        if self.missing:
+            nothing = scope.common(np.zeros((1, self.missing, C)), np.float32, f"nothing_{self.missing}")
+            x = scope.op("Concat", x, nothing, name=f"{name}.filled", axis=1)
+        return x if self.count == 1 else _shaped(scope, x, [self.count, self.tokens, C], f"{name}.blocks")
+
+    def heads(self, scope: Scope, x: ir.Value, rows: int, name: str) -> ir.Value:
+        """[n, rows, C] to [n, rows, H, N]"""
+        return _shaped(scope, x, [self.count, rows, self.H, self.N], f"{name}.heads")
+
+    def rows(self, scope: Scope, x: ir.Value, rows: int, name: str) -> ir.Value:
+        """[n, rows, C] to [n, H, rows, N]"""
+        return scope.op("Transpose", self.heads(scope, x, rows, name), name=f"{name}.rows", perm=[0, 2, 1, 3])
+
+    def columns(self, scope: Scope, x: ir.Value, rows: int, name: str) -> ir.Value:
+        """[n, rows, C] to [n, H, N, rows]"""
+        return scope.op("Transpose", self.heads(scope, x, rows, name), name=f"{name}.columns", perm=[0, 2, 3, 1])
+
+    def joined(self, scope: Scope, y: ir.Value) -> ir.Value:
+        """[n, H, N, B] to [T, H, N]"""
+        y = scope.op("Transpose", y, name="y.tokens", perm=[0, 3, 1, 2])
+        y = _shaped(scope, y, [self.T + self.missing, self.H, self.N], "y.heads")
+        return scope.slice(y, 0, self.T, 0, name="y.not_filled") if self.missing else y
+
+
+def _decayed(scope: Scope, blocks: _Blocks, of: Values) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """What is asked [n, H, N, 2 B] and told [n, H, 2 B, N]; the decays up to the middle and from there [n, H, 2, N]."""
+    B = blocks.tokens
+    through, middle = np.tri(B), (np.arange(B) < B // 2) * 1.0
+    tables = {
+        "asked": np.concatenate([np.tri(B, k=-1), through]) - middle,
+        "told": np.concatenate([middle - through] * 2),
+        "between": np.stack([middle, 1 - middle]),
+    }
+    W = {}
+    for name, table in tables.items():
+        steps = scope.common(table[None], np.float32, f"steps_{name}_{B}")
+        W[name] = scope.op("Exp", scope.op("MatMul", steps, of["ln_w"], name=f"ln_W.{name}"), name=f"W.{name}")
+    asked = scope.op("Concat", of["κ"], of["r"], name="kappa_and_r", axis=1)
+    told = scope.op("Concat", of["q"], of["k"], name="q_and_k", axis=1)
+    asked = scope.op("Mul", asked, W["asked"], name="asked")
+    told = scope.op("Mul", told, W["told"], name="told")
+    between = blocks.rows(scope, W["between"], 2, "between")
+    return blocks.columns(scope, asked, 2 * B, "asked"), blocks.rows(scope, told, 2 * B, "told"), between
+
+
+def _earlier(B: int) -> Array:
+    """[2 B, 2 B], 1 where a told token, down, is there for an asked one, across: p is asked before its own is told."""
+    before, up_to = np.triu(np.ones((B, B)), 1), np.triu(np.ones((B, B)))
+    return np.block([[before, up_to], [before, up_to]])
+
+
+def _inverse(scope: Scope, A: ir.Value, B: int) -> ir.Value:
+    """(1 - A)⁻¹ of A [n, H, B, B], strictly upper.
+
+    Of [[X, Z], [0, Y]] it is [[X⁻¹, -X⁻¹ Z Y⁻¹], [0, Y⁻¹]]: from those of blocks on the diagonal, ones twice as large.
+    """
+    place, size = np.arange(B), 1
+    inverse: ir.Value | None = None
+    while size < B:
+        same, upper = place // (2 * size), place // size % 2 == 0
+        mask = (same[:, None] == same) & upper[:, None] & ~upper
+        corner = scope.op("Mul", A, scope.common(mask, np.float32, f"corners_{B}_{size}"), name=f"corners_{size}")
+        if inverse is not None:
+            corner = scope.op("MatMul", inverse, corner, name=f"corners_{size}.left")
+            corner = scope.op("MatMul", corner, inverse, name=f"corners_{size}.inverse")
+        before = inverse or scope.common(np.eye(B), np.float32, f"one_{B}")
+        inverse = scope.op("Add", before, corner, name=f"inverse_{size}")
+        size *= 2
+    assert inverse is not None  # B > 1
+    return inverse
+
+
+def _through(
+    scope: Scope, S: ir.Value, rewritten: ir.Value, added: ir.Value, between: ir.Value, n: int
+) -> tuple[ir.Value, ir.Value]:
+    """S after n blocks, and S decayed up to the middle of each [n, H, N, N].
+
+    S ← (S' + S' rewritten + added) ⊙ W_end with S' = S ⊙ W_middle
+    """
+    middles: ir.Value | None = None
+    to_middle, to_end = scope.ops("Split", between, names=["W.middle", "W.end"], axis=2, num_outputs=2)
+    for i in range(n):
+        inner = scope / f"block_{i}"
+        told = [to_middle, rewritten, added, to_end]
+        if n > 1:
+            labels = ("W_middle", "rewritten", "added", "W_end")
+            told = [inner.slice(x, i, i + 1, 0, name=name) for x, name in zip(told, labels)]
+        S = inner.op("Mul", S, told[0], name="S_middle")
+        middles = S if middles is None else inner.op("Concat", middles, S, name="middles", axis=0)
+        kept = inner.op("Add", S, inner.op("MatMul", S, told[1], name="S_rewritten"), name="S_kept")
+        S = inner.op("Mul", inner.op("Add", kept, told[2], name="S_told"), told[3], name="S_next")
+    assert middles is not None
+    return S, middles
+
+
+def _sum_of_products(scope: Scope, a: tuple[ir.Value, ir.Value], b: tuple[ir.Value, ir.Value], name: str) -> ir.Value:
+    products = (scope.op("MatMul", *pair, name=f"{name}.{which}") for pair, which in ((a, "s"), (b, "v")))
+    return scope.op("Add", *products, name=name)
+
+
+def _shaped(scope: Scope, x: ir.Value, shape: list[int], name: str) -> ir.Value:
+    label = "_".join(map(str, shape))
+    return scope.op("Reshape", x, scope.common(shape, np.int64, f"shape_{label}"), name=name)
