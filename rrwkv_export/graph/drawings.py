@@ -6,16 +6,24 @@ from typing import cast
 
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.errors import CheckpointError
+from rrwkv_export.graph.decode_gpu.layers import Layers
+from rrwkv_export.graph.decode_gpu.rwkv4 import RWKV4Layers
 from rrwkv_export.graph.layer import Drawing
 from rrwkv_export.graph.prefill import rwkv4, rwkv5, rwkv6, rwkv7
 
 _ANY_LENGTH = {"rwkv4": rwkv4, "rrwkv": rwkv4, "rwkv5": rwkv5, "rwkv6": rwkv6, "rwkv7": rwkv7}
+_STEPS: dict[str, type[Layers]] = {"rwkv4": RWKV4Layers, "rrwkv": RWKV4Layers}
 _TARGETS = {"cpu": set(_ANY_LENGTH), "cuda": {"rwkv4", "rrwkv"}, "mobile": {"rwkv4", "rrwkv"}}
 
 
 def drawing(config: ModelConfig) -> Drawing:
     """For any number of tokens, and for one on a CPU."""
     return cast(Drawing, _ANY_LENGTH[config.architecture])
+
+
+def step_layers(config: ModelConfig) -> type[Layers]:
+    """For one token on an accelerator."""
+    return _STEPS[config.architecture]
 
 
 def require_drawn(config: ModelConfig, target: str) -> None:
