@@ -24,7 +24,6 @@ from rrwkv_export.commands.quantize import SCHEMES
 from rrwkv_export.errors import CheckpointError
 from rrwkv_export.graph.drawings import require_drawn
 from rrwkv_export.markdown import between, table
-from rrwkv_export.quantize.quantize import QUANTIZED
 from rrwkv_export.quantize.recipes import shipped_recipe
 from rrwkv_runtime.__main__ import parser
 from rrwkv_runtime.terminal.repl import HELP
@@ -102,8 +101,7 @@ def supported(architecture: str, target: str) -> tuple[str, ...]:
         require_drawn(cast(ModelConfig, SimpleNamespace(architecture=architecture)), target)
     except CheckpointError:
         return ()
-    quantized = SCHEMES if architecture in QUANTIZED else ()
-    return tuple(dict.fromkeys([*FLOATS, *(scheme for scheme in quantized if _fits(scheme, target))]))
+    return tuple(dict.fromkeys([*FLOATS, *(scheme for scheme in SCHEMES if _fits(scheme, target))]))
 
 
 def _fits(scheme: str, target: str) -> bool:

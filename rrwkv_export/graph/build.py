@@ -3,9 +3,9 @@
     input_ids int64 [T], num_logits int64 [1], states   ->   logits float32 [N, V], states
 
 Any T >= 1, from any position. `num_logits` N keeps the last N rows before the head. The same graph comes in two ways
-of running over the tokens: by a loop (see `rrwkv_export.graph.recurrence`) and in chunks (`.prefill.chunked`). Graphs
-of their own have T = 1, N = 1 and no `num_logits`: for a CPU (`.decode_cpu`) and for accelerators (`.decode_gpu`). One
-takes states only (`.segment_end`).
+of running over the tokens: by a loop (see `rrwkv_export.graph.recurrence`) and in chunks (`.prefill.rwkv4_chunked`,
+`.prefill.rwkv7_chunked`). Graphs of their own have T = 1, N = 1 and no `num_logits`: for a CPU (`.decode_cpu`) and for
+accelerators (`.decode_gpu`). One takes states only (`.segment_end`).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.graph import names
 from rrwkv_export.graph.decode_cpu.decode import decode
 from rrwkv_export.graph.decode_gpu.decode import step
-from rrwkv_export.graph.drawings import drawing
+from rrwkv_export.graph.drawings import drawing, in_chunks
 from rrwkv_export.graph.layer import Clock, Crossing, layer
 from rrwkv_export.graph.names import MADE_AT_END, READ_ONLY, Over, StateLayout, WeightsDtype, WKVForm
-from rrwkv_export.graph.prefill.chunked import Blocked, state_of_sums, sums_of_state
 from rrwkv_export.graph.prefill.medium import medium_clock
+from rrwkv_export.graph.prefill.rwkv4_chunked import state_of_sums, sums_of_state
 from rrwkv_export.graph.recurrence import Loop
 from rrwkv_export.graph.segment_end import segment_end
 from rrwkv_export.graph.states import Values, join_states, split_states
@@ -99,13 +99,14 @@ def _layers(
     clock, after = _clock(scope / "clock", w.config, ids, states[names.POSITION], wkv, over)
     inner, form = scope / "states", wkv
     draw, crossing = drawing(w.config), Crossing()
-    if over == "chunked":
+    as_sums = over == "chunked" and names.WKV in states
+    if as_sums:
         states, form = states | {names.WKV: sums_of_state(inner, wkv, states[names.WKV])}, "plain"
     layers = split_states(inner, w.config, states, form, clock.recurrence.states_are_rows)
     for index, state in enumerate(layers):
         x = layer(draw, w, scope / f"blocks.{index}", index, x, clock, state, crossing)
     joined = join_states(inner, w.config, layers, names.state_layout(w.config, form))
-    if over == "chunked":
+    if as_sums:
         joined[names.WKV] = state_of_sums(inner, wkv, joined[names.WKV])
     return x, {names.POSITION: after, **joined}
 
@@ -143,7 +144,7 @@ def _clock(
     count = scope.op("Squeeze", T, name="count")
     shift_sizes = scope.op("Concat", T, one, name="shift_sizes", axis=0)
     medium = medium_clock(scope / "medium", config.medium, position, T, count) if config.medium else None
-    recurrence = Loop() if over == "loop" else Blocked(scope / "wkv", T, wkv, config.attention_width)
+    recurrence = Loop() if over == "loop" else in_chunks(config)(scope / "wkv", config, T, wkv)
     return Clock(recurrence, shift_sizes, medium), scope.op("Add", position, count, name="position_after")
 
 

@@ -14,11 +14,14 @@ from typing import Any, Protocol
 import numpy as np
 import onnx_ir as ir
 
-from rrwkv_export.graph.prefill.chunked import Blocked
 from rrwkv_export.graph.prefill.medium import MediumClock, MediumState
+from rrwkv_export.graph.prefill.rwkv4_chunked import Blocked
+from rrwkv_export.graph.prefill.rwkv7_chunked import DeltaBlocks
 from rrwkv_export.graph.recurrence import Recurrence
 from rrwkv_export.graph.weights import GraphWeights
 from rrwkv_export.onnx.scope import Scope
+
+Chunked = Blocked | DeltaBlocks
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Clock:
     shift_sizes: [T, 1] splits T + 1 rows into a shifted sequence and the row to carry. medium: None for RWKV-4.
     """
 
-    recurrence: Recurrence | Blocked
+    recurrence: Recurrence | Chunked
     shift_sizes: ir.Value
     medium: MediumClock | None
 
@@ -97,14 +100,15 @@ def mixes(
     w: GraphWeights, scope: Scope, block: str, h: ir.Value, before: ir.Value, M: ir.Value | None
 ) -> list[ir.Value]:
     """mix(q) = h ⊙ a + h' ⊙ b + M ⊙ c for every q of the block at once [T, mixes, C], then one [T, 1, C] for each,
-    lowered.
+    lowered where all that reads them is.
     """
     letters = w.letters(block)
     a, _, c = w.mix(block, letters)
     mixed = scope.op("Add", _scaled(scope, h, a, "now"), before, name="mix")
     if M is not None and c is not None:
         mixed = scope.op("Add", mixed, _scaled(scope, M, c, "recalled"), name="mix_with_medium")
-    mixed = w.lowered(scope, mixed, "mix.half")
+    if w.mixes_are_lowered(block):
+        mixed = w.lowered(scope, mixed, "mix.half")
     if len(letters) == 1:
         return [mixed]
     return list(scope.ops("Split", mixed, names=[f"mix_{q}" for q in letters], axis=1, num_outputs=len(letters)))

@@ -42,8 +42,8 @@ MADE_AT_END = (MEDIUM_SUM, MEDIUM_WEIGHT, *READ_ONLY)
 WKVForm = Form
 WeightsDtype = Literal["float32", "float16"]
 Over = Literal["loop", "chunked", "decode_cpu", "decode_gpu", "segment_end"]
-"""How a graph runs over its tokens: see `rrwkv_export.graph.recurrence`, `.prefill.chunked`, `.decode_cpu`,
-`.decode_gpu`, and `.segment_end` for the one that takes none."""
+"""How a graph runs over its tokens: see `rrwkv_export.graph.recurrence`, `.prefill` (`rwkv4_chunked`, `rwkv7_chunked`),
+`.decode_cpu`, `.decode_gpu`, and `.segment_end` for the one that takes none."""
 
 
 def row_name(state: str, layer: int) -> str:

@@ -159,6 +159,10 @@ class GraphWeights:
         """The letters of the mixes of "blocks.3.att" or "blocks.3.ffn"."""
         return mix_letters(self.config, block.rpartition(".")[2])
 
+    def mixes_are_lowered(self, block: str) -> bool:
+        """RWKV-7's mixes of time-mix are read by low-rank matrices too, which multiply in float32."""
+        return f"{block}.w1" not in self.shapes
+
     def mix(self, block: str, letters: str) -> tuple[Array, Array, Array | None]:
         """a, b, c [len(letters), C] with mix = h ⊙ a + h' ⊙ b + M ⊙ c; c is None without mediums.
 
@@ -186,11 +190,13 @@ class GraphWeights:
         return -one, one
 
     def low(self, scope: Scope, x: ir.Value, weight: str, name: str) -> ir.Value:
-        """x @ weight, a low-rank matrix, which checkpoints have as [in, out]; always float32."""
-        shape = self.shapes[weight]
+        """x @ weight, a low-rank matrix; always float32."""
+        return scope.op("MatMul", x, self.low_matrix(scope, weight), name=name)
+
+    def low_matrix(self, scope: Scope, weight: str) -> ir.Value:
+        """A low-rank matrix as it is: checkpoints have it as [in, out]. float32."""
         load = partial(self.load, weight)
-        matrix = self._matrix(scope.root, load, shape, weight, ir.DataType.FLOAT)
-        return scope.op("MatMul", x, matrix, name=name)
+        return self._matrix(scope.root, load, self.shapes[weight], weight, ir.DataType.FLOAT)
 
     def vector(self, scope: Scope, weight: str, shape: Sequence[int] | None = None) -> ir.Value:
         """A vector of the checkpoint as it is, float32, or in this shape."""

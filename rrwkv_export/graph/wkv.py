@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from rrwkv_export.graph.prefill.chunked import LARGEST_KEY, Blocked
+from rrwkv_export.graph.prefill.rwkv4_chunked import LARGEST_KEY, Blocked
 from rrwkv_export.graph.recurrence import Recurrence
 from rrwkv_export.onnx.scope import Array, Scope
 

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.graph.names import WKVForm
-from rrwkv_export.graph.prefill.chunked import LARGEST_KEY
+from rrwkv_export.graph.prefill.rwkv4_chunked import LARGEST_KEY
 
 _ROUNDING = 1.04  # what rounding adds to a key, that of quantized weights and inputs included
 _LARGEST = math.log(np.finfo(np.float32).max)

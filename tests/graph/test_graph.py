@@ -19,7 +19,7 @@ from rrwkv_export.architectures.config import MediumConfig
 from rrwkv_export.architectures.reference import rwkv4 as reference
 from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.graph import CHUNKED_TOKENS, build, state_layout
-from rrwkv_export.graph.prefill.chunked import SIZE
+from rrwkv_export.graph.prefill.rwkv4_chunked import SIZE
 from rrwkv_runtime.errors import InputError, RRWKVError
 from rrwkv_runtime.execution.loading import OPTIMIZATION_LEVELS
 from rrwkv_runtime.model import Model

@@ -5,21 +5,22 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from rrwkv_export.graph.decode_gpu.layers import Roles
 from rrwkv_export.graph.weights import GraphWeights
 from rrwkv_export.onnx.scope import Array, Scope
 from rrwkv_export.onnx.split_concat import join, split
 
-NORMS = (("ln1", "att", "kvr"), ("ln2", "ffn", "kr"))  # by row of a layer's shift
+_NORMS = ("ln1", "ln2")  # by row of a layer's shift
 
 
 class Mixes:
     """The LayerNorms that give the mixes, and the rows that they leave for the next token.
 
-    rows: 3, k v r and k r k; or 4 with mediums, h k v r and k r k r, since a medium is asked for h.
+    rows: R. Those of channel-mix are its roles over and over (RWKV-4's: k r k, or k r k r after h k v r).
     """
 
-    def __init__(self, scope: Scope, w: GraphWeights, shift: ir.Value) -> None:
-        self._w, self.rows = w, 4 if w.config.medium else 3
+    def __init__(self, scope: Scope, w: GraphWeights, shift: ir.Value, roles: Roles) -> None:
+        self._w, self._roles, self.rows = w, roles, roles.rows(w.config)
         self._seen: list[ir.Value] = []
         L, C = w.config.num_layers, w.config.hidden_size
         places = [(index, row) for index in range(L) for row in (0, 1)]
@@ -33,7 +34,7 @@ class Mixes:
     def of(self, scope: Scope, index: int, row: int, x: ir.Value) -> ir.Value:
         """h ⊙ a + h' ⊙ b [R, 1, C] for every row's role, of x [R, 1, C]."""
         self._seen.append(x)
-        norm, a = NORMS[row][0], self._weights(index, row)[0]
+        norm, a = _NORMS[row], self._weights(index, row)[0]
         gain = self._w.load(f"blocks.{index}.{norm}.weight") * a
         weight = scope.const(gain[:, None], np.float32, f"{norm}.gain")
         return self._w.normalized(scope, x, weight, self._biases[2 * index + row], norm)
@@ -58,12 +59,12 @@ class Mixes:
     def _of_norms(self, part: str) -> Array:
         """Their weights or biases: [2 L, 1, C]."""
         blocks = (f"blocks.{index}" for index in range(self._w.config.num_layers))
-        return np.stack([self._w.load(f"{block}.{norm}.{part}") for block in blocks for norm, _, _ in NORMS])[:, None]
+        return np.stack([self._w.load(f"{block}.{norm}.{part}") for block in blocks for norm in _NORMS])[:, None]
 
     def _weights(self, index: int, row: int) -> tuple[Array, Array, Array | None]:
         """a, b [R, C] of all rows; c of those that are roles, or None without mediums."""
-        _, part, roles = NORMS[row]
-        a, b, c = self._w.mix(f"blocks.{index}.{part}", roles)
+        part = self._roles._fields[row]
+        a, b, c = self._w.mix(f"blocks.{index}.{part}", self._roles[row])
         if row == 1:
             a, b = (np.resize(value, (self.rows, value.shape[1])) for value in (a, b))
             return a, b, None if c is None else np.resize(c, a.shape)
@@ -74,4 +75,4 @@ class Mixes:
 
     def _bias_and_factor(self, index: int, row: int) -> tuple[Array, Array]:
         a, b, _ = self._weights(index, row)
-        return self._w.load(f"blocks.{index}.{NORMS[row][0]}.bias") * a, b
+        return self._w.load(f"blocks.{index}.{_NORMS[row]}.bias") * a, b

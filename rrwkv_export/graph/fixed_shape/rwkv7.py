@@ -41,7 +41,7 @@ def time_mix(m: Making, scope: Scope, index: int, mixed: list[ir.Value]) -> ir.V
         for x, name in ((x_r, "receptance"), (x_k, "key"), (x_v, "value"))
     )
     a = _rate(w, scope, att, "a", x_a)
-    κ = _unit(m, scope, scope.op("Mul", k, w.vector(scope, f"{att}.k_k", "k_k"), name="k_k"))
+    κ = _unit(m, scope, scope.op("Mul", k, w.vector(scope, f"{att}.k_k"), name="k_k"))
     k = _learned(w, scope, att, k, a)
     v = _value(m, scope, att, v, x_v)
     minus = scope.common(np.full((1, 1, 1), -math.exp(-0.5)), np.float32, "minus_exp_minus_half")
@@ -73,7 +73,7 @@ def _rate(w: GraphWeights, scope: Scope, att: str, z: str, x: ir.Value, between:
     if between:
         low = scope.op(between, low, name=f"{z}.between")
     low = w.low(scope, low, f"{att}.{z}2", f"{z}2")
-    total = scope.op("Add", low, w.vector(scope, f"{att}.{z}0", f"{z}0"), name=f"{z}.sum")
+    total = scope.op("Add", low, w.vector(scope, f"{att}.{z}0"), name=f"{z}.sum")
     return scope.op("Sigmoid", total, name=f"{z}.rate")
 
 
@@ -113,9 +113,9 @@ def _group_norm(m: Making, scope: Scope, att: str, y: ir.Value) -> ir.Value:
     N = heads(m.w)[1]
     one, zero = (scope.common(np.full(N, v), np.float32, f"{n}_of_head") for n, v in (("ones", 1), ("zeros", 0)))
     unit = scope.op("LayerNormalization", y, one, zero, name="ln_x", axis=-1, epsilon=_GROUP_NORM_EPSILON)
-    flat, gain = _flat(m, scope, unit, "ln_x.flat"), m.w.vector(scope, f"{att}.ln_x.weight", "ln_x")
+    flat, gain = _flat(m, scope, unit, "ln_x.flat"), m.w.vector(scope, f"{att}.ln_x.weight")
     gained = scope.op("Mul", flat, gain, name="ln_x.gained")
-    return scope.op("Add", gained, m.w.vector(scope, f"{att}.ln_x.bias", "ln_x.bias"), name="ln_x.moved")
+    return scope.op("Add", gained, m.w.vector(scope, f"{att}.ln_x.bias"), name="ln_x.moved")
 
 
 def _told(m: Making, scope: Scope, att: str, r: ir.Value, k: ir.Value, v: ir.Value) -> ir.Value:

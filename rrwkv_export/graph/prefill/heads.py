@@ -13,7 +13,7 @@ from rrwkv_export.graph.recurrence import Recurrence
 from rrwkv_export.graph.weights import GraphWeights
 from rrwkv_export.onnx.scope import Array, Scope
 
-_GROUP_NORM_EPSILON = 64e-5  # 1e-5 · 8², whatever N is
+GROUP_NORM_EPSILON = 64e-5  # 1e-5 · 8², whatever N is
 
 
 def heads(w: GraphWeights) -> tuple[int, int]:
@@ -32,7 +32,7 @@ def group_norm(w: GraphWeights, scope: Scope, att: str, y: ir.Value) -> ir.Value
     """GN(y) [T, H, N]"""
     H, N = heads(w)
     one, zero = (scope.common(np.full(N, v), np.float32, f"{n}_of_head") for n, v in (("ones", 1), ("zeros", 0)))
-    unit = scope.op("LayerNormalization", y, one, zero, name="ln_x", axis=-1, epsilon=_GROUP_NORM_EPSILON)
+    unit = scope.op("LayerNormalization", y, one, zero, name="ln_x", axis=-1, epsilon=GROUP_NORM_EPSILON)
     gained = scope.op("Mul", unit, w.vector(scope, f"{att}.ln_x.weight", [H, N]), name="ln_x.gained")
     return scope.op("Add", gained, w.vector(scope, f"{att}.ln_x.bias", [H, N]), name="ln_x.moved")
 

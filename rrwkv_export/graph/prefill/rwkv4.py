@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rrwkv_export.graph.layer import Crossing
-from rrwkv_export.graph.prefill.chunked import Blocked
+from rrwkv_export.graph.prefill.rwkv4_chunked import Blocked
 from rrwkv_export.graph.recurrence import Recurrence
 from rrwkv_export.graph.weights import KEY_SCALE, GraphWeights
 from rrwkv_export.graph.wkv import wkv

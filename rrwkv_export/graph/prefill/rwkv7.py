@@ -1,7 +1,7 @@
 """RWKV-7's time-mix and channel-mix as ONNX nodes, in the symbols of `rrwkv_export.architectures.reference.rwkv7`.
 
 A layer's recurrent state is S [H, N, N], i of the value, j of the key. Everything but its recurrence is computed for
-all T tokens at once.
+all T tokens at once. Its recurrence in blocks is drawn in `.rwkv7_chunked`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import onnx_ir as ir
 
 from rrwkv_export.graph.layer import Crossing
 from rrwkv_export.graph.prefill.heads import by_head, flat, group_norm, heads
+from rrwkv_export.graph.prefill.rwkv7_chunked import DeltaBlocks
 from rrwkv_export.graph.recurrence import Recurrence
-from rrwkv_export.graph.weights import GraphWeights
+from rrwkv_export.graph.weights import KEY_SCALE, GraphWeights
 from rrwkv_export.onnx.scope import Scope
 
-_SHORTEST = 1e-12  # what κ is divided by at least
+SHORTEST = 1e-12  # what κ is divided by at least
 
 
 def time_mix(
@@ -26,7 +27,7 @@ def time_mix(
     scope: Scope,
     block: str,
     mixed: Sequence[ir.Value],
-    over: Recurrence,
+    over: Recurrence | DeltaBlocks,
     state: list[ir.Value],
     crossing: Crossing,
 ) -> tuple[ir.Value, list[ir.Value]]:
@@ -34,18 +35,17 @@ def time_mix(
     att = f"{block}.att"
     x_r, x_w, x_k, x_v, x_a, x_g = mixed
     r, k, v = (
-        w.product(scope, x, f"{att}.{name}.weight", name=name)
+        w.matmul(scope, x, f"{att}.{name}.weight", name=name)
         for x, name in ((x_r, "receptance"), (x_k, "key"), (x_v, "value"))
     )
     a = _rate(w, scope, att, "a", x_a)
     κ = _unit(scope, by_head(w, scope, _times(w, scope, k, f"{att}.k_k", "k_k"), "kappa.heads"))
     k = _learned(w, scope, att, k, a)
     v = _value(w, scope, att, v, x_v, crossing)
-    decay = scope.op("Sigmoid", _low_rank(w, scope, att, "w", x_w, "Tanh"), name="w.rate")
-    scale = scope.common(-math.exp(-0.5), np.float32, "minus_exp_minus_half")
-    decay = scope.op("Exp", scope.op("Mul", decay, scale, name="w.exponent"), name="w")
+    ln_w = _exponent(w, scope, att, x_w)
+    decay = {"ln_w": ln_w} if isinstance(over, DeltaBlocks) else {"w": scope.op("Exp", ln_w, name="w")}
     by_name = {name: by_head(w, scope, x, f"{name}.heads") for name, x in (("r", r), ("k", k), ("v", v), ("a", a))}
-    y, S = _recurrence(w, scope / "recurrence", over, state[0], {**by_name, "κ": κ, "w": decay})
+    y, S = _recurrence(w, scope / "recurrence", over, state[0], {**by_name, "κ": κ, **decay})
     o = scope.op("Add", group_norm(w, scope, att, y), _told(w, scope, att, by_name), name="o")
     g = w.low(scope, scope.op("Sigmoid", w.low(scope, x_g, f"{att}.g1", "g1"), name="g.rate"), f"{att}.g2", "g2")
     o = flat(w, scope, o, "o.rows")
@@ -53,21 +53,25 @@ def time_mix(
 
 
 def channel_mix(w: GraphWeights, scope: Scope, block: str, mixed: Sequence[ir.Value]) -> ir.Value:
-    """Wvalue relu(Wkey mix(k))²"""
+    """Wvalue relu(Wkey mix(k))²; in float16 mix(k) is small, which Wvalue makes good."""
     (x_k,) = mixed
+    scale = 1 / KEY_SCALE**2 if w.half_matmuls else 1.0
     k = scope.op("Relu", w.product(scope, x_k, f"{block}.ffn.key.weight", name="key"), name="relu")
-    return w.product(scope, scope.op("Mul", k, k, name="square"), f"{block}.ffn.value.weight", name="value")
+    v = w.product(scope, scope.op("Mul", k, k, name="square"), f"{block}.ffn.value.weight", name="value", scale=scale)
+    return w.raised(scope, v, "value.float")
 
 
 def _recurrence(
-    w: GraphWeights, scope: Scope, over: Recurrence, S: ir.Value, of: dict[str, ir.Value]
+    w: GraphWeights, scope: Scope, over: Recurrence | DeltaBlocks, S: ir.Value, of: dict[str, ir.Value]
 ) -> tuple[ir.Value, ir.Value]:
-    """y [T, H, N], and S after the last token, of values [T, H, N].
+    """y [T, H, N], and S after the last token, of values [T, H, N]; w, or in blocks ln w, may be [T, 1, C].
 
     s = S κ;   S ← S ⊙ w + [s, v] [-κ ⊙ a; k];   y = S r      r, κ, v as columns, the others as rows
     """
     H, N = heads(w)
     rewritten = scope.op("Neg", scope.op("Mul", of["κ"], of["a"], name="kappa_a"), name="rewritten")
+    if isinstance(over, DeltaBlocks):
+        return over.delta(scope, {**of, "b": rewritten, "ln_w": by_head(w, scope, of["ln_w"], "ln_w.heads")}, S)
     columns = {name: over.shaped(scope, of[name], [H, N, 1], name) for name in ("κ", "v", "r")}
     rows = {name: over.shaped(scope, value, [H, 1, N], name) for name, value in (("w", of["w"]), ("k", of["k"]))}
     rewritten = over.shaped(scope, rewritten, [H, 1, N], "rewritten")
@@ -85,6 +89,13 @@ def _recurrence(
     return scope.op("Reshape", y, scope.common([-1, H, N], np.int64, "heads_shape"), name="y.heads"), S
 
 
+def _exponent(w: GraphWeights, scope: Scope, att: str, x_w: ir.Value) -> ir.Value:
+    """ln w = -e^(-1/2) σ(w0 + tanh(x_w w1) w2)"""
+    rate = scope.op("Sigmoid", _low_rank(w, scope, att, "w", x_w, "Tanh"), name="w.rate")
+    scale = scope.common(-math.exp(-0.5), np.float32, "minus_exp_minus_half")
+    return scope.op("Mul", rate, scale, name="w.exponent")
+
+
 def _low_rank(w: GraphWeights, scope: Scope, att: str, z: str, x: ir.Value, between: str | None) -> ir.Value:
     """z0 + between(x z1) z2"""
     low = w.low(scope, x, f"{att}.{z}1", f"{z}1")
@@ -100,7 +111,7 @@ def _rate(w: GraphWeights, scope: Scope, att: str, z: str, x: ir.Value) -> ir.Va
 
 def _unit(scope: Scope, κ: ir.Value) -> ir.Value:
     """Each head of κ [T, H, N] over its length."""
-    axis, least = scope.common([-1], np.int64, "last_axis"), scope.common(_SHORTEST, np.float32, "shortest")
+    axis, least = scope.common([-1], np.int64, "last_axis"), scope.common(SHORTEST, np.float32, "shortest")
     length = scope.op("ReduceL2", κ, axis, name="kappa.length", keepdims=1)
     return scope.op("Div", κ, scope.op("Max", length, least, name="kappa.divisor"), name="kappa")
 

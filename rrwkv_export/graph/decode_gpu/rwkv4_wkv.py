@@ -1,4 +1,4 @@
-"""wkv of one token from the mean and the level of what came before, for `rrwkv_export.graph.decode_gpu.decode`.
+"""RWKV-4's wkv of one token from the mean and the level of what came before, for `.rwkv4`.
 
     a = A / B,  l = ln B      wkv = a + (v - a) ⊙ σ(u + k - l)
 

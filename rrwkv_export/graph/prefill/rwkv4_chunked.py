@@ -1,4 +1,4 @@
-"""wkv of many tokens without a loop, for accelerators: what a block of tokens adds is one product of matrices.
+"""RWKV-4's wkv of many tokens without a loop, for accelerators: what a block of tokens adds is one product of matrices.
 
     x_t = exp(k_t) [v_t; 1]
     y_t = Σ_{j < t} exp(-d (t - 1 - j)) x_j + exp(u) x_t        wkv_t = y_t[0] / y_t[1]
@@ -14,9 +14,13 @@ products in float32 are rounded to 10 bits where TF32 is on.)
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import onnx_ir as ir
 
+from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.graph.names import WKVForm
 from rrwkv_export.onnx.scope import Array, Scope
 
@@ -99,6 +103,11 @@ class Blocked:
         end, axis = scope.common([2**62], np.int64, f"{2**62}"), scope.common([0], np.int64, "0")
         tokens = scope.op("Slice", rows, self._skipped, end, axis, name="ratio_of_tokens")
         return scope.op("Cast", tokens, name="wkv", to=ir.DataType.FLOAT)
+
+
+def blocks(scope: Scope, config: ModelConfig, T: ir.Value, form: WKVForm) -> Blocked:
+    """For a run of T tokens."""
+    return Blocked(scope, T, form, cast(RWKV4Config, config).attention_width)
 
 
 def _weights_within(scope: Scope, u: Array, minus_d: ir.Value) -> ir.Value:
