@@ -325,6 +325,7 @@ def fuzz_safetensors(rng: Random, seeds: Seeds, folder: Path) -> None:
 def fuzz_config(rng: Random, seeds: Seeds, folder: Path) -> None:
     shutil.copytree(seeds.checkpoint, folder / "c")
     chat = {"user": "a", "stop": ["x"], "eos_token_id": 0, "sampling": {"temperature": 0.7, "top_k": 3, "top_p": 0.2}}
+    chat |= {"system": "b", "thinking": {"open": "<t", "skip": "<t></t>", "begin": "<t>", "end": "</t>", "kept": True}}
     (folder / "c" / "chat.json").write_text(json.dumps(chat))
     path = folder / "c" / rng.choice(["config.json", "chat.json"])
     fields = json.loads(path.read_text())

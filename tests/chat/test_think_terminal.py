@@ -55,6 +55,13 @@ def test_a_reply_that_is_cut_in_its_thought_says_so():
     assert console.said == [("note", "(cut at 6 tokens, within its thought; see /set max_tokens)")]
 
 
+def test_in_a_pipe_a_thought_without_an_answer_is_a_failure():
+    chat = thinker("Hello.\n\n", "Hello.\n\n", max_tokens=6)
+    _, console = play("hi", "/set max_tokens 60", "and?", chat=chat, interactive=False, status=1)
+    assert errors(console) == ["line 1: cut at 6 tokens, within its thought; --max-tokens lets it go on"]
+    assert console.text == "\nHello.\n"
+
+
 def test_think_says_and_changes_whether():
     chat, console = play(
         "/think", "/think on", "/think hidden", "/think", "hi", "/think off", chat=thinker("Hello.\n\n")

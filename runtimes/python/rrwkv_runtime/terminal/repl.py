@@ -173,21 +173,29 @@ class Repl:
             self._note("(stopped)" if begun else "(stopped; the conversation is as it was)")
             return
         self.console.write("\n")
-        if self.console.interactive and finish == "length":
-            where = ", within its thought" if self._thinks else ""
-            self._note(f"(cut at {self.chat.max_tokens} tokens{where}; see /set max_tokens)")
+        if finish == "length":
+            self._cut()
         if self.console.interactive and self._show_stats:
             last = self.chat.stats.last
             self.console.say(f"{last.generated_tokens} tokens, {last.generated_rate:.1f} tokens/s", "stats")
 
+    def _cut(self) -> None:
+        """A reply was cut at the most tokens. In a pipe it is said of one that is all thought, and is a failure."""
+        where = ", within its thought" if self._thinks else ""
+        if self.console.interactive:
+            self._note(f"(cut at {self.chat.max_tokens} tokens{where}; see /set max_tokens)")
+        elif self._thinks:
+            self._fail(InputError(f"cut at {self.chat.max_tokens} tokens{where}; --max-tokens lets it go on"), False)
+
     def _show(self, token: Token) -> None:
-        if token.thought and self.console.interactive:
+        seen = self.console.interactive
+        if token.thought:
             shown = "" if self._hide_thoughts else without_controls(token.thought)
-            if not self._thinks or shown:
+            if seen and (shown or not self._thinks):
                 self.console.think(shown if self._thinks else f"(thinks) {shown}")
             self._thinks = True
         if token.text and self._thinks:
-            self.console.write("\n\n")
+            self.console.write("\n\n" if seen else "")
             self._thinks = False
         self._write(token.text)
 
