@@ -14,8 +14,20 @@ from rrwkv_export.bundle import GraphOptions, write_graph, write_manifest
 from rrwkv_export.checkpoint import Checkpoint
 from rrwkv_export.quantize.quantize import Calibration, quantize
 from rrwkv_export.quantize.recipes import shipped_recipe
+from rrwkv_runtime.manifest import Manifest
 
 CALIBRATION_TOKENS = 1024
+
+
+def rwkv7(
+    vocab_size: int, hidden_size: int, layers: int, ffn_size: int, ranks: tuple[int, int, int, int]
+) -> RWKV7Config:
+    """Heads of 64 channels; ranks: of decay, rate, value and gate."""
+    w, a, v, g = ranks
+    low_rank = {"decay_rank": w, "rate_rank": a, "value_rank": v, "gate_rank": g}
+    return RWKV7Config(vocab_size, hidden_size, layers, ffn_size, head_size=64, **low_rank)
+
+
 SIZES = {
     "demo": RWKV4Config(4096, 320, 8, 1280, medium=MediumConfig(32, "attention", 16, 16, 64)),
     "demo-plain": RWKV4Config(4096, 320, 8, 1280),
@@ -24,6 +36,8 @@ SIZES = {
     # the setting that recalls best: the most slots, and mediums made most often
     "169m-recall": RWKV4Config(50277, 768, 12, 3072, medium=MediumConfig(8, "mean", 16, 64, 64)),
     "1.5b": RWKV4Config(50277, 2048, 24, 8192),
+    "rwkv7-0.19b": rwkv7(65536, 768, 12, 3072, ranks=(64, 64, 32, 128)),
+    "rwkv7-1.5b": rwkv7(65536, 2048, 24, 8192, ranks=(96, 96, 64, 256)),
     # small enough for simulated and emulated processors
     "rwkv7-small": RWKV7Config(
         *(1024, 128, 2, 512),
@@ -54,7 +68,7 @@ def random_weight(name: str, shape: tuple[int, ...], generator: torch.Generator)
 
 
 def write_pth(path: Path, config: ModelConfig, dtype: torch.dtype, seed: int = 0) -> None:
-    """A BlinkDL-style .pth with random weights; RWKV-4 only, since its sizes are inferred."""
+    """A BlinkDL-style .pth with random weights, without mediums, since its sizes are inferred."""
     generator = torch.Generator().manual_seed(seed)
     weights = {name: random_weight(name, shape, generator).to(dtype) for name, shape in config.shapes().items()}
     torch.save(weights, path)
@@ -93,7 +107,8 @@ def write_bundle(bundle: Path, checkpoint: Checkpoint) -> Path:
 def write_quantized(source: Path, bundle: Path, scheme: str, vocab_size: int) -> Path:
     """A bundle quantized by the recipe that comes along, calibrated on random ids."""
     text = source.with_name("random.ids")
+    architecture = Manifest.load(source).config["architecture"]
     ids = np.random.default_rng(0).integers(0, vocab_size, (4, CALIBRATION_TOKENS // 4))
     text.write_text("\n".join(" ".join(map(str, passage)) for passage in ids))
-    quantize(source, bundle, shipped_recipe(scheme), Calibration.read([text], source))
+    quantize(source, bundle, shipped_recipe(scheme, architecture), Calibration.read([text], source))
     return bundle

@@ -1,8 +1,9 @@
 """The demo on an Arm64 processor: the recorded logits, in float32 and in int8; and RWKV-7 in float32.
 
 `make arm64` runs this under qemu-user with the wheels for Arm, where nothing but onnxruntime, numpy and tokenizers is
-installed: `python -m benchmarks.engines.arm64 build/mobile build/mobile-rwkv7 …`. Speed means nothing there. A model without
-recorded logits is compared with those that the machine which exported it computes. Exit status 1 if a limit is broken.
+installed: `python -m benchmarks.engines.arm64 build/mobile build/mobile-rwkv7 …`. Speed means nothing there. A model
+without recorded logits is compared with those that the machine which exported it computes. Exit status 1 if a limit is
+broken.
 """
 
 from __future__ import annotations

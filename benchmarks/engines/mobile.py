@@ -1,4 +1,4 @@
-"""What the engines of phones are tried with: `python -m benchmarks.engines.mobile FOLDER NAME [MODEL]`, NAME one of these.
+"""What the engines of phones are tried with: `python -m benchmarks.engines.mobile FOLDER NAME [MODEL]`, by NAME:
 
 float      the model, exported for phones; and text.npz beside it: ids [T], and logits [T, V] that the float model gives
            on this machine's CPU

@@ -6,8 +6,8 @@
 
 openvino   onnxruntime-ep-openvino, its CPU device in float32
 qnn        onnxruntime-qnn, Qualcomm's HTP by the simulator in the package: uint16 activations and uint8 weights, or
-           float32 graphs, which it computes in float16 (`benchmarks.engines.plugins qnn FOLDER float`). Also writes a context
-           binary, what a phone loads, and runs the graph from it.
+           float32 graphs, which it computes in float16 (`benchmarks.engines.plugins qnn FOLDER float`). Also writes a
+           context binary, what a phone loads, and runs the graph from it.
 
 Exit status 1 if a node is left to the CPU or the logits are further off than the limits below. Where the plugin finds
 no device on this machine (OpenVINO's knows Intel's processors only), a line says that it is skipped.

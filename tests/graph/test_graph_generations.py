@@ -9,8 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoint_files import RWKV6, RWKV7, RWKV52, random_weights, write_blinkdl, write_rrwkv
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import configs
 
+from rrwkv_export.architectures import reference
 from rrwkv_export.architectures.config import MediumConfig
+from rrwkv_export.architectures.rwkv5 import RWKV5Config
+from rrwkv_export.architectures.rwkv6 import RWKV6Config
+from rrwkv_export.architectures.rwkv7 import RWKV7Config
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.errors import CheckpointError
 from rrwkv_export.export import export
@@ -52,6 +59,22 @@ def test_a_text_in_any_pieces_gives_the_same_bits(bundle):
     np.testing.assert_array_equal(np.concatenate(parts), whole)
     for name, value in state.values.items():
         np.testing.assert_array_equal(carried.values[name], value, err_msg=name)
+
+
+@settings(max_examples=25)
+@given(configs((RWKV5Config, RWKV6Config, RWKV7Config)), st.integers(0, 10**6), st.integers(0, len(IDS)))
+def test_graphs_compute_what_the_reference_says(make_tiny, config, seed, cut):
+    """A prompt, then token by token, of any sizes, with mediums and without."""
+    tiny, state = make_tiny(config, seed), None
+    expected, after = reference.of(config).forward(config, tiny.weights, IDS)
+    found = []
+    if cut:
+        found, state = tiny.model.forward(IDS[:cut], num_logits=cut)
+    decoder = tiny.model.decoder(state)
+    found = np.array([*found, *(decoder.step(int(token)).copy() for token in IDS[cut:])])
+    assert np.abs(found - expected.numpy()).max() < 1e-5 * np.abs(expected.numpy()).max()
+    matrix = after.matrix.numpy()
+    np.testing.assert_allclose(decoder.state().values["matrix"], matrix, atol=1e-5 * np.abs(matrix).max())
 
 
 def test_decoding_gives_the_bits_of_a_prompt(bundle):
