@@ -36,6 +36,7 @@ UNIT_ROLES = frozenset({"att.output"})
 _MIXES = {"att.key": 0, "att.value": 1, "att.receptance": 2, "ffn.key": 0, "ffn.receptance": 1}
 SIGNED_ROLES = frozenset({*_MIXES, HEAD})
 _PARTS = np.linspace(1, 0.5, 26)
+_ROWS_AT_ONCE = 64
 EQUALIZED_ROLES = frozenset({*_MIXES, "att.output", "ffn.value", "medium.up", HEAD})
 
 
@@ -75,7 +76,9 @@ def turned(W: Array, seen: Seen, s: Array) -> Array:
     (high - low)² Σ |s_i W_i|², the error of rounding the inputs.
     """
     longer, shorter = seen.absmax / s, np.minimum(seen.high, -seen.low) / s
-    end, weight = float(longer.max()), np.square(W.astype(np.float64)).sum(axis=1)
+    rows = (W[start : start + _ROWS_AT_ONCE] for start in range(0, len(W), _ROWS_AT_ONCE))
+    weight = np.concatenate([np.square(some.astype(np.float64)).sum(axis=1) for some in rows])
+    end = float(longer.max())
     best, least = s, np.inf
     for part in _PARTS.astype(np.float32):
         larger = s * np.maximum(1, shorter / (part * end)) if end else s
@@ -122,7 +125,7 @@ def fold(graph: Rewriter, site: Site, s: Array) -> None:
     A graph without its matrices, beside the one that has them, is changed in its vectors alone.
     """
     if graph.has(site.weight):
-        graph.set_array(site.weight, graph.array(site.weight) * s[:, None])
+        graph.multiply_rows(site.weight, s)
     block = f"blocks.{site.layer}"
     if site.role in _MIXES:
         part = "time_mix" if site.role.startswith("att") else "channel_mix"
@@ -146,4 +149,4 @@ def fold(graph: Rewriter, site: Site, s: Array) -> None:
 
 def _divide_columns(graph: Rewriter, weight: str, s: Array) -> None:
     if graph.has(weight):
-        graph.set_array(weight, graph.array(weight) / s)
+        graph.divide_columns(weight, s)
