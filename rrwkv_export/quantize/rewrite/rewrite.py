@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
 from rrwkv_export.architectures.linears import Site
+from rrwkv_export.onnx import external
 from rrwkv_export.onnx.stateful_session import without_data
 from rrwkv_export.quantize.recipe import Types
 from rrwkv_export.quantize.rewrite.edits import (
@@ -33,8 +33,6 @@ from rrwkv_export.quantize.rewrite.edits import (
 )
 from rrwkv_export.quantize.rewrite.merge_quantize_linear import round_before_splitting
 from rrwkv_export.quantize.round.rounding import Blocks
-from rrwkv_runtime.errors import DamagedBundle
-from rrwkv_runtime.manifest import resolve_inside
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Ranges = Mapping[str, tuple[float, float]]
@@ -82,12 +80,7 @@ class Rewriter:
         if tensor.data_location != TensorProto.EXTERNAL or self.folder is None:
             found: Array = numpy_helper.to_array(tensor).copy()
             return found
-        place = onnx.external_data_helper.ExternalDataInfo(tensor)
-        path, dtype = resolve_inside(self.folder, place.location), helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        offset, count = place.offset or 0, prod(tensor.dims)
-        if offset + count * dtype.itemsize > path.stat().st_size:
-            raise DamagedBundle(f"{path}: ends before {tensor.name} does")
-        return np.fromfile(path, dtype, count, offset=offset).reshape(tensor.dims)
+        return external.read(tensor, self.folder)
 
     def set_array(self, name: str, value: Array) -> None:
         self._moved.pop(name, None)
