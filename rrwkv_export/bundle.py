@@ -147,16 +147,15 @@ def save_variant(model: ir.Model, folder: Path, name: str) -> None:
     beside.rename(folder / VARIANTS / beside.name)
 
 
-def save_with_weights(model: onnx.ModelProto, folder: Path, progress: Progress | None = None) -> None:
-    """A graph that is in memory as model.onnx and model.onnx.data, checked with full shape inference."""
+def save_with_weights(model: ir.Model, folder: Path, progress: Progress | None = None) -> None:
+    """A graph and its weights as model.onnx and model.onnx.data, checked with full shape inference."""
     # Floats first: bytes of any number may follow them, and would leave them off their natural alignment.
-    made = ir.from_proto(model)
-    made.graph.sort()
-    weights = sorted(made.graph.initializers.values(), key=lambda value: -_itemsize(value))
-    made.graph.initializers.clear()
+    model.graph.sort()
+    weights = sorted(model.graph.initializers.values(), key=lambda value: -_itemsize(value))
+    model.graph.initializers.clear()
     for value in weights:
-        made.graph.register_initializer(value)
-    _save(made, folder, progress)
+        model.graph.register_initializer(value)
+    _save(model, folder, progress)
     _check_graph(folder / GRAPH_FILE)
 
 

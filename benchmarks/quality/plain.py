@@ -7,13 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
 from rrwkv_export.bundle import DATA_FILE, GRAPH_FILE, file_entries, save_manifest, save_with_weights
 from rrwkv_export.quantize.observe.observe import observe
 from rrwkv_export.quantize.quantize import Calibration, Source
 from rrwkv_export.quantize.recipe import TARGETS
-from rrwkv_export.quantize.rewrite.rewrite import finished, insert_pairs
+from rrwkv_export.quantize.rewrite.optimum import give_back, prepared
+from rrwkv_export.quantize.rewrite.rewrite import Ranges, finished, quant_type, tensors_data
 from rrwkv_export.quiet import quiet
 
 
@@ -21,10 +23,34 @@ def static_min_max(reference: Path, folder: Path, calibration: Calibration) -> P
     """Static int8: the extremes seen of every product's inputs, as they are; embedding and mediums in float."""
     source = Source.open(reference)
     graph, wanted = source.rewriter(), [site for site in source.sites if _is_plain(site.role)]
-    seen = observe(graph.model, source.manifest.states, wanted, calibration.passages)
+    seen = observe(reference / GRAPH_FILE, source.manifest.states, wanted, calibration.passages)
     ranges = {name: (value.histogram.low, value.histogram.high) for name, value in seen.items()}
-    model = insert_pairs(graph.model, [site.node for site in wanted], ranges, TARGETS["x86-vnni"])
+    model = _with_pairs(graph.whole(), [site.node for site in wanted], ranges)
     return _bundle(source, finished(model), folder / "plain-static")
+
+
+def _with_pairs(model: onnx.ModelProto, nodes: list[str], ranges: Ranges) -> onnx.ModelProto:
+    """By onnxruntime's QDQQuantizer: weights with a scale for every output, inputs with one, outputs left float."""
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    types = TARGETS["x86-vnni"]
+    options = {"WeightSymmetric": True, "QDQOpTypePerChannelSupportToAxis": {"MatMul": 1}}
+    with quiet():
+        quantizer = QDQQuantizer(
+            prepared(model, nodes),
+            True,
+            False,
+            quant_type(types.weights),
+            quant_type(types.inputs),
+            tensors_data(ranges),
+            nodes,
+            [],
+            ["MatMul"],
+            options,
+        )
+        done: onnx.ModelProto = quantizer.quantize_model()
+    give_back(done, nodes)
+    return done
 
 
 def round_to_nearest(reference: Path, folder: Path, block: int) -> Path:
@@ -35,7 +61,7 @@ def round_to_nearest(reference: Path, folder: Path, block: int) -> Path:
     products = {site.node for site in source.sites}
     with quiet():
         quantizer = MatMulNBitsQuantizer(
-            source.rewriter().model,
+            source.rewriter().whole(),
             block_size=block,
             is_symmetric=True,
             accuracy_level=4,
@@ -52,7 +78,7 @@ def _is_plain(role: str) -> bool:
 def _bundle(source: Source, model: onnx.ModelProto, out: Path) -> Path:
     """A bundle with this graph alone."""
     out.mkdir()
-    save_with_weights(model, out)
+    save_with_weights(ir.from_proto(model), out)
     if source.manifest.tokenizer:
         shutil.copyfile(source.path / source.manifest.tokenizer.file, out / source.manifest.tokenizer.file)
     graph = {**asdict(source.manifest.main), "file": GRAPH_FILE, "data": [DATA_FILE], "dtype": out.name}

@@ -44,8 +44,8 @@ TARGETS = ("x86-vnni", "x86", "arm64", "qnn")
 )
 @click.option(
     "--engine",
-    type=click.Choice(["onnxruntime", "optimum"]),
-    default="onnxruntime",
+    type=click.Choice(["rrwkv", "optimum"]),
+    default="rrwkv",
     show_default=True,
     help=f"Whose quantizer inserts the nodes of static quantization. For optimum, "
     f"{install.hint('rrwkv-export', 'optimum')}.",
@@ -139,7 +139,7 @@ def quantize(
 
 
 def _inserter(engine: str) -> Insert | None:
-    """What puts the pairs in, if not onnxruntime's quantizer. Raises RecipeError where it is not installed."""
+    """What puts the pairs in, if not we ourselves. Raises RecipeError where it is not installed."""
     if engine != "optimum":
         return None
     from importlib.util import find_spec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -44,12 +44,14 @@ def exposed(
     folder: Path | None = None,
     threads: int | None = None,
     lean: bool = False,
+    arrays: Mapping[str, Array] | None = None,
 ) -> Iterator[Any]:
     """An onnxruntime session that computes these values, and nothing that only others need.
 
     The graph goes in without its large weights, which might not fit into a protobuf's 2 GB: those in memory as arrays
-    (kept for as long as the session), those in files by their folder. threads: None lets onnxruntime choose. lean: keep
-    no second copy of the weights, laid out for products, which pays for runs of few tokens only.
+    (kept for as long as the session; arrays: those that are beside it, by name), those in files by their folder, where
+    onnxruntime maps them. threads: None lets onnxruntime choose. lean: keep no second copy of the weights, laid out for
+    products, which pays for runs of few tokens only.
     """
     import onnxruntime as ort
 
@@ -64,16 +66,16 @@ def exposed(
         options.intra_op_num_threads = threads
     nodes, used = _needed(model.graph.node, outputs)
     weights = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in weights if _is_large(tensor)}
-    values = [ort.OrtValue.ortvalue_from_numpy(array) for array in arrays.values()]
-    options.add_external_initializers(list(arrays), values)
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in weights if _is_large(tensor)}
+    held |= {name: value for name, value in (arrays or {}).items() if name in used}
+    options.add_external_initializers(list(held), [ort.OrtValue.ortvalue_from_numpy(v) for v in held.values()])
     known = {value.name: value for value in model.graph.output}
     graph = helper.make_graph(
         nodes,
         model.graph.name,
         model.graph.input,
         [known.get(name) or helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
-        [_without_data(tensor) if tensor.name in arrays else tensor for tensor in weights],
+        [without_data(tensor) if tensor.name in held else tensor for tensor in weights],
     )
     light = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
     yield ort.InferenceSession(light.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -105,7 +107,8 @@ def _is_large(tensor: TensorProto) -> bool:
     return bool(tensor.data_location != TensorProto.EXTERNAL and tensor.ByteSize() >= _LARGE)
 
 
-def _without_data(tensor: TensorProto) -> TensorProto:
+def without_data(tensor: TensorProto) -> TensorProto:
+    """The name, type and shape of an initializer whose data are handed over by themselves."""
     bare = TensorProto(
         name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, data_location=TensorProto.EXTERNAL
     )

@@ -37,6 +37,7 @@ from rrwkv_export.quantize.rewrite.rewrite import Rewriter
 Array = np.ndarray[Any, np.dtype[Any]]
 EXPONENTS = tuple(float(e) for e in np.linspace(0, 1, 21))
 _PARTS = np.linspace(1, 0.5, 26)
+_ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,9 @@ def turned(W: Array, seen: Seen, s: Array) -> Array:
     (high - low)² Σ |s_i W_i|², the error of rounding the inputs.
     """
     longer, shorter = seen.absmax / s, np.minimum(seen.high, -seen.low) / s
-    end, weight = float(longer.max()), np.square(W.astype(np.float64)).sum(axis=1)
+    rows = (W[start : start + _ROWS_AT_ONCE] for start in range(0, len(W), _ROWS_AT_ONCE))
+    weight = np.concatenate([np.square(some.astype(np.float64)).sum(axis=1) for some in rows])
+    end = float(longer.max())
     best, least = s, np.inf
     for part in _PARTS.astype(np.float32):
         larger = s * np.maximum(1, shorter / (part * end)) if end else s
@@ -139,13 +142,14 @@ def _scale(
     graph: Rewriter, name: str, s: Array, power: float, *, row: int | None = None, first_axis: bool = False
 ) -> None:
     """A weight of the graph, if it has it, times s ** power along its last axes or its first; or only a row of it."""
-    if not graph.has(name):
-        return
-    value, by = graph.array(name), s ** abs(power)
-    rows = value if row is None else value[row]
-    by = by.reshape(-1, *[1] * (rows.ndim - 1)) if first_axis else by.reshape(_last(rows.shape, by.size))
-    (np.multiply if power > 0 else np.divide)(rows, by, out=rows)
-    graph.set_array(name, value)
+
+    def scale(value: Array) -> None:
+        rows, by = value if row is None else value[row], s ** abs(power)
+        by = by.reshape(-1, *[1] * (rows.ndim - 1)) if first_axis else by.reshape(_last(rows.shape, by.size))
+        (np.multiply if power > 0 else np.divide)(rows, by, out=rows)
+
+    if graph.has(name):
+        graph.change(name, scale)
 
 
 def _last(shape: tuple[int, ...], size: int) -> tuple[int, ...]:

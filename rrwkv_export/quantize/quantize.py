@@ -35,9 +35,10 @@ from rrwkv_export.progress import Progress
 from rrwkv_export.quantize.fixed_shape import graphs as static_graphs
 from rrwkv_export.quantize.observe.observe import Observation, observe
 from rrwkv_export.quantize.recipe import Choice, Recipe
-from rrwkv_export.quantize.rewrite.follow import follow
-from rrwkv_export.quantize.rewrite.rewrite import Insert, Rewriter, finished
-from rrwkv_export.quantize.stages import Folds, Observe, calibrated, equalize, round_to_blocks
+from rrwkv_export.quantize.rewrite.beside import beside
+from rrwkv_export.quantize.rewrite.edits import Edits
+from rrwkv_export.quantize.rewrite.rewrite import Insert, Ranges, Rewriter
+from rrwkv_export.quantize.stages import Compensated, Folds, Observe, equalize, inputs, ranges_of, round_to_nearest
 from rrwkv_export.texts import Text, read_text
 from rrwkv_runtime.bundle.shared_weights import Weight
 from rrwkv_runtime.manifest import Manifest, verify_files
@@ -96,8 +97,8 @@ class Source:
         return "stable" if form == "stable" else "plain"
 
     def rewriter(self) -> Rewriter:
-        """The graph with its weights in memory."""
-        return Rewriter(onnx.load(str(self.path / GRAPH_FILE)))
+        """The graph, which reads its weights when they are asked for."""
+        return Rewriter(onnx.load(str(self.path / GRAPH_FILE), load_external_data=False), self.path)
 
 
 @dataclass(frozen=True)
@@ -168,8 +169,8 @@ def quantize(
 ) -> Manifest:
     """Write the bundle, quantized as the recipe says; nothing is left behind if anything fails.
 
-    insert: what puts in the pairs of static quantization (by default onnxruntime's quantizer). The same bundle, recipe,
-    text and number of threads give the same bytes. Raises RecipeError, BundleError, OutputError.
+    insert: what else puts in the pairs of static quantization. The same bundle, recipe, text and number of threads give
+    the same bytes. Raises RecipeError, BundleError, OutputError.
     """
     source = Source.open(bundle, gpu=True)
     if out.resolve() == bundle.resolve():
@@ -186,11 +187,11 @@ def quantize(
         out, replaceable(out) if overwrite else None
     ) as folder:  # first, as what stands there may be refused
         quantized = rewrite(source, recipe, calibration, insert=insert, progress=progress)
-        save_with_weights(quantized.model, folder, progress)
+        save_with_weights(quantized.graph.to_ir(), folder, progress)
         for name in ("decode", "segment_end"):
             if name in source.manifest.graphs:
-                _save_beside_main(source, name, folder)
-        variants = static_graphs.save_variants(source, recipe, calibration, quantized.folds, folder, progress)
+                _save_beside_main(source, name, quantized.graph.edits, folder)
+        variants = static_graphs.save_variants(source, recipe, calibration, quantized, folder, progress)
         weights = _fuse_main(source, folder / GRAPH_FILE) if source.has_kernels else []
         if source.manifest.tokenizer:
             name = source.manifest.tokenizer.file
@@ -235,21 +236,19 @@ def _weights_only(recipe: Recipe, source: Source) -> Recipe:
     return replace(recipe.with_role("*", **floats), layers=layers)
 
 
-def _save_beside_main(source: Source, name: str, folder: Path) -> None:
-    """The source's graph of this name, rounded as the main graph that is in the folder; a step as one call."""
-    files = {name: source.path / graph.file for name, graph in source.manifest.graphs.items()}
-    graph, main, rounded = (
-        onnx.load(str(path), load_external_data=False) for path in (files[name], files["main"], folder / GRAPH_FILE)
-    )
-    followed = follow(graph, main, rounded, source.sites)
+def _save_beside_main(source: Source, name: str, edits: Edits, folder: Path) -> None:
+    """The source's graph of this name, edited as the main graph that is in the folder; a step as one call."""
+    file = source.path / source.manifest.graphs[name].file
+    graph, main = (onnx.load(str(path), load_external_data=False) for path in (file, folder / GRAPH_FILE))
+    made = beside(graph, edits, main)
     if name == "decode" and source.has_kernels:
-        ir.external_data.set_base_dir(followed.graph, folder)
-        fuse_step(followed, source.config, source.wkv, source.sites)
-    save_beside(followed, folder / files[name].name)
+        ir.external_data.set_base_dir(made.graph, folder)
+        fuse_step(made, source.config, source.wkv, source.sites)
+    save_beside(made, folder / file.name)
 
 
 def _fuse_main(source: Source, path: Path) -> list[Weight]:
-    """When other graphs have followed it: as one call, or else its wkv as calls. Gives the weights of the one call."""
+    """When the others are made: as one call, or else its wkv as calls. Gives the weights of the one call."""
     model = ir.load(path)
     whole = fuse_main(model, source.config, source.wkv, source.sites)
     if not whole:
@@ -275,7 +274,7 @@ class Quantized:
     exponents of two. folds: what equalization moved. observed: whether a text was needed.
     """
 
-    model: onnx.ModelProto
+    graph: Rewriter
     exponents: dict[str, list[float]]
     units: dict[int, Array]
     folds: Folds
@@ -290,29 +289,41 @@ def rewrite(
     insert: Insert | None = None,
     progress: Progress | None = None,
 ) -> Quantized:
-    """The quantized graph of a bundle, in memory."""
+    """The quantized graph of a bundle, its new weights in memory, the others where they are."""
     choices = {site: recipe.choice(site) for site in source.sites}
-    graph, observed = source.rewriter(), _observer(source, calibration, progress)
+    graph, observed, types = source.rewriter(), _observer(source, calibration, progress), recipe.types
+    static = [site for site in source.sites if choices[site].kind == "static"]
+    by_gptq = [s for s in source.sites if choices[s].rounding == "gptq" and choices[s].kind in ("blocks", "static")]
+    weights = 4 * source.manifest.parameters
+    compensated = Compensated(graph, by_gptq, choices, types, weights, insert is not None, progress)
     equalized = [s for s in source.sites if s.role in folds(source.config) and _is_equalized(choices[s])]
     exponents: dict[str, list[float]] = {}
     units: dict[int, Array] = {}
     moved: Folds = []
     if equalized:
-        seen = observed(graph, equalized, "observing the float model")
-        exponents, units, moved = equalize(graph, source.config, equalized, choices, seen, recipe.types)
-    round_to_blocks(graph, [site for site in source.sites if site.role != EMB], choices, observed, progress)
+        now = compensated.next()
+        seen = observed([*equalized, *now], "observing the float model", moments=inputs(graph, now), channels=True)
+        exponents, units, moved = equalize(graph, source.config, equalized, choices, seen, types)
+        compensated.divisors = {graph.input_of(site): s for site, s in moved}
+        compensated.round(now, seen)
+    round_to_nearest(graph, [site for site in source.sites if site.role != EMB], choices)
+    ranges: Ranges = {}
+    if static:
+        now, by = compensated.next(), compensated.divisors
+        kept = inputs(graph, now)
+        seen = observed([*static, *now], "observing ranges", moments=kept, histograms=True, divisors=by)
+        ranges = ranges_of(graph, static, choices, seen, types)
+        compensated.round(now, seen)
+    while now := compensated.next():
+        compensated.round(now, observed(now, "observing second moments", moments=inputs(graph, now)))
     for site in source.sites:
         if choices[site].kind == "float16":
             graph.half(site)
         elif site.role == EMB and choices[site].weights == 8:
             graph.rows(site, choices[site].block)
-    static = [site for site in source.sites if choices[site].kind == "static"]
-    if static:
-        ranges = calibrated(graph, static, choices, recipe.types, observed, progress)
-        graph.static(static, ranges, recipe.types, insert)
-    graph.dynamic([site for site in source.sites if choices[site].kind == "dynamic"], recipe.types)
-    needed = bool(equalized or static) or any(choice.rounding == "gptq" for choice in choices.values())
-    return Quantized(finished(graph.model), exponents, units, moved, needed)
+    graph.static(static, ranges, types, insert)
+    graph.dynamic([site for site in source.sites if choices[site].kind == "dynamic"], types)
+    return Quantized(graph, exponents, units, moved, bool(equalized or static or by_gptq))
 
 
 def _is_equalized(choice: Choice) -> bool:
@@ -321,15 +332,22 @@ def _is_equalized(choice: Choice) -> bool:
 
 def _observer(source: Source, calibration: Calibration, progress: Progress | None) -> Observe:
     def observed(
-        graph: Rewriter, wanted: Sequence[Site], what: str, moments: Sequence[str] = (), ranges: bool = True
+        wanted: Sequence[Site],
+        what: str,
+        *,
+        moments: Sequence[str] = (),
+        channels: bool = False,
+        histograms: bool = False,
+        divisors: Mapping[str, Array] | None = None,
     ) -> dict[str, Observation]:
         def told(done: int, total: int) -> None:
             if progress:
                 progress(what, done, total)
 
         calibration.require()
-        kept: dict[str, Any] = {"moments": moments, "ranges": ranges}
-        return observe(graph.model, source.manifest.states, wanted, calibration.passages, progress=told, **kept)
+        graph, states = source.path / GRAPH_FILE, source.manifest.states
+        kept: dict[str, Any] = {"moments": moments, "channels": channels, "histograms": histograms}
+        return observe(graph, states, wanted, calibration.passages, divisors=divisors, progress=told, **kept)
 
     return observed
 

@@ -1,11 +1,13 @@
 """What becomes of the matrices, stage by stage: scales moved, weights rounded in blocks, or with ranges for pairs.
 
-Second moments for GPTQ are observed in passes over the text, each with as many as may be kept at once.
+All is observed in the float model, in as few passes over the text as memory allows: second moments for GPTQ take as
+much as the weights themselves, and each pass keeps some of them beside what else it is for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,21 +23,30 @@ from rrwkv_export.quantize.observe.ranges import range_of
 from rrwkv_export.quantize.parallel import side_by_side
 from rrwkv_export.quantize.recipe import Choice, Types
 from rrwkv_export.quantize.rewrite.rewrite import Ranges, Rewriter
-from rrwkv_export.quantize.round.rounding import GRIDS, Blocks, Grid, gptq, gptq_by_output, nearest
+from rrwkv_export.quantize.round.rounding import GRIDS, Blocks, gptq, gptq_by_output, nearest
+from rrwkv_runtime.execution.cores import usable
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Choices = Mapping[Site, Choice]
 Folds = list[tuple[Site, Array]]
 """Sites and the scales moved into their matrices, in the order in which they were."""
-_MOMENT_BYTES = 5 * 2**28
-_ROUNDED_AT_ONCE = 4  # each takes up to some 200 MB of a model of 430M parameters
+_MOMENTS, _ROUNDING = 0.3, 0.5  # of the weights' bytes: moments kept at once; matrices rounded side by side
+_LEAST = 64 * 2**20  # bytes; so much of either is allowed however small the model is
+_OUTPUTS = 8 * 1024  # floats for each input of a matrix that is rounded, besides three of its moments
 
 
 class Observe(Protocol):
     """A pass over the text: observations of what the sites read, by its name; `what` is what a progress bar says."""
 
     def __call__(
-        self, graph: Rewriter, wanted: Sequence[Site], what: str, moments: Sequence[str] = (), ranges: bool = True
+        self,
+        wanted: Sequence[Site],
+        what: str,
+        *,
+        moments: Sequence[str] = (),
+        channels: bool = False,
+        histograms: bool = False,
+        divisors: Mapping[str, Array] | None = None,
     ) -> dict[str, Observation]: ...
 
 
@@ -72,89 +83,88 @@ def equalize(
     return exponents, units, moved
 
 
-def round_to_blocks(
-    graph: Rewriter, sites: Sequence[Site], choices: Choices, observed: Observe, progress: Progress | None
-) -> None:
-    """Those of the sites whose weights are to be in blocks."""
-    blocks = [site for site in sites if choices[site].kind == "blocks"]
-    for site in blocks:
-        if choices[site].rounding == "nearest":
+@dataclass
+class Compensated:
+    """Sites whose weights GPTQ rounds, some after each pass over the text.
+
+    weights: bytes of the whole model, in float32. floats: those of static products are left as floats, at the levels
+    that were found, for others to round them.
+    """
+
+    graph: Rewriter
+    left: Sequence[Site]
+    choices: Choices
+    types: Types
+    weights: int
+    floats: bool = False
+    progress: Progress | None = None
+    divisors: Mapping[str, Array] = field(default_factory=dict)
+
+    def next(self) -> Sequence[Site]:
+        """Those whose second moments the next pass keeps: one at least, unless none is left."""
+        total = 0
+        for count, site in enumerate(self.left):
+            total += moment_bytes(site.inputs)
+            if total > max(_MOMENTS * self.weights, _LEAST) and count:
+                return self.left[:count]
+        return self.left
+
+    def round(self, sites: Sequence[Site], seen: Mapping[str, Observation]) -> None:
+        """The next ones, with what a pass has seen."""
+        rounded = side_by_side(lambda one: self._rounded(*one), self._wanted(sites, seen), self._at_once(sites))
+        for done, (site, found) in enumerate(zip(sites, rounded)):
+            if isinstance(found, Blocks):
+                self.graph.blocks(site, found, self.choices[site].compute)
+            elif self.floats:
+                self.graph.set_array(site.weight, found)
+            else:
+                self.graph.by_output(site, found, self.types)
+            if self.progress:
+                self.progress("rounding", done + 1, len(sites))
+        self.left = self.left[len(sites) :]
+
+    def _wanted(
+        self, sites: Sequence[Site], seen: Mapping[str, Observation]
+    ) -> Iterator[tuple[Array, Choice, Observation | None]]:
+        for site in sites:
+            name = self.graph.input_of(site)
+            observed = seen.get(name)
+            if observed:
+                observed.divisor = self.divisors.get(name)
+            yield self.graph.array(site.weight), self.choices[site], observed
+
+    def _at_once(self, sites: Sequence[Site]) -> int:
+        largest = max((site.inputs for site in sites), default=1)
+        each = 4 * largest * (3 * largest + _OUTPUTS)
+        return max(1, min(int(max(_ROUNDING * self.weights, _LEAST) / each), usable() + 1))
+
+    def _rounded(self, W: Array, choice: Choice, observed: Observation | None) -> Blocks | Array:
+        moments = observed.moments if observed and observed.rows else None
+        if choice.kind != "blocks":
+            grid = GRIDS[self.types.weights, self.types.reduce_range]
+            return W if moments is None else gptq_by_output(W, moments, grid)
+        if moments is None:
+            return nearest(W, choice.weights, choice.block)
+        return gptq(W, moments, choice.weights, choice.block)
+
+
+def round_to_nearest(graph: Rewriter, sites: Sequence[Site], choices: Choices) -> None:
+    """Those of the sites whose weights are to be in blocks, each on its own."""
+    for site in sites:
+        if choices[site].kind == "blocks" and choices[site].rounding == "nearest":
             rounded = nearest(graph.array(site.weight), choices[site].weights, choices[site].block)
             graph.blocks(site, rounded, choices[site].compute)
-    left = [site for site in blocks if choices[site].rounding == "gptq"]
-    while now := _within(left):
-        seen = observed(graph, now, "observing second moments", _inputs(graph, now), False)
-        wanted = ((graph.array(site.weight), choices[site], seen.get(graph.input_of(site))) for site in now)
-        found = side_by_side(lambda one: _by_gptq(*one), wanted, _ROUNDED_AT_ONCE)
-        for site, rounded in zip(_told(now, progress), found):
-            graph.blocks(site, rounded, choices[site].compute)
-        left = left[len(now) :]
 
 
-def calibrated(
-    graph: Rewriter,
-    static: Sequence[Site],
-    choices: Choices,
-    types: Types,
-    observed: Observe,
-    progress: Progress | None,
-) -> Ranges:
-    """The ranges of the static sites' inputs; weights that GPTQ is to round are left at the levels that it found.
-
-    Raises RecipeError for a site that the text never reached.
-    """
-    left = [site for site in static if choices[site].rounding == "gptq"]
-    now = _within(left)
-    seen = observed(graph, static, "observing ranges", _inputs(graph, now))
-    ranges = _ranges(graph, static, choices, seen, types)
-    grid = GRIDS[types.weights, types.reduce_range]
-    while now:
-        wanted = ((graph.array(site.weight), seen[graph.input_of(site)], grid) for site in now)
-        found = side_by_side(lambda one: _by_gptq_by_output(*one), wanted, _ROUNDED_AT_ONCE)
-        for site, rounded in zip(_told(now, progress), found):
-            graph.set_array(site.weight, rounded)
-        left = left[len(now) :]
-        if now := _within(left):
-            seen = observed(graph, now, "observing second moments", _inputs(graph, now), False)
-    return ranges
-
-
-def _told(now: Sequence[Site], progress: Progress | None) -> Iterator[Site]:
-    for index, site in enumerate(now):
-        yield site
-        if progress:
-            progress("rounding", index + 1, len(now))
-
-
-def _inputs(graph: Rewriter, wanted: Sequence[Site]) -> list[str]:
+def inputs(graph: Rewriter, wanted: Sequence[Site]) -> list[str]:
+    """The names of what they read."""
     return sorted({graph.input_of(site) for site in wanted})
 
 
-def _within(wanted: Sequence[Site]) -> Sequence[Site]:
-    """The first of them whose second moments may be kept at once: one at least."""
-    total = 0
-    for count, site in enumerate(wanted):
-        total += moment_bytes(site.inputs)
-        if total > _MOMENT_BYTES and count:
-            return wanted[:count]
-    return wanted
-
-
-def _by_gptq(W: Array, choice: Choice, observed: Observation | None) -> Blocks:
-    moments = observed.moments if observed and observed.rows else None
-    if moments is None:
-        return nearest(W, choice.weights, choice.block)
-    return gptq(W, moments, choice.weights, choice.block)
-
-
-def _by_gptq_by_output(W: Array, observed: Observation, grid: Grid) -> Array:
-    moments = observed.moments
-    return W if moments is None else gptq_by_output(W, moments, grid)
-
-
-def _ranges(
+def ranges_of(
     graph: Rewriter, static: Sequence[Site], choices: Choices, seen: Mapping[str, Observation], types: Types
 ) -> Ranges:
+    """The ranges of the static sites' inputs. Raises RecipeError for a site that the text never reached."""
     found = {}
     bits = 16 if types.inputs == "uint16" else 8
     for site in static:

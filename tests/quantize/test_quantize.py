@@ -21,7 +21,7 @@ from rrwkv_export.commands.quantize import SCHEMES
 from rrwkv_export.divergence import measure
 from rrwkv_export.errors import OutputError, RecipeError
 from rrwkv_export.onnx.functions import inline
-from rrwkv_export.quantize.equalize import Seen, turned
+from rrwkv_export.quantize.equalize import Seen, fold, turned
 from rrwkv_export.quantize.observe.observe import observe
 from rrwkv_export.quantize.quantize import Calibration, Source, quantize, rewrite
 from rrwkv_export.quantize.recipe import TARGETS, Choice, Recipe, parse_recipe
@@ -194,6 +194,26 @@ def test_every_static_product_is_one_of_integers(quantized, source, tmp_path):
     assert len(integer) == sum(site.role != "emb" for site in source.sites)
 
 
+def test_folded_graphs_read_what_the_float_one_reads_divided_by_the_scales(source):
+    """So nothing is observed but the float graph, whose weights stay in their file."""
+    rng, folded, scales = np.random.default_rng(4), source.rewriter(), {}
+    how = folds(source.config)
+    wanted = [site for site in source.sites if site.role in how]
+    for site in wanted:
+        sign = rng.choice([-1, 1], site.inputs) if how[site.role].signed else 1
+        s = scales[folded.input_of(site)] = (sign * rng.uniform(0.3, 3, site.inputs)).astype(np.float32)
+        fold(folded, source.config, site, s)
+    states, passages = source.manifest.states, [IDS]
+    expected = observe(folded.whole(), states, wanted, passages, moments=scales)
+    found = observe(source.path / "model.onnx", states, wanted, passages, moments=scales, divisors=scales)
+    for name, seen in expected.items():
+        ends = [(one.histogram.low, one.histogram.high) for one in (found[name], seen)]
+        np.testing.assert_allclose(*ends, rtol=1e-4)
+        np.testing.assert_allclose(found[name].moments, seen.moments, atol=1e-5 * np.abs(seen.moments).max())
+        moved = np.abs(np.cumsum(found[name].histogram.bins) - np.cumsum(seen.histogram.bins)).max()
+        assert moved <= 0.005 * seen.histogram.count
+
+
 def test_turned_channels_have_their_longer_tail_above():
     """And the range they share is shorter than one that holds both tails of the longest."""
     rng = np.random.default_rng(3)
@@ -212,11 +232,11 @@ def test_observation_is_what_the_graph_computes(source, calibration):
     """Maxima and moments against the values themselves, the state carried through two passages of odd lengths."""
     site = next(s for s in source.sites if s.name == "blocks.1.ffn.value")
     graph = source.rewriter()
-    name = graph.input_of(site)
+    name, model = graph.input_of(site), graph.whole()
     pieces = [IDS[:37], IDS[37:50]]
-    seen = observe(graph.model, source.manifest.states, [site], pieces, moments=[name])[name]
-    graph.model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    session = session_of(graph.model)
+    seen = observe(model, source.manifest.states, [site], pieces, moments=[name])[name]
+    model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    session = session_of(model)
     states = {spec.input: spec.initial() for spec in source.manifest.states}
     x = session.run([name], {"input_ids": IDS[:50], "num_logits": np.array([1]), **states})[0].reshape(50, -1)
     assert seen.rows == 50
@@ -252,7 +272,7 @@ def test_a_layer_may_be_left_as_it_is(source, calibration):
     recipe = parse_recipe(
         'scheme = "one"\n[default]\nweights = 32\nequalize = 0\n[layers.1."att.key"]\nweights = 8\ninputs = "float"'
     )
-    made = rewrite(source, recipe, calibration).model
+    made = rewrite(source, recipe, calibration).graph.model
     assert [n.name for n in made.graph.node if n.op_type == "MatMulNBits"] == ["blocks.1.time_mix.key"]
 
 
@@ -300,7 +320,7 @@ def test_optimum_gives_the_same_logits(source, calibration):
     from rrwkv_export.quantize.rewrite.optimum import insert_pairs
 
     recipe = shipped_recipe("int8-static")
-    ours, theirs = (rewrite(source, recipe, calibration, insert=insert).model for insert in (None, insert_pairs))
+    ours, theirs = (rewrite(source, recipe, calibration, insert=one).graph.whole() for one in (None, insert_pairs))
     expected, found = (logits_of(model, source.manifest, IDS) for model in (ours, theirs))
     np.testing.assert_array_equal(found, expected)
 
@@ -339,7 +359,7 @@ def test_a_damaged_source_is_refused(bundle):
 def test_what_a_role_costs_alone_and_what_a_budget_allows(source, small_bundle):
     observed, ids = Calibration.read([TEXT], small_bundle).split(200, 3)
     scale = Scale(source, ids)
-    assert scale.kl(source.rewriter().model) < 1e-9
+    assert scale.kl(source.rewriter()) < 1e-9
     costs = sensitivity(source, observed, scale, kinds=["static 8", "weight 4"], by_layer=False)
     assert costs == sorted(costs, key=lambda cost: -cost.kl)
     points = trade_off(costs)
@@ -361,7 +381,7 @@ def test_the_least_bytes_are_those_of_the_smallest_recipe(source, calibration):
     smallest = Recipe("x", roles={role: {**KINDS[kind], "rounding": "nearest"} for role, kind in kinds.items()})
     counted = [site for site in source.sites if site.inputs >= 16]
     matrices = {site.weight for site in counted}
-    tensors = rewrite(source, smallest, calibration).model.graph.initializer
+    tensors = rewrite(source, smallest, calibration).graph.whole().graph.initializer
     made = [t for t in tensors if t.name.removesuffix(".q").removesuffix(".scale") in matrices]
     assert least_bytes(counted) == sum(onnx.numpy_helper.to_array(t).nbytes for t in made)
 
@@ -397,7 +417,7 @@ def test_exponents_are_searched_by_what_they_cost(source, small_bundle, monkeypa
     observed, ids = Calibration.read([TEXT], small_bundle, samples=6).split(256, 2)
     scale, seen = Scale(source, ids), []
     measured = scale.kl
-    monkeypatch.setattr(scale, "kl", lambda model: seen.append(measured(model)) or seen[-1])
+    monkeypatch.setattr(scale, "kl", lambda graph: seen.append(measured(graph)) or seen[-1])
     recipe, found = search_exponents(source, observed, scale, shipped_recipe("int8"))
     rounded = [
         site for site in source.sites if site.role in folds(source.config) and recipe.choice(site).kind == "static"

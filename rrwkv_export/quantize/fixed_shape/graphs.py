@@ -25,13 +25,13 @@ from rrwkv_export.progress import Progress
 from rrwkv_export.quantize.equalize import fold
 from rrwkv_export.quantize.fixed_shape.ranges import Range, load_static, observe_static
 from rrwkv_export.quantize.recipe import Recipe, Types
-from rrwkv_export.quantize.rewrite.follow import follow_in_static_shapes
+from rrwkv_export.quantize.rewrite.beside import in_fixed_shapes
 from rrwkv_export.quantize.rewrite.rewrite import Rewriter, finished, quant_type, tensors_data
 from rrwkv_export.quantize.stages import Folds
 from rrwkv_export.quiet import quiet
 
 if TYPE_CHECKING:
-    from rrwkv_export.quantize.quantize import Calibration, Source
+    from rrwkv_export.quantize.quantize import Calibration, Quantized, Source
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _EXTERNAL_FROM_BYTES, _PAGE = 4096, 4096
@@ -41,7 +41,7 @@ def save_variants(
     source: Source,
     recipe: Recipe,
     calibration: Calibration,
-    folds: Folds,
+    quantized: Quantized,
     folder: Path,
     progress: Progress | None = None,
 ) -> dict[str, dict[str, Any]]:
@@ -51,17 +51,17 @@ def save_variants(
     if not source.static:
         return {}
     if recipe.target == "qnn":
-        save_sharing(_in_integers(source, recipe, calibration, folds, progress), folder)
+        save_sharing(_in_integers(source, recipe, calibration, quantized.folds, progress), folder)
         dtype = f"{recipe.types.inputs}-{recipe.types.weights}"
         return {name: {"data": (VARIANTS_DATA,), "dtype": dtype} for name in source.static}
-    main, rounded = (onnx.load(str(at / GRAPH_FILE), load_external_data=False) for at in (source.path, folder))
+    main = onnx.load(str(folder / GRAPH_FILE), load_external_data=False)
     (folder / VARIANTS).mkdir()
     for name in source.static:
         graph = onnx.load(str(source.path / source.manifest.graphs[name].file), load_external_data=False)
-        beside = folded(without_matrices(onnx.shape_inference.infer_shapes(graph)), source.config, folds)
-        followed = follow_in_static_shapes(beside, main, rounded, source.sites, source.config.hidden_size)
-        ir.external_data.set_base_dir(followed.graph, folder)
-        save_variant(followed, folder, name)
+        beside = folded(without_matrices(onnx.shape_inference.infer_shapes(graph)), source.config, quantized.folds)
+        made = in_fixed_shapes(beside, quantized.graph.edits, main, source.config.hidden_size)
+        ir.external_data.set_base_dir(made.graph, folder)
+        save_variant(made, folder, name)
     return {name: {"data": (DATA_FILE,), "dtype": recipe.scheme} for name in source.static}
 
 

@@ -25,12 +25,15 @@ class Moments:
             out = product.reshape(-1)[: upper.size].reshape(upper.shape)
             upper += np.matmul(columns.T, rest, out=out)
 
-    def mean(self, rows: int) -> Array:
-        """float32 [inputs, inputs], symmetric."""
+    def mean(self, rows: int, divisor: Array | None = None) -> Array:
+        """float32 [inputs, inputs], symmetric; with a divisor [inputs] that of x / divisor."""
         whole = np.empty((self._inputs, self._inputs), np.float32)
         for at, upper in zip(range(0, self._inputs, _ROWS), self._upper):
             end = at + len(upper)
             np.divide(upper, np.float32(rows), out=whole[at:end, at:])
+            if divisor is not None:
+                whole[at:end, at:] /= divisor[at:end, None]
+                whole[at:end, at:] /= divisor[at:]
             whole[end:, at:end] = whole[at:end, end:].T
             square = whole[at:end, at:end]  # its halves may differ in how they were summed
             np.copyto(square, np.triu(square) + np.triu(square, 1).T)

@@ -1,12 +1,13 @@
 """Calibration: the graph run over real text with its state carried on, and what its products are given there.
 
 Memory does not depend on the text's length: for every product's input a histogram, what is known of each channel, and
-second moments where they are asked for; besides, the values of one chunk.
+second moments where they are asked for; besides, the values of one chunk. Equalization needs no graph of its own to be
+observed: where a scale is moved into a matrix, what it is multiplied with is what it was before, divided by the scale.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,16 @@ class Observation:
 
     low, high [inputs] float32: the extremes of each channel, 0 within. square [inputs] float64: its mean square.
     moments [inputs, inputs] float32: the mean of x xᵀ, where asked for. rows: 0 if the value was never computed.
-    with_ranges: the histogram, the extremes and the squares are kept, which cost time.
+    divisor [inputs]: the histogram and the moments are those of x / divisor; None of x.
+    with_channels: the extremes and the squares are kept. with_histogram: so is the histogram. Both cost time.
     """
 
     name: str
     inputs: int
     with_moments: bool = False
-    with_ranges: bool = True
+    with_channels: bool = True
+    with_histogram: bool = True
+    divisor: Array | None = None
     histogram: Histogram = field(default_factory=Histogram)
     rows: int = 0
 
@@ -61,21 +65,23 @@ class Observation:
         if not waiting:
             return
         x = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
-        if self.with_ranges:
-            self._see_range(x)
-        elif not np.isfinite(x.sum(dtype=np.float64)):
-            raise self._not_finite()
+        with np.errstate(invalid="ignore"):  # of infinities of either sign
+            if not np.isfinite(x.sum(dtype=np.float64)):
+                raise self._not_finite()
+        if self.with_channels:
+            self.low, self.high = np.minimum(self.low, x.min(axis=0)), np.maximum(self.high, x.max(axis=0))
+            self._squares += np.einsum("ij,ij->j", x, x)  # over some hundred rows in float32, over all in float64
+        if self.with_histogram:
+            self._count(x if self.divisor is None else x / self.divisor)
         if self._products is not None:
             self._products.add(x)
         self.rows += len(x)
 
-    def _see_range(self, x: Array) -> None:
+    def _count(self, x: Array) -> None:
         try:
             self.histogram.add(x)
-        except ValueError:
+        except ValueError:  # by the divisor
             raise self._not_finite() from None
-        self.low, self.high = np.minimum(self.low, x.min(axis=0)), np.maximum(self.high, x.max(axis=0))
-        self._squares += np.einsum("ij,ij->j", x, x)  # over some hundred rows in float32, over all in float64
 
     def _not_finite(self) -> RecipeError:
         remedy = "`rrwkv verify BUNDLE --against CHECKPOINT` says more"
@@ -92,7 +98,7 @@ class Observation:
 
     @property
     def moments(self) -> Array | None:
-        return None if self._products is None else self._products.mean(max(self.rows, 1))
+        return None if self._products is None else self._products.mean(max(self.rows, 1), self.divisor)
 
 
 def observe(
@@ -102,7 +108,9 @@ def observe(
     passages: Sequence[Array],
     *,
     moments: Collection[str] = (),
-    ranges: bool = True,
+    channels: bool = True,
+    histograms: bool = True,
+    divisors: Mapping[str, Array] | None = None,
     chunk: int | None = None,
     steps: int = _STEPS,
     threads: int | None = None,
@@ -110,11 +118,12 @@ def observe(
 ) -> dict[str, Observation]:
     """Observations by the name of the value that a site's product reads; sites that read the same value share one.
 
-    model: a graph with its weights in memory, or a bundle's model.onnx; both may be larger than protobuf's 2 GB.
-    passages: int64 [n] each. The state is carried from one to the next; each is given in chunks, its last `steps`
-    tokens one at a time. moments: the values whose second moments are wanted; each takes a little over 2 inputs² bytes
-    (137 MB for 8192 inputs). ranges: False leaves out all but these, and gives the text without a break, which is
-    faster. threads: None lets onnxruntime choose. progress(done, total): in tokens.
+    model: a graph with its weights in memory, or a bundle's model.onnx, whose weights stay mapped; both may be larger
+    than protobuf's 2 GB. passages: int64 [n] each. The state is carried from one to the next; each is given in chunks,
+    its last `steps` tokens one at a time. moments: the values whose second moments are wanted; each takes a little over
+    2 inputs² bytes (137 MB for 8192 inputs). channels, histograms: False leaves these out; without both the text is
+    given without a break, which is faster. divisors: see `Observation`, by the value's name. threads: None lets
+    onnxruntime choose. progress(done, total): in tokens.
 
     The same input and threads give the same observations, bit for bit. A value that is never computed (a medium's, of a
     text shorter than an interval) has no rows. Raises RecipeError if a value is not finite.
@@ -123,10 +132,14 @@ def observe(
     names = input_names(graph, wanted)
     outputs = [*(spec.output for spec in states), *names]
     folder = model.parent if isinstance(model, Path) else None
-    found = {name: Observation(name, inputs, name in moments, ranges) for name, inputs in names.items()}
+    by, ranges = divisors or {}, channels or histograms
+    found = {
+        name: Observation(name, inputs, name in moments, channels, histograms, by.get(name))
+        for name, inputs in names.items()
+    }
     chunk = chunk or (256 if ranges else 512)
     done, total = 0, sum(len(ids) for ids in passages)
-    with exposed(graph, outputs, folder, threads, lean=not ranges) as session, workers(threads) as pool:
+    with exposed(graph, outputs, folder, threads, lean=True) as session, workers(threads) as pool:
         cut = pieces(passages, chunk, steps) if ranges else chunks(np.concatenate(passages), chunk)
         for ids, values in carried(session, states, list(names), cut):
             rows = [value.reshape(-1, observation.inputs) for observation, value in zip(found.values(), values)]

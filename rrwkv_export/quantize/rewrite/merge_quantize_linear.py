@@ -1,4 +1,4 @@
-"""Fewer nodes for the same numbers, after onnxruntime's quantizer has put in its pairs."""
+"""Fewer nodes for the same numbers, where products of one split are rounded."""
 
 from __future__ import annotations
 
@@ -46,20 +46,3 @@ def _merge(
     for node in rounded:
         model.graph.node.remove(node)
     model.graph.node.insert(at, once)
-
-
-def round_after_splitting(model: onnx.ModelProto) -> None:
-    """The way back, where a graph splits the value itself, along whatever axis: a QuantizeLinear with one scale for
-    each part, which more engines know.
-    """
-    nodes = model.graph.node
-    splits = {node.input[0]: node for node in nodes if node.op_type == "Split"}
-    for once in [node for node in nodes if node.op_type == "QuantizeLinear" and node.output[0] in splits]:
-        rounded, own = splits[once.output[0]], splits[once.input[0]]
-        grids = {node.input[0]: node.input[1:] for node in nodes if node.op_type == "DequantizeLinear"}
-        for part, name in zip(own.output, rounded.output):
-            made = helper.make_node("QuantizeLinear", [part, *grids[name]], [name], name=f"{part}_QuantizeLinear")
-            made.domain = once.domain
-            nodes.append(made)
-        nodes.remove(once)
-        nodes.remove(rounded)

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from onnx import TensorProto, helper
 
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.quantize.recipe import Types
-from rrwkv_export.quantize.rewrite.rewrite import Ranges, prepared, quant_type, tensors_data
+from rrwkv_export.quantize.rewrite.merge_quantize_linear import round_before_splitting
+from rrwkv_export.quantize.rewrite.rewrite import Ranges, quant_type, tensors_data
 from rrwkv_export.quiet import quiet
 from rrwkv_runtime.common.install import hint
 
@@ -20,7 +22,7 @@ _HIDDEN = "HiddenScan"
 
 
 def insert_pairs(model: onnx.ModelProto, nodes: Collection[str], ranges: Ranges, types: Types) -> onnx.ModelProto:
-    """As `rewrite.insert_pairs`, and with the same result. Raises RecipeError where optimum is not installed."""
+    """With the same result as `edits.Static`. Raises RecipeError where optimum is not installed."""
     try:
         from optimum.onnxruntime import ORTQuantizer
     except ImportError:
@@ -49,7 +51,40 @@ def insert_pairs(model: onnx.ModelProto, nodes: Collection[str], ranges: Ranges,
         )
         done = onnx.load(str(Path(folder) / "model_quantized.onnx"))
     _set_hidden(done, False)
+    give_back(done, nodes)
+    round_before_splitting(done)
     return done
+
+
+def prepared(model: onnx.ModelProto, nodes: Collection[str]) -> onnx.ModelProto:
+    """With the types of what these products read, which is rounded, and not of what they give, which is not.
+
+    The mark says that types are inferred already: onnxruntime's quantizers round every value of known type.
+    """
+    known = {value.name for value in model.graph.value_info}
+    if not any(prop.key == "onnx.infer" for prop in model.metadata_props):
+        model.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
+    for node in model.graph.node:
+        if node.name in nodes and node.input[0] not in known:
+            known.add(node.input[0])
+            model.graph.value_info.append(helper.make_tensor_value_info(node.input[0], TensorProto.FLOAT, None))
+    return model
+
+
+def give_back(model: onnx.ModelProto, products: Collection[str]) -> None:
+    """Everything but the products reads the float value again: onnxruntime's quantizer gives all of a value's readers
+    the rounded one, though it costs them accuracy and gains nothing.
+    """
+    rounded = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    pairs = {
+        node.output[0]: rounded[node.input[0]]
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in rounded
+    }
+    for node in model.graph.node:
+        if node.name not in products:
+            for i, name in enumerate(node.input):
+                node.input[i] = pairs.get(name, name)
 
 
 def _preset(types: Types) -> Any:

@@ -33,7 +33,7 @@ def search_exponents(
         costs: dict[float, float] = {}
         for exponent in CANDIDATES:
             trial = _trial(recipe, role, choice, exponent)
-            costs[exponent] = scale.kl(rewrite(source, trial, calibration).model)
+            costs[exponent] = scale.kl(rewrite(source, trial, calibration).graph)
             if progress:
                 progress("searching exponents", len(found) * len(CANDIDATES) + len(costs), total)
         best = min(costs, key=lambda exponent: costs[exponent])

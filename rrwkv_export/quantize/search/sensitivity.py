@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import onnx
 
 from rrwkv_export.architectures.linears import EMB, LOW_RANK, Site
 from rrwkv_export.divergence import log_softmax
@@ -20,6 +19,7 @@ from rrwkv_export.onnx.stateful_session import carried, chunks, exposed
 from rrwkv_export.progress import Progress
 from rrwkv_export.quantize.quantize import Calibration, Source, rewrite
 from rrwkv_export.quantize.recipe import Choice, Recipe
+from rrwkv_export.quantize.rewrite.rewrite import Rewriter
 
 Array = np.ndarray[Any, np.dtype[Any]]
 TOKENS, SAMPLES = 2048, 32  # measured on, and passages observed for a trial
@@ -53,20 +53,21 @@ class Scale:
     def __init__(self, source: Source, ids: Array, tokens: int = TOKENS) -> None:
         self._states = source.manifest.states
         self._ids = ids[: max(1, min(tokens, _LARGEST // source.manifest.vocab_size))]
-        self._log_p = np.concatenate(list(self._run(source.rewriter().model)))
+        self._log_p = np.concatenate(list(self._run(source.rewriter())))
         self._p = np.exp(self._log_p)
 
     @property
     def tokens(self) -> int:
         return len(self._ids)
 
-    def kl(self, model: onnx.ModelProto) -> float:
+    def kl(self, graph: Rewriter) -> float:
         """Mean KL divergence, nats."""
-        log_q = np.concatenate(list(self._run(model)))
+        log_q = np.concatenate(list(self._run(graph)))
         return max(0.0, float((self._p * (self._log_p - log_q)).sum(axis=-1).mean()))
 
-    def _run(self, model: onnx.ModelProto) -> Iterator[Array]:
-        with exposed(model, ["logits", *(spec.output for spec in self._states)]) as session:
+    def _run(self, graph: Rewriter) -> Iterator[Array]:
+        outputs = ["logits", *(spec.output for spec in self._states)]
+        with exposed(graph.model, outputs, graph.folder, arrays=graph.arrays) as session:
             for _, (logits,) in carried(session, self._states, ["logits"], chunks(self._ids)):
                 yield log_softmax(logits).astype(np.float32)
 
@@ -94,7 +95,7 @@ def sensitivity(
     costs = []
     for index, ((role, layer), kind) in enumerate(wanted):
         made = rewrite(source, only(base, role, layer, kind), calibration)
-        costs.append(Cost(role, layer, kind, scale.kl(made.model), size(groups[role, layer], kind)))
+        costs.append(Cost(role, layer, kind, scale.kl(made.graph), size(groups[role, layer], kind)))
         if progress:
             progress("rounding one thing at a time", index + 1, len(wanted))
     return sorted(costs, key=lambda cost: -cost.kl)
@@ -209,13 +210,13 @@ def choose(
         )
     if max_kl is None:
         best = recipe_of(min(fitting, key=lambda p: (p.kl, p.bytes)), base)
-        return best, scale.kl(rewrite(source, best, calibration).model)
+        return best, scale.kl(rewrite(source, best, calibration).graph)
     found = np.inf
     for point in sorted(fitting, key=lambda p: p.bytes):
         if point.kl > 1.3 * max_kl:  # the sum is not exact, but not that far off
             continue
         recipe = recipe_of(point, base)
-        kl = scale.kl(rewrite(source, recipe, calibration).model)
+        kl = scale.kl(rewrite(source, recipe, calibration).graph)
         if kl <= max_kl:
             return recipe, kl
         found = min(found, kl)
