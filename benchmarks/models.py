@@ -9,6 +9,7 @@ import torch
 
 from rrwkv_export.architectures.config import MediumConfig, ModelConfig
 from rrwkv_export.architectures.rwkv4 import RWKV4Config
+from rrwkv_export.architectures.rwkv7 import RWKV7Config
 from rrwkv_export.bundle import GraphOptions, write_graph, write_manifest
 from rrwkv_export.checkpoint import Checkpoint
 from rrwkv_export.quantize.quantize import Calibration, quantize
@@ -23,18 +24,25 @@ SIZES = {
     # the setting that recalls best: the most slots, and mediums made most often
     "169m-recall": RWKV4Config(50277, 768, 12, 3072, medium=MediumConfig(8, "mean", 16, 64, 64)),
     "1.5b": RWKV4Config(50277, 2048, 24, 8192),
+    # RWKV-7's smallest public size
+    "rwkv7-0.19b": RWKV7Config(
+        65536, 768, 12, 3072, head_size=64, decay_rank=64, rate_rank=64, value_rank=32, gate_rank=128
+    ),
 }
 
 
 def random_weight(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
     """Magnitudes as in trained models: unit-variance products, mixes in [0, 1], decays from slow to fast."""
     kind = name.split(".")[-1]
-    if len(shape) == 2:
-        return torch.randn(shape, generator=generator) / shape[1] ** 0.5
-    if "mix" in kind:
+    if len(shape) == 2:  # low-rank matrices are [in, out], all others [out, in]
+        inputs = shape[0] if kind[-1] in "12" else shape[1]
+        return torch.randn(shape, generator=generator) / inputs**0.5
+    if "mix" in kind or kind.startswith("x_"):
         return torch.rand(shape, generator=generator)
     if kind == "time_decay":
         return torch.linspace(-5, 1, shape[0])
+    if kind == "w0":
+        return torch.linspace(-6, 2, shape[0])
     if kind == "weight":
         return torch.ones(shape)
     return 0.1 * torch.randn(shape, generator=generator)
