@@ -29,7 +29,7 @@ from rrwkv_export.graph.weights import GraphWeights
 from rrwkv_export.onnx.scope import Array, Scope
 from rrwkv_export.onnx.split_concat import join, split
 
-_LINEARS = (("r", "receptance"), ("k", "key"), ("v", "value"))
+_LINEARS = ("receptance", "key", "value")
 
 
 class RWKV7Layers:
@@ -71,7 +71,7 @@ class RWKV7Layers:
 
     def _products(self, scope: Scope, att: str, mix: ir.Value) -> list[ir.Value]:
         """r, k, v [1, 1, C], of their rows, which are the first."""
-        w, of = self._w, [(name, f"{att}.{name}.weight") for _, name in _LINEARS]
+        w, of = self._w, [(name, f"{att}.{name}.weight") for name in _LINEARS]
         if w.half_matmuls:
             return w.products(scope, scope.slice(mix, 0, len(of), 0, name="mix_rkv"), of)
         rows = split(scope, mix, [f"mix_{q}" for q in self.ROLES.att])
