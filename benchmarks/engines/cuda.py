@@ -1,6 +1,8 @@
 """The CUDA path on a GPU: parity, where nodes run, decode and prefill speed. Needs onnxruntime-gpu.
 
-python -m benchmarks.engines.cuda [SIZE ...]     sizes of benchmarks.models.SIZES; default 169m and 169m-medium
+python -m benchmarks.engines.cuda [SIZE ...]   of benchmarks.models.SIZES; default 169m, 169m-medium, rwkv7-0.19b
+
+Without a GPU it counts what there is to start: the kernels of each graph.
 """
 
 from __future__ import annotations
@@ -12,10 +14,15 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+import onnx
 import onnxruntime
 
 from benchmarks.models import SIZES, write_directory, write_quantized
+from rrwkv_export import architectures
+from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.bundle import DECODE_FILE, GRAPH_FILE, GraphOptions, write_graph
 from rrwkv_export.checkpoint import Checkpoint, open_checkpoint
+from rrwkv_export.errors import RecipeError
 from rrwkv_export.export import export, verify_against
 from rrwkv_runtime import Model
 from rrwkv_runtime.errors import ProviderError
@@ -25,8 +32,9 @@ from rrwkv_runtime.execution.placement import count
 ASSET = Path(__file__).parents[2] / "rrwkv_export/assets/rrwkv-chat"
 GOLDEN = Path(__file__).parents[2] / "tests/golden"
 VARIANTS = (("float32", "plain"), ("float32", "stable"), ("float16", "stable"))
-SCHEMES = ("int8-weight", "int4")  # of the stable float32 bundle
+SCHEMES = ("int8-weight", "int4")  # of the last float32 bundle
 PREFILL, STEPS, ROUNDS = 1024, 200, 5
+SHAPES = ("Reshape", "Squeeze", "Unsqueeze", "Shape")  # operators that start no kernel
 COLUMNS = (
     *("model", "dtype", "wkv", "step's nodes", "prefill's nodes", "against float64", "against CPU"),
     *("ms a token (best)", f"tokens/s, {PREFILL}"),
@@ -105,9 +113,61 @@ def measured(label: str, bundle: Path, dtype: str, wkv: str, parity: str) -> str
     off = difference(model, Model.load(bundle, "cpu"))
     median, best = decode(model)
     return (
-        f"| {label} | {dtype} | {wkv} | {placement(model, 'step')} | {placement(model, 'main')} | {parity} "
+        f"| {label} | {dtype} | {wkv} | {placement(model, 'decode')} | {placement(model, 'main')} | {parity} "
         f"| {off:.1e} | {median:.3f} ({best:.3f}) | {prefill(model):,.0f} |"
     )
+
+
+def variants(config: ModelConfig) -> list[tuple[str, str]]:
+    """Those of VARIANTS whose form of wkv the model has; where it has one only, that."""
+    forms = architectures.of(config).FORMS
+    return list(dict.fromkeys((dtype, wkv if wkv in forms else forms[0]) for dtype, wkv in VARIANTS))
+
+
+def measure(size: str, folder: Path) -> None:
+    """The rows of a size."""
+    write_directory(folder / size, SIZES[size])
+    checkpoint, forms = open_checkpoint(folder / size), variants(SIZES[size])
+    for dtype, wkv in forms:
+        print(row(size, checkpoint, folder, dtype, wkv), flush=True)
+    form = [wkv for dtype, wkv in forms if dtype == "float32"][-1]
+    for scheme in SCHEMES:
+        source, bundle = folder / f"{size}-float32-{form}", folder / f"{size}-{scheme}"
+        try:
+            write_quantized(source, bundle, scheme, SIZES[size].vocab_size)
+        except RecipeError as error:
+            print(f"| {size} | {scheme} | {error} |", flush=True)
+            continue
+        print(measured(size, bundle, scheme, form, "–"), flush=True)
+
+
+def kernels(path: Path) -> int:
+    """Nodes of a graph that compute: on no constants alone, and not only another shape."""
+    graph, found = onnx.load(path, load_external_data=False).graph, 0
+    constant = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        if constant.issuperset(node.input):
+            constant |= set(node.output)
+        else:
+            found += node.op_type not in SHAPES
+    return found
+
+
+def counted(sizes: list[str]) -> None:
+    """What can be said without a GPU."""
+    print("| model | dtype | wkv | kernels of a prefill | of a step |\n" + "|---" * 5 + "|")
+    for size in sizes:
+        for dtype, wkv in variants(SIZES[size]):
+            with tempfile.TemporaryDirectory() as folder:
+                write_zeros(Path(folder), SIZES[size], GraphOptions(wkv, dtype, "cuda"))  # type: ignore[arg-type]
+                found = [kernels(Path(folder) / file) for file in (GRAPH_FILE, DECODE_FILE)]
+            print(f"| {size} | {dtype} | {wkv} | " + " | ".join(f"{n:,}" for n in found) + " |", flush=True)
+
+
+def write_zeros(folder: Path, config: ModelConfig, options: GraphOptions) -> None:
+    """The graphs, with weights of 0."""
+    shapes = config.shapes()
+    write_graph(folder, config, lambda name: np.zeros(shapes[name], np.float32), options)
 
 
 def main(sizes: list[str]) -> None:
@@ -118,19 +178,15 @@ def main(sizes: list[str]) -> None:
         print(row("built-in", demo, folder, "float32", "plain"), flush=True)
         print(f"golden logits of the demo on the GPU: {golden(folder / 'built-in-float32-plain'):.1e}", flush=True)
         for size in sizes:
-            write_directory(folder / size, SIZES[size])
-            checkpoint = open_checkpoint(folder / size)
-            for dtype, wkv in VARIANTS:
-                print(row(size, checkpoint, folder, dtype, wkv), flush=True)
-            for scheme in SCHEMES:
-                source, bundle = folder / f"{size}-float32-stable", folder / f"{size}-{scheme}"
-                write_quantized(source, bundle, scheme, SIZES[size].vocab_size)
-                print(measured(size, bundle, scheme, "stable", "–"), flush=True)
+            measure(size, folder)
 
 
 if __name__ == "__main__":
+    asked = sys.argv[1:] or ["169m", "169m-medium", "rwkv7-0.19b"]
     try:
         start("cuda")
     except ProviderError as error:
-        sys.exit(f"nothing to measure on this machine: {error}")
-    main(sys.argv[1:] or ["169m", "169m-medium"])
+        print(f"nothing to measure on this machine, only to count: {error}")
+        counted(asked)
+    else:
+        main(asked)

@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from rrwkv_export.architectures.config import ModelConfig
-from rrwkv_export.architectures.linears import EMB, Site, folds, sites
+from rrwkv_export.architectures.linears import EMB, Site, folds, linears
 from rrwkv_export.atomic import new_directory, require_space
 from rrwkv_export.bundle import (
     GRAPH_FILE,
@@ -70,7 +70,10 @@ class Source:
         if (dtype := manifest.main.dtype) != "float32":
             raise RecipeError(f"{path}: its weights are {dtype}; quantize a bundle exported with --dtype float32")
         verify_files(path, manifest)
-        return cls(path, manifest, sites(ModelConfig.from_json(manifest.config)))
+        found = linears(ModelConfig.from_json(manifest.config))
+        # The step on a GPU lays low-rank matrices together, as they are.
+        on_cpu = manifest.main.over == "loop"
+        return cls(path, manifest, tuple(one for one in found if on_cpu or not one.is_low_rank))
 
     @property
     def config(self) -> ModelConfig:

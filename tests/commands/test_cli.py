@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_files import ASSET, RRWKV, RWKV4, RWKV7, random_weights, write_blinkdl, write_rrwkv
+from checkpoint_files import ASSET, RRWKV, RWKV4, RWKV6, random_weights, write_blinkdl, write_rrwkv
 
 from rrwkv_export.bundle import save_manifest
 from rrwkv_export.commands import _run as run_command
@@ -167,7 +167,7 @@ def _wrong_uses(folder: Path) -> dict[str, tuple[list[object], str]]:
     write_rrwkv(folder / "cut", RRWKV, random_weights(RRWKV, 0))
     data = (folder / "cut/model.safetensors").read_bytes()
     (folder / "cut/model.safetensors").write_bytes(data[:-1000])
-    write_blinkdl(folder / "v7.pth", RWKV7, random_weights(RWKV7))
+    write_blinkdl(folder / "v6.pth", RWKV6, random_weights(RWKV6))
     torch.save({**weights, "blocks.0.ffn.s_emb.weight": torch.zeros(3)}, folder / "v7a.pth")
     nan = {**weights, "blocks.0.att.key.weight": weights["blocks.0.att.key.weight"] * float("nan")}
     write_blinkdl(folder / "nan.pth", RWKV4, nan, torch.float32)
@@ -184,7 +184,7 @@ def _wrong_uses(folder: Path) -> dict[str, tuple[list[object], str]]:
         "no such checkpoint": ([*export, "nowhere"], "no such file"),
         "truncated pth": ([*export, "cut.pth"], "cut.pth"),
         "truncated safetensors": ([*export, "cut"], "model.safetensors"),
-        "no graph yet": ([*export, "v7.pth", "--target", "cuda"], "no graph for rwkv7 with --target cuda yet"),
+        "no graph yet": ([*export, "v6.pth", "--target", "cuda"], "no graph for rwkv6 with --target cuda yet"),
         "RWKV-7a": ([*export, "v7a.pth"], "RWKV-7a"),
         "not finite": ([*export, "nan.pth"], "blocks.0.att.key.weight"),
         "missing tensor": ([*export, "missing.pth"], "blocks.1.ffn.value.weight"),

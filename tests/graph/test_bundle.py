@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from checkpoint_files import ASSET, RRWKV, RWKV4, random_weights, write_blinkdl, write_huggingface, write_rrwkv
+from checkpoint_files import ASSET, RRWKV, RWKV4, RWKV7, random_weights, write_blinkdl, write_huggingface, write_rrwkv
 
 import rrwkv_export
 from rrwkv_export import bundle as bundles
@@ -155,7 +155,7 @@ def unused(model):
 
 @pytest.mark.parametrize("target", ["cpu", "cuda", "mobile"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("config", [RWKV4, RRWKV], ids=["rwkv4", "rrwkv"])
+@pytest.mark.parametrize("config", [RWKV4, RRWKV, RWKV7], ids=["rwkv4", "rrwkv", "rwkv7"])
 def test_every_initializer_is_read(make_tiny, config, dtype, target):
     for wkv in ["stable"] if target == "mobile" else ["plain", "stable"]:
         for name, path in graph_files(make_tiny(config, 0, wkv, dtype, target).path):

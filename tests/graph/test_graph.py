@@ -11,7 +11,7 @@ import onnx.reference
 import onnxruntime
 import pytest
 import torch
-from checkpoint_files import RRWKV, RWKV4, random_weights
+from checkpoint_files import RRWKV, RWKV4, RWKV7, random_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -311,7 +311,7 @@ def test_the_bank_holds_the_newest_mediums_last(make_tiny, interval, slots, leng
 
 
 @pytest.mark.parametrize("wkv", ["plain", "stable"])
-@pytest.mark.parametrize("config", [RWKV4, RRWKV], ids=["rwkv4", "rrwkv"])
+@pytest.mark.parametrize("config", [RWKV4, RRWKV, RWKV7], ids=["rwkv4", "rrwkv", "rwkv7"])
 def test_the_cuda_graphs_have_no_control_flow_and_the_step_no_dynamic_shape(make_tiny, config, wkv):
     path = make_tiny(config, 0, wkv, target="cuda").path
     main, step = (onnx.load(path / name).graph for name in ("model.onnx", "decode.onnx"))
@@ -323,15 +323,14 @@ def test_the_cuda_graphs_have_no_control_flow_and_the_step_no_dynamic_shape(make
     assert shared <= {"model.onnx.data"}
 
 
-@pytest.mark.parametrize("config", [RWKV4, RRWKV, LAYERS_20], ids=["rwkv4", "rrwkv", "20 layers"])
+@pytest.mark.parametrize("config", [RWKV4, RRWKV, LAYERS_20, RWKV7], ids=["rwkv4", "rrwkv", "20 layers", "rwkv7"])
 def test_the_cuda_step_takes_nothing_apart_unevenly(make_tiny, config):
     """Or in more than 32 pieces: CUDA's kernels then copy their places from the host, every time."""
     graph = onnx.shape_inference.infer_shapes(
         onnx.load(make_tiny(config, 0, "stable", target="cuda").path / "decode.onnx")
     ).graph
-    shapes = {
-        v.name: v.type.tensor_type.shape.SerializeToString() for v in [*graph.value_info, *graph.input, *graph.output]
-    }
+    values = [*graph.value_info, *graph.input, *graph.output]
+    shapes = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in values}
     shapes |= {t.name: tuple(t.dims) for t in graph.initializer}
     for node in graph.node:
         if node.op_type in ("Split", "Concat"):

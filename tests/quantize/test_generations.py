@@ -76,3 +76,19 @@ def test_every_scheme_stays_near_the_float_model(source, scheme, tmp_path):
     for token in IDS[:8]:
         (one,), state = model.forward([token], state)
         np.testing.assert_allclose(decoder.step(int(token)), one, atol=1e-5)
+
+
+@pytest.mark.parametrize("target", ["cuda", "mobile"])
+@pytest.mark.parametrize("scheme", ["int8-weight", "int4", "int8-static", "qnn"])
+def test_other_targets_of_rwkv7_are_rounded_too(make_tiny, target, scheme, tmp_path):
+    """On a GPU weights alone; in fixed shapes as the other graphs, or for Qualcomm's NPU whole."""
+    if (target, scheme) in {("cuda", "int8-static"), ("cuda", "qnn")}:
+        pytest.skip("refused by name")
+    source = make_tiny(CONFIGS["7 with mediums"], target=target, wkv="stable" if target == "mobile" else "plain")
+    calibration = Calibration((Text("ids", "0" * 64, (IDS,)),), None, 0)
+    quantize(source.path, tmp_path / "out", shipped_recipe(scheme, "rwkv7"), calibration)
+    variant = "mobile" if target == "mobile" else None
+    decoder = Model.load(tmp_path / "out", threads=1, variant=variant).decoder()
+    found = np.array([decoder.prefill(IDS[:20]).copy(), *(decoder.step(int(token)).copy() for token in IDS[20:])])
+    expected, _ = source.model.forward(IDS, num_logits=41)
+    assert 0 < np.square(found - expected).mean() < 0.1 * np.square(expected).mean()

@@ -7,7 +7,7 @@ import gc
 import numpy as np
 import onnxruntime
 import pytest
-from checkpoint_files import RRWKV
+from checkpoint_files import RRWKV, RWKV7
 
 from rrwkv_runtime.execution.any_length_decoder import AnyLengthDecoder
 from rrwkv_runtime.execution.device import Cuda, device_graphs
@@ -19,9 +19,9 @@ gpu = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def tiny(make_tiny):
-    return make_tiny(RRWKV, 1, "plain", target="cuda").model
+@pytest.fixture(params=[RRWKV, RWKV7], ids=["rrwkv", "rwkv7"])
+def tiny(make_tiny, request):
+    return make_tiny(request.param, 1, "plain", target="cuda").model
 
 
 @pytest.fixture
@@ -89,9 +89,9 @@ def test_a_workspace_and_its_bound_steps_are_used_again(tiny, device):
 
 
 @gpu
-@pytest.mark.parametrize("wkv", ["plain", "stable"])
-def test_a_gpu_gives_the_logits_of_the_cpu(make_tiny, wkv):
-    tiny = make_tiny(RRWKV, 1, wkv, target="cuda")
+@pytest.mark.parametrize(("config", "wkv"), [(RRWKV, "plain"), (RRWKV, "stable"), (RWKV7, "plain")])
+def test_a_gpu_gives_the_logits_of_the_cpu(make_tiny, config, wkv):
+    tiny = make_tiny(config, 1, wkv, target="cuda")
     ours, expected = Model.load(tiny.path, "cuda").decoder(), tiny.model.decoder()
     np.testing.assert_allclose(ours.run(IDS, 12), expected.run(IDS, 12), atol=1e-4)
     for token in IDS * 3:

@@ -6,7 +6,7 @@
 A vector of heads is a column [H, N, 1] or a row [H, 1, N] without a kernel. What keeps the others few:
 
 low rank   one product of the mixes of v, w, a and g, and one of what is between (see `.rwkv7_low_rank`).
-κ          x / |x| is the first half of a LayerNorm of [x, -x], whose mean is 0.
+κ, GN      a LayerNorm each (see `rrwkv_export.graph.prefill.fewer_kernels`).
 told       -κ ⊙ a and the new k are [κ; k] times something linear in a.
 """
 
@@ -22,14 +22,14 @@ from rrwkv_export.graph import names
 from rrwkv_export.graph.decode_gpu.layers import Roles
 from rrwkv_export.graph.decode_gpu.rwkv7_low_rank import low_ranks
 from rrwkv_export.graph.names import WKVForm
-from rrwkv_export.graph.prefill import rwkv7
-from rrwkv_export.graph.prefill.heads import GROUP_NORM_EPSILON, heads
+from rrwkv_export.graph.prefill import fewer_kernels, rwkv7
+from rrwkv_export.graph.prefill.heads import heads
 from rrwkv_export.graph.states import Values
 from rrwkv_export.graph.weights import GraphWeights
 from rrwkv_export.onnx.scope import Array, Scope
 from rrwkv_export.onnx.split_concat import join, split
 
-_LINEARS = (("r", "receptance"), ("k", "key"), ("v", "value"))
+_LINEARS = ("receptance", "key", "value")
 
 
 class RWKV7Layers:
@@ -56,7 +56,8 @@ class RWKV7Layers:
         s_and_v = scope.op("Concat", s, v, name="s_and_v", axis=2)
         S = self._S[index] = self._next(scope, self._S[index], low["w"], s_and_v, told)
         y = self._row(scope, scope.op("MatMul", S, r, name="y"), "y")
-        o = scope.op("Add", self._group_norm(scope, att, y), self._bonus(scope, att, r, s_and_v, told), name="o")
+        y = fewer_kernels.group_norm(w, scope, att, y, [self._H, 1, self._N])
+        o = scope.op("Add", y, self._bonus(scope, att, r, s_and_v, told), name="o")
         gated = scope.op("Mul", _shaped(scope, o, [1, 1, self._H * self._N], "o.flat"), low["g"], name="gated")
         return w.matmul(scope, gated, f"{att}.output.weight", name="output")
 
@@ -70,7 +71,7 @@ class RWKV7Layers:
 
     def _products(self, scope: Scope, att: str, mix: ir.Value) -> list[ir.Value]:
         """r, k, v [1, 1, C], of their rows, which are the first."""
-        w, of = self._w, [(name, f"{att}.{name}.weight") for _, name in _LINEARS]
+        w, of = self._w, [(name, f"{att}.{name}.weight") for name in _LINEARS]
         if w.half_matmuls:
             return w.products(scope, scope.slice(mix, 0, len(of), 0, name="mix_rkv"), of)
         rows = split(scope, mix, [f"mix_{q}" for q in self.ROLES.att])
@@ -78,24 +79,12 @@ class RWKV7Layers:
 
     def _told(self, scope: Scope, att: str, k: ir.Value, a: ir.Value) -> tuple[ir.Value, ir.Value]:
         """κ [H, 1, N], and -κ ⊙ a and the new k: [H, 2, N]. Of k and a [1, 1, C]."""
-        k_k, k_a = (self._w.load(f"{att}.{name}") for name in ("k_k", "k_a"))
+        k_a = self._w.load(f"{att}.k_a")
+        κ = self._row(scope, fewer_kernels.unit(self._w, scope, att, k), "kappa")
         k, a = self._row(scope, k, "k"), self._row(scope, a, "a")
-        both = scope.op("Mul", k, self._rows(scope, k_k, -k_k, "k_k"), name="x_and_minus_x")
-        κ = scope.slice(self._unit(scope, both), 0, 1, 1, name="kappa")
         rate = scope.op("Mul", a, self._rows(scope, -np.ones_like(k_a), k_a, "of_a"), name="rate_of_a")
         rate = scope.op("Add", rate, self._rows(scope, np.zeros_like(k_a), 1 - k_a, "without_a"), name="rate")
         return κ, scope.op("Mul", scope.op("Concat", κ, k, name="kappa_and_k", axis=1), rate, name="told")
-
-    def _unit(self, scope: Scope, both: ir.Value) -> ir.Value:
-        """x and -x [H, 2, N] over sqrt(|x|² + SHORTEST²). LayerNorm divides by the root of a mean, and adds its epsilon
-        to that.
-        """
-        H, N = self._H, self._N
-        flat = _shaped(scope, both, [H, 1, 2 * N], "x_and_minus_x.flat")
-        gain = scope.common(np.full(2 * N, N**-0.5), np.float32, "one_over_root_N")
-        epsilon = rwkv7.SHORTEST**2 / N
-        unit = scope.op("LayerNormalization", flat, gain, name="kappa_and_minus_kappa", axis=-1, epsilon=epsilon)
-        return _shaped(scope, unit, [H, 2, N], "kappas")
 
     def _value(self, scope: Scope, v: ir.Value, rate: ir.Value | None) -> ir.Value:
         """v + (v_first - v) ⊙ rate; layer 0's own v, which has no rate, is v_first."""
@@ -118,12 +107,6 @@ class RWKV7Layers:
         by_r_k = scope.op("Mul", told, self._rows(scope, np.zeros_like(r_k), r_k, "r_k"), name="told_r_k")
         bonus = scope.op("MatMul", by_r_k, r, name="bonus")  # [H, 2, 1], the first 0
         return self._row(scope, scope.op("MatMul", s_and_v, bonus, name="bonus_v"), "bonus_v")
-
-    def _group_norm(self, scope: Scope, att: str, y: ir.Value) -> ir.Value:
-        """GN(y) [H, 1, N]"""
-        shape = [self._H, 1, self._N]
-        gain, bias = (self._w.vector(scope, f"{att}.ln_x.{name}", shape) for name in ("weight", "bias"))
-        return scope.op("LayerNormalization", y, gain, bias, name="ln_x", axis=-1, epsilon=GROUP_NORM_EPSILON)
 
     def _rows(self, scope: Scope, first: Array, second: Array, name: str) -> ir.Value:
         """Two constants for every channel, as [H, 2, N]."""

@@ -14,6 +14,7 @@ from rrwkv_export.graph.weights import GraphWeights
 from rrwkv_export.onnx.scope import Array, Scope
 
 GROUP_NORM_EPSILON = 64e-5  # 1e-5 · 8², whatever N is
+SHORTEST = 1e-12  # what RWKV-7's κ is divided by at least
 
 
 def heads(w: GraphWeights) -> tuple[int, int]:

@@ -13,13 +13,12 @@ import numpy as np
 import onnx_ir as ir
 
 from rrwkv_export.graph.layer import Crossing
-from rrwkv_export.graph.prefill.heads import by_head, flat, group_norm, heads
+from rrwkv_export.graph.prefill import fewer_kernels
+from rrwkv_export.graph.prefill.heads import SHORTEST, by_head, flat, group_norm, heads
 from rrwkv_export.graph.prefill.rwkv7_chunked import DeltaBlocks
 from rrwkv_export.graph.recurrence import Recurrence
 from rrwkv_export.graph.weights import KEY_SCALE, GraphWeights
 from rrwkv_export.onnx.scope import Scope
-
-SHORTEST = 1e-12  # what κ is divided by at least
 
 
 def time_mix(
@@ -39,14 +38,17 @@ def time_mix(
         for x, name in ((x_r, "receptance"), (x_k, "key"), (x_v, "value"))
     )
     a = _rate(w, scope, att, "a", x_a)
-    κ = _unit(scope, by_head(w, scope, _times(w, scope, k, f"{att}.k_k", "k_k"), "kappa.heads"))
+    in_blocks = isinstance(over, DeltaBlocks)
+    κ = (fewer_kernels.unit if in_blocks else _unit)(w, scope, att, k)
     k = _learned(w, scope, att, k, a)
     v = _value(w, scope, att, v, x_v, crossing)
     ln_w = _exponent(w, scope, att, x_w)
-    decay = {"ln_w": ln_w} if isinstance(over, DeltaBlocks) else {"w": scope.op("Exp", ln_w, name="w")}
+    decay = {"ln_w": ln_w} if in_blocks else {"w": scope.op("Exp", ln_w, name="w")}
     by_name = {name: by_head(w, scope, x, f"{name}.heads") for name, x in (("r", r), ("k", k), ("v", v), ("a", a))}
     y, S = _recurrence(w, scope / "recurrence", over, state[0], {**by_name, "κ": κ, **decay})
-    o = scope.op("Add", group_norm(w, scope, att, y), _told(w, scope, att, by_name), name="o")
+    shape = [1, *heads(w)]
+    y = fewer_kernels.group_norm(w, scope, att, y, shape) if in_blocks else group_norm(w, scope, att, y)
+    o = scope.op("Add", y, _told(w, scope, att, by_name), name="o")
     g = w.low(scope, scope.op("Sigmoid", w.low(scope, x_g, f"{att}.g1", "g1"), name="g.rate"), f"{att}.g2", "g2")
     o = flat(w, scope, o, "o.rows")
     return w.matmul(scope, scope.op("Mul", o, g, name="gated"), f"{att}.output.weight", name="output"), [S]
@@ -109,8 +111,10 @@ def _rate(w: GraphWeights, scope: Scope, att: str, z: str, x: ir.Value) -> ir.Va
     return scope.op("Sigmoid", _low_rank(w, scope, att, z, x, None), name=f"{z}.rate")
 
 
-def _unit(scope: Scope, κ: ir.Value) -> ir.Value:
-    """Each head of κ [T, H, N] over its length."""
+def _unit(w: GraphWeights, scope: Scope, att: str, k: ir.Value) -> ir.Value:
+    """κ [T, H, N]: each head of k ⊙ k_k over its length."""
+    κ = scope.op("Mul", k, w.vector(scope, f"{att}.k_k"), name="k_k")
+    κ = by_head(w, scope, κ, "kappa.heads")
     axis, least = scope.common([-1], np.int64, "last_axis"), scope.common(SHORTEST, np.float32, "shortest")
     length = scope.op("ReduceL2", κ, axis, name="kappa.length", keepdims=1)
     return scope.op("Div", κ, scope.op("Max", length, least, name="kappa.divisor"), name="kappa")
@@ -139,7 +143,3 @@ def _told(w: GraphWeights, scope: Scope, att: str, heads: dict[str, ir.Value]) -
     product = scope.op("Mul", product, w.vector(scope, f"{att}.r_k"), name="r_k")
     axis = scope.common([-1], np.int64, "last_axis")
     return scope.op("Mul", scope.op("ReduceSum", product, axis, name="bonus", keepdims=1), heads["v"], name="bonus.v")
-
-
-def _times(w: GraphWeights, scope: Scope, x: ir.Value, weight: str, name: str) -> ir.Value:
-    return scope.op("Mul", x, w.vector(scope, weight), name=name)

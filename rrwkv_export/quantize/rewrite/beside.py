@@ -20,12 +20,23 @@ from rrwkv_export.quantize.rewrite.merge_quantize_linear import round_before_spl
 
 def beside(graph: onnx.ModelProto, edits: Edits, main: onnx.ModelProto) -> ir.Model:
     """graph: float, is changed. main: the edited main graph, as it was saved. Neither has its large weights."""
-    # Weights are the main graph's, where scales may have been moved into them.
-    own = [tensor for tensor in graph.graph.initializer if not _is_weight(tensor)]
+    matrices = {edit.site.weight for edit in edits.values()}
+    # Weights are the main graph's, if it has them: scales may have been moved into those.
+    saved = {tensor.name: tensor for tensor in main.graph.initializer if _is_weight(tensor)}
+    left = [tensor for tensor in graph.graph.initializer if tensor.name not in matrices]
+    own = [_as_saved(tensor, saved[tensor.name]) if tensor.name in saved else tensor for tensor in left]
     _edit(graph, edits, main, own)
     del graph.graph.value_info[:]
     round_before_splitting(graph)  # which the main graph need not have split
     return _tidy(graph)
+
+
+def _as_saved(own: TensorProto, saved: TensorProto) -> TensorProto:
+    """The saved weight in the shape that this graph has it in."""
+    made = TensorProto()
+    made.CopyFrom(saved)
+    made.dims[:] = own.dims
+    return made
 
 
 def _is_weight(tensor: TensorProto) -> bool:
