@@ -10,7 +10,7 @@ from rrwkv_export.graph.layer import Drawing
 from rrwkv_export.graph.prefill import rwkv4, rwkv5, rwkv6, rwkv7
 
 _ANY_LENGTH = {"rwkv4": rwkv4, "rrwkv": rwkv4, "rwkv5": rwkv5, "rwkv6": rwkv6, "rwkv7": rwkv7}
-_TARGETS = {"cpu": set(_ANY_LENGTH), "cuda": {"rwkv4", "rrwkv"}, "mobile": {"rwkv4", "rrwkv", "rwkv7"}}
+_TARGETS = {"cpu": set(_ANY_LENGTH), "cuda": {"rwkv4", "rrwkv"}, "mobile": set(_ANY_LENGTH)}
 
 
 def drawing(config: ModelConfig) -> Drawing:

@@ -1,4 +1,4 @@
-"""RWKV-7's delta rule in fixed shapes: one token as it is defined, more in blocks of up to BLOCK.
+"""RWKV-7's delta rule in fixed shapes: one token as it is defined, more in blocks of up to 8.
 
     S_t = S_{t-1} ⊙ w_t - (S_{t-1} κ_t) (κ_t ⊙ a_t)ᵀ + v_t k_tᵀ;   y_t = S_t r_t
 
@@ -16,32 +16,30 @@ halves, and these of theirs, which stays exact where keys repeat; a sum of power
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import onnx_ir as ir
 
+from rrwkv_export.graph.fixed_shape.blocks import Blocks
+from rrwkv_export.graph.fixed_shape.heads import apart, shaped
 from rrwkv_export.graph.fixed_shape.making import Values
 from rrwkv_export.onnx.scope import Array, Scope
-
-BLOCK = 8
 
 
 def one_token(scope: Scope, S: ir.Value, of: Values, H: int, N: int) -> tuple[ir.Value, ir.Value]:
     """y [1, H, N] and the new S [1, H, N, N]; of: r, k, v, κ, -κ ⊙ a and ln w, [1, 1, C] each."""
-    κ, v, r = (_shaped(scope, of[name], [1, H, N, 1], f"{name}.column") for name in ("κ", "v", "r"))
-    q, k = (_shaped(scope, of[name], [1, H, 1, N], f"{name}.row") for name in ("q", "k"))
-    decay = _shaped(scope, scope.op("Exp", of["ln_w"], name="w"), [1, H, 1, N], "w.row")
+    κ, v, r = (shaped(scope, of[name], [1, H, N, 1], f"{name}.column") for name in ("κ", "v", "r"))
+    q, k = (shaped(scope, of[name], [1, H, 1, N], f"{name}.row") for name in ("q", "k"))
+    decay = shaped(scope, scope.op("Exp", of["ln_w"], name="w"), [1, H, 1, N], "w.row")
     # Not by Mul: of a column and a row in uint16, Qualcomm's HTP makes other numbers.
     rewritten = scope.op("MatMul", scope.op("MatMul", S, κ, name="s"), q, name="rewritten")
     change = scope.op("Add", rewritten, scope.op("MatMul", v, k, name="added"), name="change")
     S = scope.op("Add", scope.op("Mul", S, decay, name="decayed"), change, name="S_next")
-    return _shaped(scope, scope.op("MatMul", S, r, name="y"), [1, H, N], "y.heads"), S
+    return shaped(scope, scope.op("MatMul", S, r, name="y"), [1, H, N], "y.heads"), S
 
 
 def many_tokens(scope: Scope, S: ir.Value, of: Values, T: int, H: int, N: int) -> tuple[ir.Value, ir.Value]:
     """y [T, H, N] and the new S; of: as above, [1, T, C] each."""
-    blocks = _Blocks(T, H, N)
+    blocks = Blocks(T, H, N)
     n, B = blocks.count, blocks.tokens
     flat = {name: blocks.split(scope, x, name) for name, x in of.items()}
     p, r, q, k, between = _decayed(scope, blocks, flat)
@@ -60,59 +58,11 @@ def many_tokens(scope: Scope, S: ir.Value, of: Values, T: int, H: int, N: int) -
     y = _sum_of_products(scope, (of_v, C_q), (v, C_l), "y.of_v")
     r = scope.op("Add", r, scope.op("MatMul", p, C_q, name="r.rewritten"), name="r.of_S")
     y = scope.op("Add", scope.op("MatMul", middles, r, name="y.of_S"), y, name="y")
+    y = scope.op("Transpose", y, name="y.tokens", perm=[0, 3, 1, 2])
     return blocks.joined(scope, y), S
 
 
-@dataclass(frozen=True)
-class _Blocks:
-    """T tokens as `count` blocks of `tokens` each, the last filled up with tokens that change nothing: all of theirs is
-    0, ln w too.
-    """
-
-    T: int
-    H: int
-    N: int
-
-    @property
-    def count(self) -> int:
-        return -(-self.T // BLOCK)
-
-    @property
-    def tokens(self) -> int:
-        return -(-self.T // self.count)
-
-    @property
-    def missing(self) -> int:
-        return self.count * self.tokens - self.T
-
-    def split(self, scope: Scope, x: ir.Value, name: str) -> ir.Value:
-        """[1, T, C] to [n, B, C]"""
-        C = self.H * self.N
-        if self.missing:
-            nothing = scope.common(np.zeros((1, self.missing, C)), np.float32, f"nothing_{self.missing}")
-            x = scope.op("Concat", x, nothing, name=f"{name}.filled", axis=1)
-        return x if self.count == 1 else _shaped(scope, x, [self.count, self.tokens, C], f"{name}.blocks")
-
-    def heads(self, scope: Scope, x: ir.Value, rows: int, name: str) -> ir.Value:
-        """[n, rows, C] to [n, rows, H, N]"""
-        return _shaped(scope, x, [self.count, rows, self.H, self.N], f"{name}.heads")
-
-    def rows(self, scope: Scope, x: ir.Value, rows: int, name: str) -> ir.Value:
-        """[n, rows, C] to [n, H, rows, N]"""
-        return scope.op("Transpose", self.heads(scope, x, rows, name), name=f"{name}.rows", perm=[0, 2, 1, 3])
-
-    def columns(self, scope: Scope, x: ir.Value, rows: int, name: str) -> ir.Value:
-        """[n, rows, C] to [n, H, N, rows]"""
-        return scope.op("Transpose", self.heads(scope, x, rows, name), name=f"{name}.columns", perm=[0, 2, 3, 1])
-
-    def joined(self, scope: Scope, y: ir.Value) -> ir.Value:
-        """[n, H, N, B] to [T, H, N]"""
-        y = scope.op("Transpose", y, name="y.tokens", perm=[0, 3, 1, 2])
-        y = _shaped(scope, y, [self.T + self.missing, self.H, self.N], "y.heads")
-        return scope.slice(y, 0, self.T, 0, name="y.not_filled") if self.missing else y
-
-
-def _decayed(scope: Scope, blocks: _Blocks, of: Values) -> list[ir.Value]:
+def _decayed(scope: Scope, blocks: Blocks, of: Values) -> list[ir.Value]:
     """p, ρ as columns [n, H, N, B]; q, l as rows [n, H, B, N]; the decays to the middle and from there [n, H, 2, N].
 
     Each has a range of its own: rounded to one for all, the smaller ones would be lost in the larger.
@@ -173,7 +123,7 @@ def _through(
     middles: ir.Value | None = None
     to_middle, to_end = scope.ops("Split", between, names=["W.middle", "W.end"], axis=2, num_outputs=2)
     labels = {"W.middle": to_middle, "rewritten": rewritten, "added": added, "W.end": to_end}
-    of_blocks = zip(*(_apart(scope, x, n, name) for name, x in labels.items()))
+    of_blocks = zip(*(apart(scope, x, n, name) for name, x in labels.items()))
     for i, (W_middle, M, X, W_end) in enumerate(of_blocks):
         inner = scope / f"block_{i}"
         S = inner.op("Mul", S, W_middle, name="S_middle")
@@ -184,19 +134,6 @@ def _through(
     return S, middles
 
 
-def _apart(scope: Scope, x: ir.Value, n: int, name: str) -> list[ir.Value]:
-    """The n blocks of x [n, …], by halves."""
-    if n == 1:
-        return [x]
-    first, rest = scope.ops("Split", x, names=[f"{name}.first", f"{name}.rest"], axis=0, num_outputs=2)
-    return _apart(scope, first, n - n // 2, f"{name}.first") + _apart(scope, rest, n // 2, f"{name}.rest")
-
-
 def _sum_of_products(scope: Scope, a: tuple[ir.Value, ir.Value], b: tuple[ir.Value, ir.Value], name: str) -> ir.Value:
     products = (scope.op("MatMul", *pair, name=f"{name}.{which}") for pair, which in ((a, "s"), (b, "v")))
     return scope.op("Add", *products, name=name)
-
-
-def _shaped(scope: Scope, x: ir.Value, shape: list[int], name: str) -> ir.Value:
-    label = "_".join(map(str, shape))
-    return scope.op("Reshape", x, scope.common(shape, np.int64, f"shape_{label}"), name=name)
