@@ -26,7 +26,7 @@ _IN_CHUNKS: dict[str, InChunks] = {
     "rwkv7": rwkv7_chunked.blocks,
 }
 _STEPS: dict[str, type[Layers]] = {"rwkv4": RWKV4Layers, "rrwkv": RWKV4Layers, "rwkv7": RWKV7Layers}
-_TARGETS = {"cpu": set(_ANY_LENGTH), "cuda": set(_STEPS), "mobile": {"rwkv4", "rrwkv", "rwkv7"}}
+_TARGETS = {"cpu": set(_ANY_LENGTH), "cuda": set(_STEPS), "mobile": set(_ANY_LENGTH)}
 
 
 def drawing(config: ModelConfig) -> Drawing:

@@ -133,7 +133,10 @@ def fold(graph: Rewriter, config: ModelConfig, site: Site, s: Array) -> None:
         block = site.role.partition(".")[0]
         part, row = {"att": "time_mix", "ffn": "channel_mix"}[block], mix_letters(config, block).index(how.mix)
         for vector in ("now", "before", "recalled"):
-            _scale(graph, f"{layer}.{part}.{vector}.weight", s, -1, row=row)
+            # Graphs in fixed shapes have a block's rows in parts, named after the first of each.
+            first = next((n for n in range(row, 0, -1) if graph.has(f"{layer}.{part}.{vector}_{n}.weight")), 0)
+            name = f"{vector}_{first}" if first else vector
+            _scale(graph, f"{layer}.{part}.{name}.weight", s, -1, row=row - first)
     for scaled in how.weights:
         _scale(graph, f"{layer}.{scaled.weight}", s, scaled.power, row=how.row, first_axis=scaled.first_axis)
 

@@ -86,11 +86,10 @@ def test_decoding_gives_the_bits_of_a_prompt(bundle):
         np.testing.assert_array_equal(decoder.state().values[name], value, err_msg=name)
 
 
-@pytest.mark.parametrize("target", ["cuda", "mobile"])
-def test_a_target_without_a_graph_is_refused_by_name(tmp_path, target):
+def test_a_target_without_a_graph_is_refused_by_name(tmp_path):
     checkpoint = open_checkpoint(write_blinkdl(tmp_path / "m.pth", RWKV6, random_weights(RWKV6)))
-    with pytest.raises(CheckpointError, match=f"no graph for rwkv6 with --target {target} yet"):
-        export(checkpoint, tmp_path / "out", target=target)
+    with pytest.raises(CheckpointError, match="no graph for rwkv6 with --target cuda yet"):
+        export(checkpoint, tmp_path / "out", target="cuda")
     assert not (tmp_path / "out").exists()
 
 

@@ -1,4 +1,4 @@
-"""RWKV-7's delta rule in fixed shapes: one token as it is defined, more in blocks of up to BLOCK.
+"""RWKV-7's delta rule in fixed shapes: one token as it is defined, more in blocks of up to 8.
 
     S_t = S_{t-1} ⊙ w_t - (S_{t-1} κ_t) (κ_t ⊙ a_t)ᵀ + v_t k_tᵀ;   y_t = S_t r_t
 
@@ -16,137 +16,84 @@ halves, and these of theirs, which stays exact where keys repeat; a sum of power
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import onnx_ir as ir
 
+from rrwkv_export.graph.fixed_shape.blocks import Blocks
+from rrwkv_export.graph.fixed_shape.heads import apart, shaped
 from rrwkv_export.graph.fixed_shape.making import Values
 from rrwkv_export.onnx.scope import Array, Scope
-
-BLOCK = 8
 
 
 def one_token(scope: Scope, S: ir.Value, of: Values, H: int, N: int) -> tuple[ir.Value, ir.Value]:
     """y [1, H, N] and the new S [1, H, N, N]; of: r, k, v, κ, -κ ⊙ a and ln w, [1, 1, C] each."""
-    κ, v, r = (_shaped(scope, of[name], [1, H, N, 1], f"{name}.column") for name in ("κ", "v", "r"))
-    rows = [_shaped(scope, of[name], [1, H, 1, N], f"{name}.row") for name in ("q", "k")]
-    told = scope.op("Concat", *rows, name="told", axis=2)
-    decay = _shaped(scope, scope.op("Exp", of["ln_w"], name="w"), [1, H, 1, N], "w.row")
-    s = scope.op("MatMul", S, κ, name="s")
-    change = scope.op("MatMul", scope.op("Concat", s, v, name="s_and_v", axis=3), told, name="change")
+    κ, v, r = (shaped(scope, of[name], [1, H, N, 1], f"{name}.column") for name in ("κ", "v", "r"))
+    q, k = (shaped(scope, of[name], [1, H, 1, N], f"{name}.row") for name in ("q", "k"))
+    decay = shaped(scope, scope.op("Exp", of["ln_w"], name="w"), [1, H, 1, N], "w.row")
+    # Not by Mul: of a column and a row in uint16, Qualcomm's HTP makes other numbers.
+    rewritten = scope.op("MatMul", scope.op("MatMul", S, κ, name="s"), q, name="rewritten")
+    change = scope.op("Add", rewritten, scope.op("MatMul", v, k, name="added"), name="change")
     S = scope.op("Add", scope.op("Mul", S, decay, name="decayed"), change, name="S_next")
-    return _shaped(scope, scope.op("MatMul", S, r, name="y"), [1, H, N], "y.heads"), S
+    return shaped(scope, scope.op("MatMul", S, r, name="y"), [1, H, N], "y.heads"), S
 
 
 def many_tokens(scope: Scope, S: ir.Value, of: Values, T: int, H: int, N: int) -> tuple[ir.Value, ir.Value]:
     """y [T, H, N] and the new S; of: as above, [1, T, C] each."""
-    blocks = _Blocks(T, H, N)
+    blocks = Blocks(T, H, N)
     n, B = blocks.count, blocks.tokens
     flat = {name: blocks.split(scope, x, name) for name, x in of.items()}
-    asked, told, between = _decayed(scope, blocks, flat)
+    p, r, q, k, between = _decayed(scope, blocks, flat)
     v = blocks.columns(scope, flat["v"], B, "v")
-
-    # Of every told token, down, in what every asked one reads, across: q in the upper half, l in the lower.
-    read = scope.op("MatMul", told, asked, name="read.any")
-    read = scope.op("Mul", read, scope.common(_earlier(B), np.float32, f"earlier_{B}"), name="read")
-    p, r = scope.ops("Split", asked, names=["p", "r_decayed"], axis=3, num_outputs=2)
-    by_p, by_r = scope.ops("Split", read, names=["read_by_p", "read_by_r"], axis=3, num_outputs=2)
-    A_q, A_l = scope.ops("Split", by_p, names=["A_q", "A_l"], axis=2, num_outputs=2)
-    C_q, C_l = scope.ops("Split", by_r, names=["C_q", "C_l"], axis=2, num_outputs=2)
-    of_s, of_k = scope.ops("Split", told, names=["q_told", "l_told"], axis=2, num_outputs=2)
-    inverse = _inverse(scope, A_q, B)
+    before, up_to = np.tri(B, k=-1).T, np.tri(B).T
+    pairs = {"A_l": (k, p, before), "C_q": (q, r, up_to), "C_l": (k, r, up_to)}
+    A_l, C_q, C_l = (_read(scope, *pair, name) for name, pair in pairs.items())
+    inverse = _inverse(scope, scope.op("MatMul", q, p, name="A_q.any"), B)
     # s = S p + of_v, as columns
     p = scope.op("MatMul", p, inverse, name="s.of_S")
     of_v = scope.op("MatMul", scope.op("MatMul", v, A_l, name="v_read"), inverse, name="s.of_v")
 
-    rewritten = scope.op("MatMul", p, of_s, name="rewritten")
-    added = _sum_of_products(scope, (of_v, of_s), (v, of_k), "added")
+    rewritten = scope.op("MatMul", p, q, name="rewritten")
+    added = _sum_of_products(scope, (of_v, q), (v, k), "added")
     S, middles = _through(scope, S, rewritten, added, between, n)
     y = _sum_of_products(scope, (of_v, C_q), (v, C_l), "y.of_v")
     r = scope.op("Add", r, scope.op("MatMul", p, C_q, name="r.rewritten"), name="r.of_S")
     y = scope.op("Add", scope.op("MatMul", middles, r, name="y.of_S"), y, name="y")
+    y = scope.op("Transpose", y, name="y.tokens", perm=[0, 3, 1, 2])
     return blocks.joined(scope, y), S
 
 
-@dataclass(frozen=True)
-class _Blocks:
-    """T tokens as `count` blocks of `tokens` each, the last filled up with tokens that change nothing: all of theirs is
-    0, ln w too.
+def _decayed(scope: Scope, blocks: Blocks, of: Values) -> list[ir.Value]:
+    """p, ρ as columns [n, H, N, B]; q, l as rows [n, H, B, N]; the decays to the middle and from there [n, H, 2, N].
+
+    Each has a range of its own: rounded to one for all, the smaller ones would be lost in the larger.
     """
-
-    T: int
-    H: int
-    N: int
-
-    @property
-    def count(self) -> int:
-        return -(-self.T // BLOCK)
-
-    @property
-    def tokens(self) -> int:
-        return -(-self.T // self.count)
-
-    @property
-    def missing(self) -> int:
-        return self.count * self.tokens - self.T
-
-    def split(self, scope: Scope, x: ir.Value, name: str) -> ir.Value:
-        """[1, T, C] to [n, B, C]"""
-        C = self.H * self.N
-        if self.missing:
-            nothing = scope.common(np.zeros((1, self.missing, C)), np.float32, f"nothing_{self.missing}")
-            x = scope.op("Concat", x, nothing, name=f"{name}.filled", axis=1)
-        return x if self.count == 1 else _shaped(scope, x, [self.count, self.tokens, C], f"{name}.blocks")
-
-    def heads(self, scope: Scope, x: ir.Value, rows: int, name: str) -> ir.Value:
-        """[n, rows, C] to [n, rows, H, N]"""
-        return _shaped(scope, x, [self.count, rows, self.H, self.N], f"{name}.heads")
-
-    def rows(self, scope: Scope, x: ir.Value, rows: int, name: str) -> ir.Value:
-        """[n, rows, C] to [n, H, rows, N]"""
-        return scope.op("Transpose", self.heads(scope, x, rows, name), name=f"{name}.rows", perm=[0, 2, 1, 3])
-
-    def columns(self, scope: Scope, x: ir.Value, rows: int, name: str) -> ir.Value:
-        """[n, rows, C] to [n, H, N, rows]"""
-        return scope.op("Transpose", self.heads(scope, x, rows, name), name=f"{name}.columns", perm=[0, 2, 3, 1])
-
-    def joined(self, scope: Scope, y: ir.Value) -> ir.Value:
-        """[n, H, N, B] to [T, H, N]"""
-        y = scope.op("Transpose", y, name="y.tokens", perm=[0, 3, 1, 2])
-        y = _shaped(scope, y, [self.T + self.missing, self.H, self.N], "y.heads")
-        return scope.slice(y, 0, self.T, 0, name="y.not_filled") if self.missing else y
-
-
-def _decayed(scope: Scope, blocks: _Blocks, of: Values) -> tuple[ir.Value, ir.Value, ir.Value]:
-    """What is asked [n, H, N, 2 B] and told [n, H, 2 B, N]; the decays up to the middle and from there [n, H, 2, N]."""
     B = blocks.tokens
     through, middle = np.tri(B), (np.arange(B) < B // 2) * 1.0
-    tables = {
-        "asked": np.concatenate([np.tri(B, k=-1), through]) - middle,
-        "told": np.concatenate([middle - through] * 2),
+    W = {
+        "before": np.tri(B, k=-1) - middle,
+        "through": through - middle,
+        "since": middle - through,
         "between": np.stack([middle, 1 - middle]),
     }
-    W = {}
-    for name, table in tables.items():
-        steps = scope.common(table[None], np.float32, f"steps_{name}_{B}")
-        W[name] = scope.op("Exp", scope.op("MatMul", steps, of["ln_w"], name=f"ln_W.{name}"), name=f"W.{name}")
-    asked = scope.op("Concat", of["κ"], of["r"], name="kappa_and_r", axis=1)
-    told = scope.op("Concat", of["q"], of["k"], name="q_and_k", axis=1)
-    asked = scope.op("Mul", asked, W["asked"], name="asked")
-    told = scope.op("Mul", told, W["told"], name="told")
-    between = blocks.rows(scope, W["between"], 2, "between")
-    return blocks.columns(scope, asked, 2 * B, "asked"), blocks.rows(scope, told, 2 * B, "told"), between
+    decays = {}
+    for name, steps in W.items():
+        table = scope.common(steps[None], np.float32, f"steps_{name}_{B}")
+        decays[name] = scope.op("Exp", scope.op("MatMul", table, of["ln_w"], name=f"ln_W.{name}"), name=f"W.{name}")
+    products = [("κ", "before", "p"), ("r", "through", "rho"), ("q", "since", "q"), ("k", "since", "l")]
+    p, r, q, k = (scope.op("Mul", of[x], decays[w], name=f"{name}.decayed") for x, w, name in products)
+    columns = [blocks.columns(scope, x, B, name) for x, name in ((p, "p"), (r, "rho"))]
+    rows = [blocks.rows(scope, x, B, name) for x, name in ((q, "q"), (k, "l"))]
+    return [*columns, *rows, blocks.rows(scope, decays["between"], 2, "between")]
 
 
-def _earlier(B: int) -> Array:
-    """[2 B, 2 B], 1 where a told token, down, is there for an asked one, across: p is asked before its own is told."""
-    before, up_to = np.triu(np.ones((B, B)), 1), np.triu(np.ones((B, B)))
-    return np.block([[before, up_to], [before, up_to]])
+def _read(scope: Scope, told: ir.Value, asked: ir.Value, earlier: Array, name: str) -> ir.Value:
+    """told · asked of every pair in a block [n, H, B, B], 0 where what is told, down, is later than asked, across."""
+    mask = scope.common(earlier, np.float32, f"earlier_{len(earlier)}_{int(earlier.trace())}")
+    return scope.op("Mul", scope.op("MatMul", told, asked, name=f"{name}.any"), mask, name=name)
 
 
 def _inverse(scope: Scope, A: ir.Value, B: int) -> ir.Value:
-    """(1 - A)⁻¹ of A [n, H, B, B], strictly upper.
+    """(1 - A)⁻¹ of A [n, H, B, B], of which only what is above the diagonal counts.
 
     Of [[X, Z], [0, Y]] it is [[X⁻¹, -X⁻¹ Z Y⁻¹], [0, Y⁻¹]]: from those of blocks on the diagonal, ones twice as large.
     """
@@ -175,16 +122,14 @@ def _through(
     """
     middles: ir.Value | None = None
     to_middle, to_end = scope.ops("Split", between, names=["W.middle", "W.end"], axis=2, num_outputs=2)
-    for i in range(n):
+    labels = {"W.middle": to_middle, "rewritten": rewritten, "added": added, "W.end": to_end}
+    of_blocks = zip(*(apart(scope, x, n, name) for name, x in labels.items()))
+    for i, (W_middle, M, X, W_end) in enumerate(of_blocks):
         inner = scope / f"block_{i}"
-        told = [to_middle, rewritten, added, to_end]
-        if n > 1:
-            labels = ("W_middle", "rewritten", "added", "W_end")
-            told = [inner.slice(x, i, i + 1, 0, name=name) for x, name in zip(told, labels)]
-        S = inner.op("Mul", S, told[0], name="S_middle")
+        S = inner.op("Mul", S, W_middle, name="S_middle")
         middles = S if middles is None else inner.op("Concat", middles, S, name="middles", axis=0)
-        kept = inner.op("Add", S, inner.op("MatMul", S, told[1], name="S_rewritten"), name="S_kept")
-        S = inner.op("Mul", inner.op("Add", kept, told[2], name="S_told"), told[3], name="S_next")
+        kept = inner.op("Add", S, inner.op("MatMul", S, M, name="S_rewritten"), name="S_kept")
+        S = inner.op("Mul", inner.op("Add", kept, X, name="S_told"), W_end, name="S_next")
     assert middles is not None
     return S, middles
 
@@ -192,8 +137,3 @@ def _through(
 def _sum_of_products(scope: Scope, a: tuple[ir.Value, ir.Value], b: tuple[ir.Value, ir.Value], name: str) -> ir.Value:
     products = (scope.op("MatMul", *pair, name=f"{name}.{which}") for pair, which in ((a, "s"), (b, "v")))
     return scope.op("Add", *products, name=name)
-
-
-def _shaped(scope: Scope, x: ir.Value, shape: list[int], name: str) -> ir.Value:
-    label = "_".join(map(str, shape))
-    return scope.op("Reshape", x, scope.common(shape, np.int64, f"shape_{label}"), name=name)

@@ -5,31 +5,21 @@
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import numpy as np
 import onnx_ir as ir
 
-from rrwkv_export.architectures.config import ModelConfig
-from rrwkv_export.architectures.matrices import HeadsConfig
 from rrwkv_export.graph import names
 from rrwkv_export.graph.fixed_shape import delta
-from rrwkv_export.graph.fixed_shape.making import Making, state_part
+from rrwkv_export.graph.fixed_shape.heads import by_head, flat, group_norm, mean, number, told_now
+from rrwkv_export.graph.fixed_shape.heads import parts as parts
+from rrwkv_export.graph.fixed_shape.making import Making
 from rrwkv_export.graph.prefill.heads import heads
 from rrwkv_export.graph.weights import GraphWeights
 from rrwkv_export.onnx.scope import Scope
-from rrwkv_runtime.bundle.fixed_shape import StatePart
 
-_GROUP_NORM_EPSILON = 64e-5  # 1e-5 · 8², whatever N is
 # What κ is divided by at least: the smallest float16. The definition's 1e-12, which is none, is against 0 / 0 as well.
 _SHORTEST = 6e-8
-
-
-def parts(config: ModelConfig, layer: int) -> list[StatePart]:
-    """S [1, H, N, N]"""
-    of = cast(HeadsConfig, config)
-    shape = (1, of.heads, of.head_size, of.head_size)
-    return [state_part(f"{names.MATRIX}.{layer}", names.MATRIX, layer * math.prod(shape), shape)]
 
 
 def time_mix(m: Making, scope: Scope, index: int, mixed: list[ir.Value]) -> ir.Value:
@@ -46,7 +36,7 @@ def time_mix(m: Making, scope: Scope, index: int, mixed: list[ir.Value]) -> ir.V
     v = _value(m, scope, att, v, x_v)
     minus = scope.common(np.full((1, 1, 1), -math.exp(-0.5)), np.float32, "minus_exp_minus_half")
     ln_w = scope.op("Mul", _rate(w, scope, att, "w", x_w, "Tanh"), minus, name="ln_w")
-    q = scope.op("Mul", scope.op("Mul", κ, a, name="kappa_a"), _number(scope, -1.0, "minus_one"), name="q")
+    q = scope.op("Mul", scope.op("Mul", κ, a, name="kappa_a"), number(scope, -1.0, "minus_one"), name="q")
 
     inner, part = scope / "recurrence", f"{names.MATRIX}.{index}"
     of = {"r": r, "k": k, "v": v, "κ": κ, "q": q, "ln_w": ln_w}
@@ -54,9 +44,9 @@ def time_mix(m: Making, scope: Scope, index: int, mixed: list[ir.Value]) -> ir.V
         y, m.after[part] = delta.one_token(inner, m.before[part], of, H, N)
     else:
         y, m.after[part] = delta.many_tokens(inner, m.before[part], of, m.T, H, N)
-    o = scope.op("Add", _group_norm(m, scope, att, y), _told(m, scope, att, r, k, v), name="o")
+    o = scope.op("Add", group_norm(m, scope, att, y), told_now(m, scope, m.w.load(f"{att}.r_k"), r, k, v), name="o")
     g = scope.op("Sigmoid", w.low(scope, x_g, f"{att}.g1", "g1"), name="g.rate")
-    gated = scope.op("Mul", o, w.low(scope, g, f"{att}.g2", "g"), name="gated")
+    gated = scope.op("Mul", o, w.low(scope, g, f"{att}.g2", "g2"), name="gated")
     return w.matmul(scope, gated, f"{att}.output.weight", name="output")
 
 
@@ -79,16 +69,16 @@ def _rate(w: GraphWeights, scope: Scope, att: str, z: str, x: ir.Value, between:
 
 def _unit(m: Making, scope: Scope, κ: ir.Value) -> ir.Value:
     """Each head of κ [1, T, C] over its length."""
-    κ = _by_head(m, scope, κ, "kappa.heads")
-    square = _mean(scope, scope.op("Mul", κ, κ, name="kappa.square"), "kappa.mean")
-    square = scope.op("Mul", square, _number(scope, float(heads(m.w)[1]), "N"), name="kappa.sum")
+    κ = by_head(m, scope, κ, "kappa.heads")
+    square = mean(scope, scope.op("Mul", κ, κ, name="kappa.square"), "kappa.mean")
+    square = scope.op("Mul", square, number(scope, float(heads(m.w)[1]), "N"), name="kappa.sum")
     length = scope.op(
         "Max",
         scope.op("Sqrt", square, name="kappa.length"),
-        _number(scope, _SHORTEST, "shortest"),
+        number(scope, _SHORTEST, "shortest"),
         name="kappa.divisor",
     )
-    return _flat(m, scope, scope.op("Div", κ, length, name="kappa"), "kappa.flat")
+    return flat(m, scope, scope.op("Div", κ, length, name="kappa"), "kappa.flat")
 
 
 def _learned(w: GraphWeights, scope: Scope, att: str, k: ir.Value, a: ir.Value) -> ir.Value:
@@ -106,41 +96,3 @@ def _value(m: Making, scope: Scope, att: str, v: ir.Value, x_v: ir.Value) -> ir.
         return v
     away = scope.op("Sub", m.crossing["v_first"], v, name="v.away")
     return scope.op("Add", v, scope.op("Mul", away, _rate(m.w, scope, att, "v", x_v), name="v.moved"), name="v")
-
-
-def _group_norm(m: Making, scope: Scope, att: str, y: ir.Value) -> ir.Value:
-    """GN(y) [1, T, C] of y [T, H, N]"""
-    N = heads(m.w)[1]
-    one, zero = (scope.common(np.full(N, v), np.float32, f"{n}_of_head") for n, v in (("ones", 1), ("zeros", 0)))
-    unit = scope.op("LayerNormalization", y, one, zero, name="ln_x", axis=-1, epsilon=_GROUP_NORM_EPSILON)
-    flat, gain = _flat(m, scope, unit, "ln_x.flat"), m.w.vector(scope, f"{att}.ln_x.weight")
-    gained = scope.op("Mul", flat, gain, name="ln_x.gained")
-    return scope.op("Add", gained, m.w.vector(scope, f"{att}.ln_x.bias"), name="ln_x.moved")
-
-
-def _told(m: Making, scope: Scope, att: str, r: ir.Value, k: ir.Value, v: ir.Value) -> ir.Value:
-    """(Σ_j r_j k_j r_k[j]) v of every head: [1, T, C]"""
-    H, N = heads(m.w)
-    r_k = scope.const(m.w.load(f"{att}.r_k").reshape(H * N) * N, np.float32, "r_k.weight")
-    product = scope.op("Mul", scope.op("Mul", r, k, name="r_times_k"), r_k, name="r_k")
-    bonus = _mean(scope, _by_head(m, scope, product, "r_k.heads"), "bonus")
-    return _flat(m, scope, scope.op("Mul", bonus, _by_head(m, scope, v, "v.heads"), name="bonus.v"), "bonus.flat")
-
-
-def _mean(scope: Scope, x: ir.Value, name: str) -> ir.Value:
-    """Of each head [T, H, N]: [T, H, 1]. Not the sum, which NNAPI has not and float16 holds less of."""
-    return scope.op("ReduceMean", x, scope.common([-1], np.int64, "last_axis"), name=name, keepdims=1)
-
-
-def _number(scope: Scope, value: float, name: str) -> ir.Value:
-    return scope.common(np.full((1, 1, 1), value), np.float32, name)
-
-
-def _by_head(m: Making, scope: Scope, x: ir.Value, name: str) -> ir.Value:
-    """[1, T, C] to [T, H, N]"""
-    return scope.op("Reshape", x, scope.common([m.T, *heads(m.w)], np.int64, "heads_shape"), name=name)
-
-
-def _flat(m: Making, scope: Scope, x: ir.Value, name: str) -> ir.Value:
-    """[T, H, N] to [1, T, C]"""
-    return scope.op("Reshape", x, scope.common([1, m.T, m.config.hidden_size], np.int64, "flat_shape"), name=name)

@@ -69,6 +69,7 @@ def observe_static(
     _require_finite(ranges)
     for one in seen:
         _bound_exponents(one.model, ranges)
+        _bound_masked(one.model, ranges)
         for derived in one.shape.derived:
             ends = derived.otherwise, derived.then
             ranges[derived.input] = min(0.0, *ends), max(0.0, *ends)
@@ -179,3 +180,21 @@ def _bound_exponents(model: onnx.ModelProto, ranges: dict[str, Range]) -> None:
         if bounded is not None and bounded.op_type == "Max":
             for name in (bounded.output[0], bounded.input[0]):
                 ranges[name] = _USED_EXPONENT, 0.0
+
+
+def _bound_masked(model: onnx.ModelProto, ranges: dict[str, Range]) -> None:
+    """A product that is only read through masks of 0 and 1 needs the range of what they leave of it."""
+    factors = {name for node in model.graph.node if node.op_type == "Mul" for name in node.input}
+    masks = {t.name for t in model.graph.initializer if t.name in factors and _is_mask(t)}
+    products = {node.output[0] for node in model.graph.node if node.op_type == "MatMul"}
+    for product in products:
+        readers = [node for node in model.graph.node if product in node.input]
+        if readers and all(node.op_type == "Mul" and masks & set(node.input) for node in readers):
+            lows, highs = zip(*(ranges[node.output[0]] for node in readers))
+            ranges[product] = min(lows), max(highs)
+
+
+def _is_mask(tensor: TensorProto) -> bool:
+    if tensor.data_type != TensorProto.FLOAT or prod(tensor.dims) < 2:
+        return False
+    return set(np.unique(onnx.numpy_helper.to_array(tensor)).tolist()) == {0.0, 1.0}

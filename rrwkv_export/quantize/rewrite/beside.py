@@ -64,7 +64,9 @@ def in_fixed_shapes(graph: onnx.ModelProto, edits: Edits, main: onnx.ModelProto,
 
 def _edit(graph: onnx.ModelProto, edits: Edits, main: onnx.ModelProto, own: Iterable[TensorProto]) -> None:
     """Its own initializers stay; all others are as in the main graph."""
-    found = {tensor.name: tensor for tensor in main.graph.initializer} | {tensor.name: tensor for tensor in own}
+    made = {output for node in graph.graph.node for output in node.output}  # what is a constant there may be none here
+    found = {tensor.name: tensor for tensor in main.graph.initializer if tensor.name not in made}
+    found |= {tensor.name: tensor for tensor in own}
     kept = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in found.values()]
     del graph.graph.initializer[:]
     graph.graph.initializer.extend(kept)

@@ -1,4 +1,4 @@
-"""RWKV-7 in fixed shapes: the recurrence in any pieces, and nothing that an engine of a phone cannot hold."""
+"""RWKV-5, 6 and 7 in fixed shapes: the recurrence in any pieces, and nothing that an engine of a phone cannot hold."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from checkpoint_files import RWKV7, random_weights
+from checkpoint_files import RWKV6, RWKV7, RWKV52, random_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_graph import RTOL, mediums, pieces, relative
 from test_mobile import OPERATORS, in_runs, variant
 
 from rrwkv_export.architectures.config import MediumConfig
-from rrwkv_export.architectures.reference import rwkv7 as reference
+from rrwkv_export.architectures.reference import rwkv5, rwkv6, rwkv7
 from rrwkv_export.architectures.reference.matrices import State
 from rrwkv_export.architectures.rwkv7 import RWKV7Config
 from rrwkv_export.bundle import GraphOptions, write_graph, write_manifest
@@ -27,10 +27,20 @@ from rrwkv_runtime.model import Model
 
 _BESIDE = Path(__file__).parents[3] / "shared" / "checkpoints" / "rwkv7-chat"
 CHAT = Path(os.environ.get("RWKV7_CHAT", _BESIDE)) / "rwkv7-chat-13m.pth"
+REFERENCES = {"rwkv5": rwkv5, "rwkv6": rwkv6, "rwkv7": rwkv7}
 ATTENTION = dataclasses.replace(RWKV7, medium=MediumConfig(interval=19, slots=2, key_size=8))
 MEAN = dataclasses.replace(RWKV7, medium=MediumConfig(interval=4, squeeze="mean", slots=2, key_size=8))
 IDS = np.random.default_rng(5).integers(0, RWKV7.vocab_size, 80).tolist()
-# All that RWKV-7 adds: heads are a change of shape, and κ has a length.
+CASES = {
+    "5.0": dataclasses.replace(RWKV52, version="5.0"),
+    "5.2 with mediums": dataclasses.replace(RWKV52, medium=ATTENTION.medium),
+    "6": RWKV6,
+    "6 with mediums": dataclasses.replace(RWKV6, medium=MEAN.medium),
+    "7": RWKV7,
+    "7 with mediums, attention": ATTENTION,
+    "7 with mediums, mean": MEAN,
+}
+# All that these add: heads are a change of shape, and κ has a length.
 MORE = {"ReduceMean", "Reshape", "Sqrt", "Tanh"}
 
 configs = st.builds(
@@ -48,14 +58,14 @@ configs = st.builds(
 )
 
 
-@pytest.fixture(scope="module", params=[RWKV7, ATTENTION, MEAN], ids=["none", "attention", "mean"])
+@pytest.fixture(scope="module", params=CASES)
 def tiny(request, make_tiny):
-    return make_tiny(request.param, 1, target="mobile")
+    return make_tiny(CASES[request.param], 1, target="mobile")
 
 
 def recurrence(tiny, ids):
     """Logits [T, V] and the state of the one-token reference."""
-    state = State.initial(tiny.config)
+    reference, state = REFERENCES[tiny.config.architecture], State.initial(tiny.config)
     logits = torch.stack([reference.step(tiny.config, tiny.weights, token, state) for token in ids])
     return logits.numpy(), state
 
@@ -68,7 +78,7 @@ def assert_is_the_recurrence(tiny, ids, sizes, rtol=RTOL):
     assert relative(after.values["shift"], state.shift.numpy()) < rtol
 
 
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(configs, st.integers(0, 10**6), pieces, st.data())
 def test_any_model_in_any_pieces_is_the_recurrence(make_tiny, config, seed, sizes, data):
     tiny = make_tiny(config, seed, target="mobile")
@@ -91,6 +101,14 @@ def forgetting(config, w0, a0, seed=0):
 def test_extreme_rates_are_right_where_a_token_repeats(make_tiny, w0, a0):
     tiny = make_tiny(RWKV7, 1, target="mobile", weights=forgetting(RWKV7, w0, a0))
     assert_is_the_recurrence(tiny, [3] * 64, [64])
+
+
+@pytest.mark.parametrize("decay", [-12.0, 12.0], ids=["never forgets", "forgets at once"])
+def test_extreme_decays_of_a_token_are_right(make_tiny, decay):
+    weights = random_weights(RWKV6, 1)
+    for i in range(RWKV6.num_layers):  # half of the channels as they are
+        weights[f"blocks.{i}.att.time_decay"][::2] = decay
+    assert_is_the_recurrence(make_tiny(RWKV6, 1, target="mobile", weights=weights), IDS, [64, 16])
 
 
 def test_a_head_without_keys_is_no_division_by_zero(make_tiny):
@@ -127,7 +145,7 @@ def test_the_graphs_hold_nothing_that_engines_refuse(tiny, name):
     path = tiny.path / tiny.model.manifest.graphs[name].file
     graph = onnx.shape_inference.infer_shapes(onnx.load(path, load_external_data=False), strict_mode=True).graph
     assert {node.op_type for node in graph.node} <= OPERATORS | MORE
-    assert max(len(node.input) for node in graph.node if node.op_type == "Concat") == 2
+    assert all(len(node.input) == 2 for node in graph.node if node.op_type == "Concat")
     assert max(len(node.output) for node in graph.node) <= 3
     constants = {t.name for t in graph.initializer}
     values = [v for v in (*graph.value_info, *graph.input, *graph.output) if v.name not in constants]
