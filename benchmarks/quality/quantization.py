@@ -83,10 +83,12 @@ class Row:
 class Bench:
     """The float bundle, the texts, and bundles made from it."""
 
-    def __init__(self, folder: Path, out: Path, calibration: Path, texts: Sequence[Path]) -> None:
+    def __init__(
+        self, folder: Path, out: Path, calibration: Path, texts: Sequence[Path], checkpoint: Path = ASSET
+    ) -> None:
         self.folder, self.out, self.reference = folder, out, folder / "float32"
         self.labels = [path.name for path in texts]
-        export(open_checkpoint(ASSET), self.reference)
+        export(open_checkpoint(checkpoint), self.reference)
         self.calibration = Calibration.read([calibration], self.reference)
         self.ids = [read_text(path, self.reference).ids[: TOKENS + 1] for path in texts]
         self._model = Model.load(self.reference)
