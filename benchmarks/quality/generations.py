@@ -21,6 +21,9 @@ from rrwkv_export.quantize.recipes import EVALUATION_TEXT, TEXT, shipped_recipe
 from rrwkv_export.quantize.search.sensitivity import SAMPLES, Cost, Scale, sensitivity
 
 KINDS = ("static 8", "weight 8", "weight 4")
+_SIZE = "Size: of the float32 bundle's graphs and weights."
+_ROLES = "Each role rounded alone, mean KL in 1e-4 nats on 2,048 tokens of the calibration text that are not observed:"
+_MEAN = "mean over layers (and heads) and each quarter of the text"
 
 
 def schemes_table(rows: Sequence[Row], whole: int) -> str:
@@ -61,15 +64,15 @@ def main(checkpoint: Path, out: Path, text: Path) -> None:
         observed, ids = bench.calibration.split(2048, SAMPLES)
         base = shipped_recipe("int8-static", name)
         costs = sensitivity(source, observed, Scale(source, ids), kinds=KINDS, base=base)
+        about = f"Calibrated on {bench.calibration.tokens:,} tokens; measured on the first {TOKENS:,} predictions of"
+        perplexity = rows[0].found[0].reference_perplexity
         written = [
             f"Written by `python -m benchmarks.quality.generations`. {describe()}.\n",
-            f"Calibrated on {bench.calibration.tokens:,} tokens; measured on the first {TOKENS:,} predictions of {text.name} "
-            f"against float32 (perplexity {rows[0].found[0].reference_perplexity:.3f}). Size: of the float32 bundle's graphs "
-            "and weights.\n",
+            f"{about} {text.name} against float32 (perplexity {perplexity:.3f}). {_SIZE}\n",
             schemes_table(rows, size(bench.reference)),
-            "\nEach role rounded alone, mean KL in 1e-4 nats on 2,048 tokens of the calibration text that are not observed:\n",
+            f"\n{_ROLES}\n",
             roles_table(costs),
-            f"\nDrift of int8's states over {TOKENS:,} tokens, mean over layers (and heads) and each quarter of the text:\n",
+            f"\nDrift of int8's states over {TOKENS:,} tokens, {_MEAN}:\n",
             drift(bundles["int8"], bench.reference, text),
         ]
     there.write_text(between(there.read_text(encoding="utf-8"), name, "\n".join(written)), encoding="utf-8")
