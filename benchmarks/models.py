@@ -22,6 +22,7 @@ SIZES = {
     "169m-medium": RWKV4Config(50277, 768, 12, 3072, medium=MediumConfig(32, "attention", 16, 16, 64)),
     # the setting that recalls best: the most slots, and mediums made most often
     "169m-recall": RWKV4Config(50277, 768, 12, 3072, medium=MediumConfig(8, "mean", 16, 64, 64)),
+    "430m": RWKV4Config(50277, 1024, 24, 4096),
     "1.5b": RWKV4Config(50277, 2048, 24, 8192),
 }
 
