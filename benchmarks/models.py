@@ -35,6 +35,7 @@ SIZES = {
     "169m-medium": RWKV4Config(50277, 768, 12, 3072, medium=MediumConfig(32, "attention", 16, 16, 64)),
     # the setting that recalls best: the most slots, and mediums made most often
     "169m-recall": RWKV4Config(50277, 768, 12, 3072, medium=MediumConfig(8, "mean", 16, 64, 64)),
+    "430m": RWKV4Config(50277, 1024, 24, 4096),
     "1.5b": RWKV4Config(50277, 2048, 24, 8192),
     "rwkv7-0.19b": rwkv7(65536, 768, 12, 3072, ranks=(64, 64, 32, 128)),
     "rwkv7-1.5b": rwkv7(65536, 2048, 24, 8192, ranks=(96, 96, 64, 256)),

@@ -12,6 +12,7 @@ import torch
 from rrwkv_export.architectures.base import Tensors
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.checkpoint.containers.entries import DTYPES, Entry, Source, brackets
+from rrwkv_export.checkpoint.containers.pages import drop
 from rrwkv_export.errors import TensorError
 
 
@@ -28,15 +29,11 @@ class Weights(Mapping[str, torch.Tensor]):
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """A new tensor of the canonical shape in its stored dtype. Raises TensorError if it is not finite."""
-        tensor = self._view(name).clone(memory_format=torch.contiguous_format)
-        self._check_finite(name, tensor)
-        return tensor
+        return self._copied(name, None)
 
     def array(self, name: str) -> np.ndarray:
         """A new float32 array, C-contiguous, of the canonical shape. Raises TensorError if it is not finite."""
-        tensor = self._view(name).to(torch.float32, copy=True).contiguous()
-        self._check_finite(name, tensor)
-        array: np.ndarray = tensor.numpy()
+        array: np.ndarray = self._copied(name, torch.float32).numpy()
         return array
 
     def dtype(self, name: str) -> str:
@@ -55,8 +52,13 @@ class Weights(Mapping[str, torch.Tensor]):
     def __contains__(self, name: object) -> bool:
         return name in self._shapes
 
-    def _view(self, name: str) -> torch.Tensor:
-        return self._entries[name].load().reshape(self._shapes[name])
+    def _copied(self, name: str, dtype: torch.dtype | None) -> torch.Tensor:
+        entry = self._entries[name]
+        stored = entry.load()
+        tensor = stored.to(dtype or stored.dtype, copy=True).contiguous().reshape(self._shapes[name])
+        drop(stored, entry.file)
+        self._check_finite(name, tensor)
+        return tensor
 
     def _check_finite(self, name: str, tensor: torch.Tensor) -> None:
         # NaN and infinity both come through the extremes, at no extra memory.

@@ -43,13 +43,14 @@ def verify(
     report = progress or (lambda *_: None)
     checks: list[Check] = []
     total = _NUMBER_OF_VARIANT_CHECKS * len(manifest.variants)
-    loaded = Model.load(bundle, **options)
-    total += _NUMBER_OF_CHECKS if loaded.takes_any_length else 0
+    if manifest.quantization is None:  # two copies of a large model's floats, one for each graph, might not fit
+        options["prepack"] = False
+    loaded = [Model.load(bundle, **options)]
+    total += _NUMBER_OF_CHECKS if loaded[0].takes_any_length else 0
     report("verifying", 0, total)
-    provider, bound = loaded.engine.provider, reference.bound
+    provider, bound = loaded[0].engine.provider, reference.bound
     tolerance = default_tolerance(manifest, provider, reference.float32) if rtol is None else Tolerance(rtol, rtol)
     measuring = _checks(loaded, _Measure(reference, tolerance), {**options, "provider": provider.name})
-    del loaded  # it is theirs now: one session in memory at a time
     for check in measuring:
         checks.append(check)
         report("verifying", len(checks), total)
@@ -96,18 +97,24 @@ class _Measure:
         return Check(name, error, self._tolerance.states, cost.states if cost else math.nan)
 
 
-def _checks(loaded: Model, measure: _Measure, options: Mapping[str, Any]) -> Iterator[Check]:
-    """Of the main graph, unless the provider takes none of any length, and of the variants. options: of the loading."""
+def _checks(held: list[Model], measure: _Measure, options: Mapping[str, Any]) -> Iterator[Check]:
+    """Of the main graph, unless the provider takes none of any length, and of the variants. options: of the loading.
+
+    held: the model alone, which is taken out, so that no more than one is in memory at a time.
+    """
+    loaded = held.pop()
     bundle, manifest, main = loaded.path, loaded.manifest, loaded.takes_any_length
-    if main:
-        yield from _main_checks(loaded, measure, options)
+    held += [loaded] if main else []
     del loaded
+    if main:
+        yield from _main_checks(held, measure, options)
     for variant in manifest.variants:
         yield from _variant_checks(bundle, measure, options, variant)
 
 
-def _main_checks(loaded: Model, measure: _Measure, options: Mapping[str, Any]) -> Iterator[Check]:
-    """One measurement after the other, with one session in memory at a time. options: with which it was loaded."""
+def _main_checks(held: list[Model], measure: _Measure, options: Mapping[str, Any]) -> Iterator[Check]:
+    """One measurement after the other. held: as in `_checks`. options: with which it was loaded."""
+    loaded = held.pop()
     bundle, ids, T = loaded.path, measure.ids, len(measure.ids)
 
     def chunked(using: Model, size: int) -> Array:

@@ -64,6 +64,7 @@ class Model:
         variant: str | None = None,
         spin: bool = True,
         native: bool | None = None,
+        prepack: bool = True,
     ) -> Model:
         """Load a bundle directory.
 
@@ -79,6 +80,8 @@ class Model:
         spin              threads look for work all the time while a run lasts; False lets them sleep, which is slower
                           and saves a battery
         native            use the kernels of rrwkv-native; None uses them where they are installed and run
+        prepack           lay matrices out anew for each session's products, which in floats takes their memory once
+                          more; False multiplies with them as they lie in the mapped file, more slowly
 
         Raises BundleError, ProviderError or InputError.
         """
@@ -86,8 +89,8 @@ class Model:
             if provider_options:
                 raise InputError("provider options are one provider's own: name it, not 'auto'")
             more = {"strict": strict, "optimization": optimization, "verify": verify, "spin": spin, "native": native}
-            return _load_best(path, threads, variant=variant, **more)
-        wishes = Wishes(provider, threads, provider_options, strict, optimization, variant, spin, native)
+            return _load_best(path, threads, variant=variant, prepack=prepack, **more)
+        wishes = Wishes(provider, threads, provider_options, strict, optimization, variant, spin, native, prepack)
         bundle = Path(path)
         manifest = Manifest.load(bundle)
         check_sizes(bundle, manifest)

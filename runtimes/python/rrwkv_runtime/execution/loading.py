@@ -45,6 +45,7 @@ class Wishes:
     variant: str | None = None
     spin: bool = True
     native: bool | None = None
+    prepack: bool = True
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,7 @@ def _entries(plan: Plan, name: str) -> dict[str, str]:
         "session.intra_op.allow_spinning": str(int(plan.wishes.spin)),
         "session.intra_op.spin_duration_us": _SPIN_US,
         "session.force_spinning_stop": str(int(stops)),
+        "session.disable_prepacking": str(int(not plan.wishes.prepack)),
         # On an x86-64 without VNNI: no products of unsigned and signed bytes, which overflow 16 bits there.
         "session.x64quantprecision": "1",
         "optimization.constant_folding_max_output_size_in_bytes": str(folded),
