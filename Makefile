@@ -81,12 +81,15 @@ MOBILE := build/mobile
 # A random RWKV-7, and a trained one where $RWKV7_CHAT says in which folder it is.
 RWKV7 := $(MOBILE)-rwkv7 $(if $(RWKV7_CHAT),$(MOBILE)-rwkv7-chat)
 
+RWKV7_QNN := $(if $(RWKV7_CHAT),$(MOBILE)-rwkv7-chat/qnn/manifest.json)
+
 openvino-mobile: build/plugin-openvino/.installed $(MOBILE)/float/manifest.json $(RWKV7:%=%/float/manifest.json)
 	@set -e; for folder in $(MOBILE) $(RWKV7); do \
 		build/plugin-openvino/bin/python -m benchmarks.engines.plugins openvino $$folder float; done
 
-qnn: build/plugin-qnn/.installed $(MOBILE)/qnn/manifest.json $(RWKV7:%=%/float/manifest.json)
+qnn: build/plugin-qnn/.installed $(MOBILE)/qnn/manifest.json $(RWKV7:%=%/float/manifest.json) $(RWKV7_QNN)
 	@build/plugin-qnn/bin/python -m benchmarks.engines.plugins qnn $(MOBILE)
+	$(if $(RWKV7_QNN),@build/plugin-qnn/bin/python -m benchmarks.engines.plugins qnn $(MOBILE)-rwkv7-chat)
 	@set -e; for folder in $(RWKV7); do build/plugin-qnn/bin/python -m benchmarks.engines.plugins qnn $$folder float; done
 
 # The recorded logits on an Arm64 processor, emulated; see benchmarks/engines/arm64.sh.
@@ -98,6 +101,9 @@ $(MOBILE)/%/manifest.json: $(VENV)/.installed-dev
 
 $(MOBILE)-%/float/manifest.json: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks.engines.mobile $(MOBILE)-$* float $*
+
+$(MOBILE)-%/qnn/manifest.json: $(VENV)/.installed-dev
+	@$(BIN)/python -m benchmarks.engines.mobile $(MOBILE)-$* qnn $*
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
