@@ -36,7 +36,7 @@ from rrwkv_export.quantize.rewrite.beside import beside
 from rrwkv_export.quantize.rewrite.edits import Edits
 from rrwkv_export.quantize.rewrite.rewrite import Insert, Ranges, Rewriter
 from rrwkv_export.quantize.source import Calibration, Source
-from rrwkv_export.quantize.stages import Compensated, Folds, Observe, equalize, inputs, ranges_of, round_to_nearest
+from rrwkv_export.quantize.stages import ByGPTQ, Folds, Observe, equalize, inputs, ranges_of, round_to_nearest
 from rrwkv_runtime.bundle.shared_weights import Weight
 from rrwkv_runtime.manifest import Manifest
 
@@ -182,27 +182,27 @@ def rewrite(
     static = [linear for linear in source.linears if choices[linear].kind == "static"]
     by_gptq = [s for s in source.linears if choices[s].rounding == "gptq" and choices[s].kind in ("blocks", "static")]
     weights = 4 * source.manifest.parameters
-    compensated = Compensated(graph, by_gptq, choices, types, weights, insert is not None, progress)
+    rounding = ByGPTQ(graph, by_gptq, choices, types, weights, insert is not None, progress)
     equalized = [s for s in source.linears if s.role in folds(source.config) and _is_equalized(choices[s])]
     exponents: dict[str, list[float]] = {}
     units: dict[int, Array] = {}
     moved: Folds = []
     if equalized:
-        now = compensated.next()
+        now = rounding.next()
         seen = observed([*equalized, *now], "observing the float model", moments=inputs(graph, now), channels=True)
         exponents, units, moved = equalize(graph, source.config, equalized, choices, seen, types)
-        compensated.divisors = {graph.input_of(linear): s for linear, s in moved}
-        compensated.round(now, seen)
+        rounding.divisors = {graph.input_of(linear): s for linear, s in moved}
+        rounding.round(now, seen)
     round_to_nearest(graph, [linear for linear in source.linears if linear.role != EMB], choices)
     ranges: Ranges = {}
     if static:
-        now, by = compensated.next(), compensated.divisors
+        now, by = rounding.next(), rounding.divisors
         kept = inputs(graph, now)
         seen = observed([*static, *now], "observing ranges", moments=kept, histograms=True, divisors=by)
         ranges = ranges_of(graph, static, choices, seen, types)
-        compensated.round(now, seen)
-    while now := compensated.next():
-        compensated.round(now, observed(now, "observing second moments", moments=inputs(graph, now)))
+        rounding.round(now, seen)
+    while now := rounding.next():
+        rounding.round(now, observed(now, "observing second moments", moments=inputs(graph, now)))
     for linear in source.linears:
         if choices[linear].kind == "float16":
             graph.half(linear)
