@@ -29,7 +29,7 @@ from rrwkv_runtime.execution.cores import usable
 Array = np.ndarray[Any, np.dtype[Any]]
 Choices = Mapping[Linear, WeightSpec]
 Folds = list[tuple[Linear, Array]]
-"""Sites and the scales moved into their matrices, in the order in which they were."""
+"""Linears and the scales moved into their matrices, in the order in which they were."""
 _MOMENTS, _ROUNDING = 0.25, 0.5  # of the weights' bytes: moments kept at once; matrices rounded side by side
 _LEAST = 64 * 2**20  # bytes; so much of either is allowed however small the model is
 _OUTPUTS = 8 * 1024  # floats for each input of a matrix that is rounded, besides three of its moments
@@ -85,7 +85,7 @@ def equalize(
 
 @dataclass
 class ByGPTQ:
-    """Sites whose weights GPTQ rounds, some after each pass over the text.
+    """Linears whose weights GPTQ rounds, some after each pass over the text.
 
     weights: bytes of the whole model, in float32. floats: those of static products are left as floats, at the levels
     that were found, for others to round them.

@@ -44,7 +44,7 @@ _ROWS_AT_ONCE = 4096
 
 
 class Rewriter:
-    """model: with its weights in memory, or in files of the folder. Sites are each rewritten once, by `finish`.
+    """model: with its weights in memory, or in files of the folder. Linears are each rewritten once, by `finish`.
 
     edits: what becomes of the products, by their names. arrays: the large ones among the new weights, by name.
     """
