@@ -55,9 +55,7 @@ def _sizes(pid: int) -> dict[str, int]:
 
 def main(sizes: list[str]) -> None:
     print(describe(), "\n")
-    print(
-        "| model | weights, MB | command | resident at most, MB | in weights | anonymous, MB | processor, s |"
-    )
+    print("| model | weights, MB | command | resident at most, MB | in weights | anonymous, MB | processor, s |")
     print("|---|--:|---|--:|--:|--:|--:|")
     for size in sizes:
         with tempfile.TemporaryDirectory() as temporary:

@@ -12,8 +12,9 @@ from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.architectures.rwkv7 import RWKV7Config
 from rrwkv_export.bundle import GraphOptions, write_graph, write_manifest
 from rrwkv_export.checkpoint import Checkpoint
-from rrwkv_export.quantize.quantize import Calibration, quantize
+from rrwkv_export.quantize.quantize import quantize
 from rrwkv_export.quantize.recipes import shipped_recipe
+from rrwkv_export.quantize.source import Calibration
 from rrwkv_runtime.manifest import Manifest
 
 CALIBRATION_TOKENS = 1024

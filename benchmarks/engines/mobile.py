@@ -22,8 +22,9 @@ import numpy as np
 from benchmarks.models import SIZES, write_directory
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.export import export
-from rrwkv_export.quantize.quantize import Calibration, quantize
+from rrwkv_export.quantize.quantize import quantize
 from rrwkv_export.quantize.recipes import EVALUATION_TEXT, TEXT, shipped_recipe
+from rrwkv_export.quantize.source import Calibration
 from rrwkv_export.texts import read_text
 from rrwkv_runtime.model import Model
 

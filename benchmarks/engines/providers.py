@@ -26,8 +26,9 @@ from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.divergence import log_softmax
 from rrwkv_export.export import export
 from rrwkv_export.markdown import table
-from rrwkv_export.quantize.quantize import Calibration, quantize
+from rrwkv_export.quantize.quantize import quantize
 from rrwkv_export.quantize.recipes import EVALUATION_TEXT, TEXT, shipped_recipe
+from rrwkv_export.quantize.source import Calibration
 from rrwkv_export.texts import read_text
 from rrwkv_runtime import Model
 from rrwkv_runtime.errors import RRWKVError

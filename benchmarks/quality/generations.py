@@ -16,9 +16,9 @@ from pathlib import Path
 from benchmarks.machine import describe
 from benchmarks.quality.quantization import SCHEMES, TOKENS, Bench, Row, drift, size
 from rrwkv_export.markdown import between, table
-from rrwkv_export.quantize.quantize import Source
 from rrwkv_export.quantize.recipes import EVALUATION_TEXT, TEXT, shipped_recipe
 from rrwkv_export.quantize.search.sensitivity import SAMPLES, Cost, Scale, sensitivity
+from rrwkv_export.quantize.source import Source
 
 KINDS = ("static 8", "weight 8", "weight 4")
 _SIZE = "Size: of the float32 bundle's graphs and weights."

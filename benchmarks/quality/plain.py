@@ -12,20 +12,20 @@ from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
 from rrwkv_export.bundle import DATA_FILE, GRAPH_FILE, file_entries, save_manifest, save_with_weights
 from rrwkv_export.quantize.observe.observe import observe
-from rrwkv_export.quantize.quantize import Calibration, Source
 from rrwkv_export.quantize.recipe import TARGETS
 from rrwkv_export.quantize.rewrite.optimum import give_back, prepared
 from rrwkv_export.quantize.rewrite.rewrite import Ranges, finished, quant_type, tensors_data
+from rrwkv_export.quantize.source import Calibration, Source
 from rrwkv_export.quiet import quiet
 
 
 def static_min_max(reference: Path, folder: Path, calibration: Calibration) -> Path:
     """Static int8: the extremes seen of every product's inputs, as they are; embedding and mediums in float."""
     source = Source.open(reference)
-    graph, wanted = source.rewriter(), [site for site in source.sites if _is_plain(site.role)]
+    graph, wanted = source.rewriter(), [linear for linear in source.linears if _is_plain(linear.role)]
     seen = observe(reference / GRAPH_FILE, source.manifest.states, wanted, calibration.passages)
     ranges = {name: (value.histogram.low, value.histogram.high) for name, value in seen.items()}
-    model = _with_pairs(graph.whole(), [site.node for site in wanted], ranges)
+    model = _with_pairs(graph.whole(), [linear.node for linear in wanted], ranges)
     return _bundle(source, finished(model), folder / "plain-static")
 
 
@@ -56,9 +56,9 @@ def _with_pairs(model: onnx.ModelProto, nodes: list[str], ranges: Ranges) -> onn
 def round_to_nearest(reference: Path, folder: Path, block: int) -> Path:
     """4-bit weights in blocks, rounded to nearest, symmetric; embedding and mediums in float."""
     source = Source.open(reference)
-    left = [site.node for site in source.sites if not _is_plain(site.role)]
+    left = [linear.node for linear in source.linears if not _is_plain(linear.role)]
     others = [n.name for n in source.rewriter().model.graph.node if n.op_type == "MatMul"]
-    products = {site.node for site in source.sites}
+    products = {linear.node for linear in source.linears}
     with quiet():
         quantizer = MatMulNBitsQuantizer(
             source.rewriter().whole(),

@@ -26,9 +26,10 @@ from rrwkv_export.divergence import Divergence, measure
 from rrwkv_export.export import export
 from rrwkv_export.human import verdict
 from rrwkv_export.markdown import between, table
-from rrwkv_export.quantize.quantize import Calibration, quantize
+from rrwkv_export.quantize.quantize import quantize
 from rrwkv_export.quantize.recipe import Recipe, parse_recipe
 from rrwkv_export.quantize.recipes import EVALUATION_TEXT, TEXT, shipped_recipe
+from rrwkv_export.quantize.source import Calibration
 from rrwkv_export.report.run import measure as measure_report
 from rrwkv_export.texts import read_text
 from rrwkv_runtime import Model

@@ -101,27 +101,21 @@ def folds(config: ModelConfig) -> Mapping[str, Fold]:
     return {**of(config).folds(config), **_OF_ANY}
 
 
-Site = Linear  # what quantization and reports call it
-
-
 def linears(config: ModelConfig) -> tuple[Linear, ...]:
     """All of a model, whatever its architecture: rooms name their matrices alike. In the order of computation."""
     found = []
     shapes = config.shapes()
     for role in ROLES:
         for layer in [None] if role in (EMB, HEAD) else range(config.num_layers):
-            site = Linear(role, layer, 0, 0)
-            if site.weight in shapes:
-                rows, columns = shapes[site.weight]
-                size = (rows, columns) if role == EMB or site.is_low_rank else (columns, rows)
+            linear = Linear(role, layer, 0, 0)
+            if linear.weight in shapes:
+                rows, columns = shapes[linear.weight]
+                size = (rows, columns) if role == EMB or linear.is_low_rank else (columns, rows)
                 found.append(Linear(role, layer, *size))
     return tuple(sorted(found, key=_order))
 
 
-sites = linears
-
-
-def _order(site: Linear) -> tuple[int, int]:
-    if site.layer is None:
-        return (-1 if site.role == EMB else 1 << 30), 0
-    return site.layer, ROLES.index(site.role)
+def _order(linear: Linear) -> tuple[int, int]:
+    if linear.layer is None:
+        return (-1 if linear.role == EMB else 1 << 30), 0
+    return linear.layer, ROLES.index(linear.role)

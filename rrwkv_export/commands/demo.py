@@ -90,8 +90,9 @@ def _quantize_step(target: Path, small: Path, force: bool, own: bool) -> None:
     from rrwkv_export.commands.shared.cached_demo import demo_checkpoint
     from rrwkv_export.commands.shared.console import progress_bars
     from rrwkv_export.commands.shared.demo import discard_remains, is_ours, quantized
-    from rrwkv_export.quantize.quantize import Calibration, quantize
+    from rrwkv_export.quantize.quantize import quantize
     from rrwkv_export.quantize.recipes import TEXT, shipped_recipe
+    from rrwkv_export.quantize.source import Calibration
     from rrwkv_runtime.manifest import MANIFEST_NAME
 
     recipe, calibration = shipped_recipe("int8"), Calibration.read([TEXT], target)

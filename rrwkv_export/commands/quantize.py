@@ -12,9 +12,9 @@ from rrwkv_export.commands.shared.say import note
 from rrwkv_runtime.common import install
 
 if TYPE_CHECKING:
-    from rrwkv_export.quantize.quantize import Calibration
     from rrwkv_export.quantize.recipe import Recipe
     from rrwkv_export.quantize.rewrite.rewrite import Insert
+    from rrwkv_export.quantize.source import Calibration
 
 SCHEMES = ("int8", "int8-static", "int8-dynamic", "int8-weight", "int4", "float16", "qnn")
 TARGETS = ("x86-vnni", "x86", "arm64", "qnn")
@@ -99,7 +99,7 @@ def quantize(
     from dataclasses import replace
 
     from rrwkv_export.architectures.config import ModelConfig
-    from rrwkv_export.architectures.linears import sites
+    from rrwkv_export.architectures.linears import linears
     from rrwkv_export.atomic import check_target
     from rrwkv_export.bench.plan import graph_bytes
     from rrwkv_export.bundle import replaceable
@@ -119,7 +119,7 @@ def quantize(
     chosen = given or shipped_recipe(scheme or "int8", str(source.config["architecture"]))
     chosen = replace(chosen, target=target) if target else chosen
     if max_kl is not None or max_bytes is not None:
-        require_possible(sites(ModelConfig.from_json(source.config)), max_kl=max_kl, max_bytes=max_bytes)
+        require_possible(linears(ModelConfig.from_json(source.config)), max_kl=max_kl, max_bytes=max_bytes)
     if output.resolve() != bundle.resolve():  # which `run` refuses in its own words
         check_target(output, replaceable(output) if force else None)  # what follows may take minutes
     insert = _inserter(engine)
@@ -164,8 +164,8 @@ def _within_budget(
     from rich.table import Column, Table
 
     from rrwkv_export.commands.shared.console import console, megabytes, progress_bars
-    from rrwkv_export.quantize.quantize import Source
     from rrwkv_export.quantize.search import sensitivity as trials
+    from rrwkv_export.quantize.source import Source
 
     source = Source.open(bundle)
     observed, ids = calibration.split(trials.TOKENS, trials.SAMPLES)
@@ -187,9 +187,9 @@ def _within_budget(
 def _with_exponents(bundle: Path, calibration: Calibration, base: Recipe) -> Recipe:
     """The recipe with searched exponents; prints them."""
     from rrwkv_export.commands.shared.console import console, progress_bars
-    from rrwkv_export.quantize.quantize import Source
     from rrwkv_export.quantize.search import sensitivity as trials
     from rrwkv_export.quantize.search.exponents import search_exponents
+    from rrwkv_export.quantize.source import Source
 
     source = Source.open(bundle)
     observed, ids = calibration.split(trials.TOKENS, trials.SAMPLES)

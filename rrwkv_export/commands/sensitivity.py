@@ -65,10 +65,10 @@ def sensitivity(
 
     from rrwkv_export.commands.shared.console import console, progress_bars
     from rrwkv_export.quantize.calibration import choose_calibration
-    from rrwkv_export.quantize.quantize import Source
     from rrwkv_export.quantize.recipes import shipped_recipe
     from rrwkv_export.quantize.search.sensitivity import Scale
     from rrwkv_export.quantize.search.sensitivity import sensitivity as run
+    from rrwkv_export.quantize.source import Source
 
     source = Source.open(bundle)
     read = choose_calibration(calibration, bundle, say=note)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import onnx_ir as ir
 
 from rrwkv_export.architectures.config import ModelConfig
-from rrwkv_export.architectures.linears import EMB, HEAD, Site
+from rrwkv_export.architectures.linears import EMB, HEAD, Linear
 from rrwkv_export.graph.names import INPUT_IDS, WKVForm
 
 _IN_WHOLE_NUMBERS = 4  # MatMulNBits' accuracy_level
@@ -56,22 +56,26 @@ _WKV_READS = {
 
 
 def step_names(
-    graph: ir.Graph, config: ModelConfig, form: WKVForm, sites: Iterable[Site]
+    graph: ir.Graph, config: ModelConfig, form: WKVForm, linears: Iterable[Linear]
 ) -> dict[ir.Value, str] | None:
     """The kernel's names of what a decode graph's nodes read; None if a product is none of the kernel's, or if a value
     has two.
     """
     made = {str(value.name): value for node in graph for value in node.outputs}
-    here = [site for site in sites if site.role == HEAD or site.node in made]  # not what is made where a segment ends
-    return _names(graph, config, form, made, [(site, "logits" if site.role == HEAD else site.node) for site in here])
+    here = [
+        linear for linear in linears if linear.role == HEAD or linear.node in made
+    ]  # not what is made where a segment ends
+    return _names(
+        graph, config, form, made, [(linear, "logits" if linear.role == HEAD else linear.node) for linear in here]
+    )
 
 
 def main_names(
-    graph: ir.Graph, config: ModelConfig, form: WKVForm, sites: Iterable[Site]
+    graph: ir.Graph, config: ModelConfig, form: WKVForm, linears: Iterable[Linear]
 ) -> dict[ir.Value, str] | None:
     """The same of a main graph's."""
     made = {str(value.name): value for node in graph for value in node.outputs}
-    names = _names(graph, config, form, made, [(site, site.node) for site in sites])
+    names = _names(graph, config, form, made, [(linear, linear.node) for linear in linears])
     if names and form == "plain":  # what the loops' bodies read
         for i in range(config.num_layers):
             names[graph.initializers[f"blocks.{i}.time_mix.wkv.exp_minus_d"]] = f"blocks.{i}.decay"
@@ -79,22 +83,26 @@ def main_names(
 
 
 def _names(
-    graph: ir.Graph, config: ModelConfig, form: WKVForm, made: Mapping[str, ir.Value], products: list[tuple[Site, str]]
+    graph: ir.Graph,
+    config: ModelConfig,
+    form: WKVForm,
+    made: Mapping[str, ir.Value],
+    products: list[tuple[Linear, str]],
 ) -> dict[ir.Value, str] | None:
-    """made: what nodes give, by name. products: the sites, and the names of what they give."""
+    """made: what nodes give, by name. products: the linears, and the names of what they give."""
     named: list[tuple[str, ir.Value]] = [(str(value.name), value) for value in graph.inputs if value.name != INPUT_IDS]
     named += _reads(made, _READS)
     for i in range(config.num_layers):
         named += _reads(made, _LAYER_READS | _WKV_WEIGHTS[form], f"blocks.{i}.")
         for mix in ("time_mix.before", "channel_mix.before"):
             named.append((f"blocks.{i}.{mix}", graph.initializers[f"blocks.{i}.{mix}.weight"]))
-    for site, result in products:
-        if site.role == EMB:
+    for linear, result in products:
+        if linear.role == EMB:
             continue  # only looked up
         found = next(filter(None, (form(made[result]) for form in _FORMS)), None)
         if found is None:
             return None
-        named += [(f"{site.name}.{part}", value) for part, value in found.items()]
+        named += [(f"{linear.name}.{part}", value) for part, value in found.items()]
     names = {value: name for name, value in named}
     return names if len(names) == len(named) else None
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import onnx_ir as ir
 
 from rrwkv_export.architectures.config import ModelConfig
-from rrwkv_export.architectures.linears import Site
+from rrwkv_export.architectures.linears import Linear
 from rrwkv_export.graph.names import INPUT_IDS, POSITION, WKVForm
 from rrwkv_export.kernels.bindings import main_names, step_names, wkv_names
 from rrwkv_export.onnx.functions import Attributes, Part, shared
@@ -55,17 +55,17 @@ def fuse_wkv(model: ir.Model, config: ModelConfig, form: WKVForm) -> None:
     graph.sort()
 
 
-def fuse_step(model: ir.Model, config: ModelConfig, form: WKVForm, sites: Iterable[Site]) -> bool:
+def fuse_step(model: ir.Model, config: ModelConfig, form: WKVForm, linears: Iterable[Linear]) -> bool:
     """Change a decode graph in place; False, and nothing is changed, where no kernel can compute what it says."""
-    names = step_names(model.graph, config, form, sites) if _is_known(config) else None
+    names = step_names(model.graph, config, form, linears) if _is_known(config) else None
     if names is not None:
         _fuse(model, config, STEP, names, _MADE_IN_STEP[form])
     return names is not None
 
 
-def fuse_main(model: ir.Model, config: ModelConfig, form: WKVForm, sites: Iterable[Site]) -> bool:
+def fuse_main(model: ir.Model, config: ModelConfig, form: WKVForm, linears: Iterable[Linear]) -> bool:
     """The same of a main graph."""
-    names = main_names(model.graph, config, form, sites) if _is_known(config) else None
+    names = main_names(model.graph, config, form, linears) if _is_known(config) else None
     if names is not None:
         _count_apart(model.graph)
         _fuse(model, config, MAIN, names, _MADE_IN_MAIN)

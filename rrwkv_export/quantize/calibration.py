@@ -15,8 +15,8 @@ import numpy as np
 
 from rrwkv_export.errors import TextError
 from rrwkv_export.progress import Progress
-from rrwkv_export.quantize.quantize import Calibration
 from rrwkv_export.quantize.recipes import TEXT
+from rrwkv_export.quantize.source import Calibration
 from rrwkv_export.texts import Text, poverty
 from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.model import Model

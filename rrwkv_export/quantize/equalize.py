@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from rrwkv_export.architectures.config import ModelConfig
-from rrwkv_export.architectures.linears import HEAD, Site, folds
+from rrwkv_export.architectures.linears import HEAD, Linear, folds
 from rrwkv_export.graph.weights import mix_letters
 from rrwkv_export.quantize.rewrite.rewrite import Rewriter
 
@@ -119,18 +119,18 @@ def best_exponent(
     return min(EXPONENTS, key=error)
 
 
-def fold(graph: Rewriter, config: ModelConfig, site: Site, s: Array) -> None:
-    """Multiply the site's matrix by s along its inputs, and divide what makes its inputs.
+def fold(graph: Rewriter, config: ModelConfig, linear: Linear, s: Array) -> None:
+    """Multiply the linear's matrix by s along its inputs, and divide what makes its inputs.
 
     A graph without its matrices, beside the one that has them, is changed in its vectors alone.
     """
-    how, layer = folds(config)[site.role], f"blocks.{site.layer}"
-    _scale(graph, site.weight, s, 1, first_axis=True)
-    if site.role == HEAD:
+    how, layer = folds(config)[linear.role], f"blocks.{linear.layer}"
+    _scale(graph, linear.weight, s, 1, first_axis=True)
+    if linear.role == HEAD:
         for name in ("ln_out.weight", "ln_out.bias"):
             _scale(graph, name, s, -1)
     if how.mix:
-        block = site.role.partition(".")[0]
+        block = linear.role.partition(".")[0]
         part, row = {"att": "time_mix", "ffn": "channel_mix"}[block], mix_letters(config, block).index(how.mix)
         for vector in ("now", "before", "recalled"):
             # Graphs in fixed shapes have a block's rows in parts, named after the first of each.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from rrwkv_export.architectures.config import ModelConfig
-from rrwkv_export.architectures.linears import EMB, Site, folds, linears
+from rrwkv_export.architectures.linears import EMB, Linear, folds
 from rrwkv_export.atomic import new_directory, require_space
 from rrwkv_export.bundle import (
     GRAPH_FILE,
@@ -27,137 +25,23 @@ from rrwkv_export.bundle import (
     save_with_weights,
     versions,
 )
-from rrwkv_export.errors import OutputError, RecipeError, TextError
-from rrwkv_export.graph.names import WKVForm
+from rrwkv_export.errors import OutputError, RecipeError
 from rrwkv_export.kernels.fuse import fuse_main, fuse_step, fuse_wkv
 from rrwkv_export.onnx.about import bundle_facts
 from rrwkv_export.progress import Progress
-from rrwkv_export.quantize.fixed_shape import graphs as static_graphs
+from rrwkv_export.quantize.fixed_shape import graphs as in_fixed_shapes
 from rrwkv_export.quantize.observe.observe import Observation, observe
-from rrwkv_export.quantize.recipe import Choice, Recipe
+from rrwkv_export.quantize.recipe import Recipe, WeightSpec
 from rrwkv_export.quantize.rewrite.beside import beside
 from rrwkv_export.quantize.rewrite.edits import Edits
 from rrwkv_export.quantize.rewrite.rewrite import Insert, Ranges, Rewriter
-from rrwkv_export.quantize.stages import Compensated, Folds, Observe, equalize, inputs, ranges_of, round_to_nearest
-from rrwkv_export.texts import Text, read_text
+from rrwkv_export.quantize.source import Calibration, Source
+from rrwkv_export.quantize.stages import ByGPTQ, Folds, Observe, equalize, inputs, ranges_of, round_to_nearest
 from rrwkv_runtime.bundle.shared_weights import Weight
-from rrwkv_runtime.manifest import Manifest, verify_files
+from rrwkv_runtime.manifest import Manifest
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _WORTH_SHARING = 1 << 14  # bytes
-
-
-@dataclass(frozen=True)
-class Source:
-    """A float32 bundle that can be quantized: its manifest, graph and sites."""
-
-    path: Path
-    manifest: Manifest
-    sites: tuple[Site, ...]
-
-    @classmethod
-    def open(cls, path: Path, *, gpu: bool = False) -> Source:
-        """Raises BundleError, and RecipeError for a bundle that is quantized already or not float32 for CPU.
-
-        gpu: take one exported for CUDA too.
-        """
-        manifest = Manifest.load(path)
-        if manifest.quantization is not None:
-            scheme = manifest.quantization.get("scheme")
-            raise RecipeError(f"{path}: already quantized ({scheme}); give the float32 bundle that it was made from")
-        if manifest.main.over != "loop" and not gpu:
-            raise RecipeError(f"{path}: exported for CUDA; take a bundle exported with --target cpu")
-        if (dtype := manifest.main.dtype) != "float32":
-            raise RecipeError(f"{path}: its weights are {dtype}; quantize a bundle exported with --dtype float32")
-        verify_files(path, manifest)
-        found = linears(ModelConfig.from_json(manifest.config))
-        # The step on a GPU lays low-rank matrices together, as they are.
-        on_cpu = manifest.main.over == "loop"
-        return cls(path, manifest, tuple(one for one in found if on_cpu or not one.is_low_rank))
-
-    @property
-    def config(self) -> ModelConfig:
-        return ModelConfig.from_json(self.manifest.config)
-
-    @property
-    def for_gpu(self) -> bool:
-        """Whether it was exported for CUDA."""
-        return self.manifest.main.over != "loop"
-
-    @property
-    def has_kernels(self) -> bool:
-        """Whether rrwkv-native may have kernels for its graphs: they know wkv, on a CPU."""
-        return not self.for_gpu and any(spec.role == "wkv" for spec in self.manifest.states)
-
-    @property
-    def static(self) -> list[str]:
-        """The names of its graphs in fixed shapes."""
-        return [name for name, graph in self.manifest.graphs.items() if graph.fixed_shape]
-
-    @property
-    def wkv(self) -> WKVForm:
-        form = self.manifest.form
-        return "stable" if form == "stable" else "plain"
-
-    def rewriter(self) -> Rewriter:
-        """The graph, which reads its weights when they are asked for."""
-        return Rewriter(onnx.load(str(self.path / GRAPH_FILE), load_external_data=False), self.path)
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What is observed: texts as passages, and how they were drawn.
-
-    write: makes a text where there is none, once one is needed.
-    """
-
-    texts: tuple[Text, ...]
-    samples: int | None
-    seed: int
-    write: Callable[[], Text] | None = None
-
-    @classmethod
-    def read(cls, paths: Sequence[Path], bundle: Path, samples: int | None = None, seed: int = 0) -> Calibration:
-        """Raises TextError. samples: so many passages of each text, drawn with the seed; None takes all."""
-        texts = [read_text(path, bundle) for path in paths]
-        return cls(tuple(text if samples is None else text.sample(samples, seed) for text in texts), samples, seed)
-
-    @cached_property
-    def observed(self) -> tuple[Text, ...]:
-        """The texts, written now if there are none."""
-        return self.texts or ((self.write(),) if self.write else ())
-
-    @property
-    def passages(self) -> list[Array]:
-        return [ids for text in self.observed for ids in text.passages]
-
-    @property
-    def tokens(self) -> int:
-        return sum(len(ids) for ids in self.passages)
-
-    def require(self) -> None:
-        """Raises TextError if there is nothing to observe."""
-        if not self.observed:
-            raise TextError("a text is needed, and none comes along for a bundle without a tokenizer; give a .ids file")
-
-    def split(self, tokens: int, samples: int) -> tuple[Calibration, Array]:
-        """For trials: at most `samples` passages to observe, and others, of so many tokens in all, to measure on.
-
-        What is measured on is the end of the last text, and never observed; unless there is but one passage.
-        """
-        self.require()
-        *others, last = self.observed
-        kept = list(last.passages)
-        held: list[Array] = []
-        while len(kept) > 1 and sum(len(ids) for ids in held) < tokens:
-            held.insert(0, kept.pop())
-        first = Text(last.name, last.sha256, tuple(kept))
-        observed = tuple(text.sample(samples, self.seed) for text in (*others, first))
-        return Calibration(observed, samples, self.seed), np.concatenate(held or kept)[:tokens]
-
-    def to_json(self) -> dict[str, Any]:
-        files = [{"name": text.name, "sha256": text.sha256, "passages": len(text.passages)} for text in self.observed]
-        return {"files": files, "tokens": self.tokens, "samples": self.samples, "seed": self.seed}
 
 
 def quantize(
@@ -180,7 +64,7 @@ def quantize(
         raise OutputError(f"{out} is the bundle that is quantized, and would be lost; choose another name")
     if source.for_gpu:
         recipe = _weights_only(recipe, source)
-    if recipe.target == "qnn" and not source.static:
+    if recipe.target == "qnn" and not source.in_fixed_shapes:
         raise RecipeError(
             f"{source.path}: has no graphs in fixed shapes, and Qualcomm's NPU takes no others; "
             "export the checkpoint with --target mobile"
@@ -194,7 +78,7 @@ def quantize(
         for name in ("decode", "segment_end"):
             if name in source.manifest.graphs:
                 _save_beside_main(source, name, quantized.graph.edits, folder)
-        variants = static_graphs.save_variants(source, recipe, calibration, quantized, folder, progress)
+        variants = in_fixed_shapes.save_variants(source, recipe, calibration, quantized, folder, progress)
         weights = _fuse_main(source, folder / GRAPH_FILE) if source.has_kernels else []
         if source.manifest.tokenizer:
             name = source.manifest.tokenizer.file
@@ -214,7 +98,7 @@ def quantize(
             "states": _states(source.manifest, quantized.units),
             "quantization": {
                 "scheme": recipe.scheme,
-                **recipe.resolved(source.sites),
+                **recipe.resolved(source.linears),
                 "equalization": quantized.exponents,
                 "calibration": calibration.to_json() if quantized.observed else None,
                 "source": source.manifest.bundle_id,
@@ -229,7 +113,7 @@ def quantize(
 def _weights_only(recipe: Recipe, source: Source) -> Recipe:
     """The recipe for a GPU, which multiplies rounded weights with floats; and so shall a CPU. Raises RecipeError."""
     rounds = ("static", "dynamic")
-    if rounded := next((site for site in source.sites if recipe.choice(site).kind in rounds), None):
+    if rounded := next((linear for linear in source.linears if recipe.choice(linear).kind in rounds), None):
         raise RecipeError(
             f"{source.path}: exported for CUDA, where only weights are rounded, and {recipe.scheme} rounds what "
             f"{rounded.name} is multiplied with too; take --scheme int8-weight or int4, or a bundle of --target cpu"
@@ -246,14 +130,14 @@ def _save_beside_main(source: Source, name: str, edits: Edits, folder: Path) -> 
     made = beside(graph, edits, main)
     if name == "decode" and source.has_kernels:
         ir.external_data.set_base_dir(made.graph, folder)
-        fuse_step(made, source.config, source.wkv, source.sites)
+        fuse_step(made, source.config, source.wkv, source.linears)
     save_beside(made, folder / file.name)
 
 
 def _fuse_main(source: Source, path: Path) -> list[Weight]:
     """When the others are made: as one call, or else its wkv as calls. Gives the weights of the one call."""
     model = ir.load(path)
-    whole = fuse_main(model, source.config, source.wkv, source.sites)
+    whole = fuse_main(model, source.config, source.wkv, source.linears)
     if not whole:
         fuse_wkv(model, source.config, source.wkv)
     save_beside(model, path)
@@ -293,49 +177,49 @@ def rewrite(
     progress: Progress | None = None,
 ) -> Quantized:
     """The quantized graph of a bundle, its new weights in memory, the others where they are."""
-    choices = {site: recipe.choice(site) for site in source.sites}
+    choices = {linear: recipe.choice(linear) for linear in source.linears}
     graph, observed, types = source.rewriter(), _observer(source, calibration, progress), recipe.types
-    static = [site for site in source.sites if choices[site].kind == "static"]
-    by_gptq = [s for s in source.sites if choices[s].rounding == "gptq" and choices[s].kind in ("blocks", "static")]
+    static = [linear for linear in source.linears if choices[linear].kind == "static"]
+    by_gptq = [s for s in source.linears if choices[s].rounding == "gptq" and choices[s].kind in ("blocks", "static")]
     weights = 4 * source.manifest.parameters
-    compensated = Compensated(graph, by_gptq, choices, types, weights, insert is not None, progress)
-    equalized = [s for s in source.sites if s.role in folds(source.config) and _is_equalized(choices[s])]
+    rounding = ByGPTQ(graph, by_gptq, choices, types, weights, insert is not None, progress)
+    equalized = [s for s in source.linears if s.role in folds(source.config) and _is_equalized(choices[s])]
     exponents: dict[str, list[float]] = {}
     units: dict[int, Array] = {}
     moved: Folds = []
     if equalized:
-        now = compensated.next()
+        now = rounding.next()
         seen = observed([*equalized, *now], "observing the float model", moments=inputs(graph, now), channels=True)
         exponents, units, moved = equalize(graph, source.config, equalized, choices, seen, types)
-        compensated.divisors = {graph.input_of(site): s for site, s in moved}
-        compensated.round(now, seen)
-    round_to_nearest(graph, [site for site in source.sites if site.role != EMB], choices)
+        rounding.divisors = {graph.input_of(linear): s for linear, s in moved}
+        rounding.round(now, seen)
+    round_to_nearest(graph, [linear for linear in source.linears if linear.role != EMB], choices)
     ranges: Ranges = {}
     if static:
-        now, by = compensated.next(), compensated.divisors
+        now, by = rounding.next(), rounding.divisors
         kept = inputs(graph, now)
         seen = observed([*static, *now], "observing ranges", moments=kept, histograms=True, divisors=by)
         ranges = ranges_of(graph, static, choices, seen, types)
-        compensated.round(now, seen)
-    while now := compensated.next():
-        compensated.round(now, observed(now, "observing second moments", moments=inputs(graph, now)))
-    for site in source.sites:
-        if choices[site].kind == "float16":
-            graph.half(site)
-        elif site.role == EMB and choices[site].weights == 8:
-            graph.rows(site, choices[site].block)
+        rounding.round(now, seen)
+    while now := rounding.next():
+        rounding.round(now, observed(now, "observing second moments", moments=inputs(graph, now)))
+    for linear in source.linears:
+        if choices[linear].kind == "float16":
+            graph.half(linear)
+        elif linear.role == EMB and choices[linear].weights == 8:
+            graph.rows(linear, choices[linear].block)
     graph.static(static, ranges, types, insert)
-    graph.dynamic([site for site in source.sites if choices[site].kind == "dynamic"], types)
+    graph.dynamic([linear for linear in source.linears if choices[linear].kind == "dynamic"], types)
     return Quantized(graph, exponents, units, moved, bool(equalized or static or by_gptq))
 
 
-def _is_equalized(choice: Choice) -> bool:
+def _is_equalized(choice: WeightSpec) -> bool:
     return choice.equalize != 0 and choice.weights <= 8
 
 
 def _observer(source: Source, calibration: Calibration, progress: Progress | None) -> Observe:
     def observed(
-        wanted: Sequence[Site],
+        wanted: Sequence[Linear],
         what: str,
         *,
         moments: Sequence[str] = (),

@@ -33,7 +33,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
-from rrwkv_export.architectures.linears import EMB, ROLES, Site
+from rrwkv_export.architectures.linears import EMB, ROLES, Linear
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.quantize.observe.ranges import METHODS
 from rrwkv_runtime.common.reading import boundary, short
@@ -51,7 +51,7 @@ _VALUES: dict[str, tuple[Any, ...]] = {
 
 
 @dataclass(frozen=True)
-class Choice:
+class WeightSpec:
     """What becomes of one matrix; the fields are those of a recipe's table."""
 
     weights: int = 8
@@ -91,11 +91,11 @@ TARGETS: dict[str, Types] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe as it was written; `choice` resolves it for a site."""
+    """A recipe as it was written; `choice` resolves it for a linear."""
 
     scheme: str
     target: str = "x86-vnni"
-    default: Choice = field(default_factory=Choice)
+    default: WeightSpec = field(default_factory=WeightSpec)
     roles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     layers: Mapping[int, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
 
@@ -103,33 +103,33 @@ class Recipe:
     def types(self) -> Types:
         return TARGETS[self.target]
 
-    def choice(self, site: Site) -> Choice:
-        """What the recipe says of a site. Raises RecipeError for an embedding in 4 bits."""
-        chosen = self._of_low_rank() if site.is_low_rank else self.default
-        in_layer = self.layers.get(site.layer, {}) if site.layer is not None else {}
+    def choice(self, linear: Linear) -> WeightSpec:
+        """What the recipe says of a linear. Raises RecipeError for an embedding in 4 bits."""
+        chosen = self._of_low_rank() if linear.is_low_rank else self.default
+        in_layer = self.layers.get(linear.layer, {}) if linear.layer is not None else {}
         for table in (self.roles, in_layer):
             for pattern, values in table.items():
-                if fnmatchcase(site.role, pattern):
+                if fnmatchcase(linear.role, pattern):
                     chosen = replace(chosen, **values)
-        if site.role == EMB:  # it is looked up, not multiplied with
+        if linear.role == EMB:  # it is looked up, not multiplied with
             if chosen.weights == 4:
                 raise RecipeError("emb: weights must be 8, 16 or 32, not 4; its rows are looked up, one scale each")
             chosen = replace(chosen, inputs="float", equalize=0, rounding="nearest")
         return chosen
 
-    def _of_low_rank(self) -> Choice:
+    def _of_low_rank(self) -> WeightSpec:
         """They are small, and what they make is the decay and other rates: see docs/quantization.md."""
         weights = max(8, self.default.weights)
-        return Choice(weights, "float", 32, "float32", equalize=0)
+        return WeightSpec(weights, "float", 32, "float32", equalize=0)
 
-    def resolved(self, sites: Sequence[Site]) -> dict[str, Any]:
+    def resolved(self, linears: Sequence[Linear]) -> dict[str, Any]:
         """For the manifest: the choice of every role, and of the layers that differ from their role's first."""
         roles: dict[str, Any] = {}
         layers: dict[str, Any] = {}
-        for site in sites:
-            said = asdict(self.choice(site))
-            if roles.setdefault(site.role, said) != said:
-                layers.setdefault(str(site.layer), {})[site.role] = said
+        for linear in linears:
+            said = asdict(self.choice(linear))
+            if roles.setdefault(linear.role, said) != said:
+                layers.setdefault(str(linear.layer), {})[linear.role] = said
         return {"target": self.target, "types": asdict(self.types), "roles": roles, "layers": layers}
 
     def with_role(self, role: str, **values: Any) -> Recipe:
@@ -161,7 +161,7 @@ def parse_recipe(text: str) -> Recipe:
         raise RecipeError('scheme is missing; name the recipe with scheme = "…"')
     if not isinstance(target, str) or target not in TARGETS:
         raise RecipeError(f"target must be one of {', '.join(TARGETS)}, not {short(target)}")
-    default = Choice(**_table("default", given.get("default", {})))
+    default = WeightSpec(**_table("default", given.get("default", {})))
     layers = {
         _layer(number): _by_role(f"layers.{number}", table)
         for number, table in _mapping("layers", given.get("layers", {})).items()
@@ -179,7 +179,7 @@ def _by_role(where: str, given: Any) -> dict[str, dict[str, Any]]:
 
 def _table(where: str, given: Any) -> dict[str, Any]:
     table = _mapping(where, given)
-    _known(where, table, [f.name for f in fields(Choice)])
+    _known(where, table, [f.name for f in fields(WeightSpec)])
     for key, value in table.items():
         _check(f"{where}.{key}", key, value)
     return table

@@ -179,7 +179,7 @@ class Report:
         if self.reference.recipe is not None:
             notes.append(f"The reference is itself quantized ({self.reference.scheme}).")
         if self.layers.missing:
-            names = ", ".join(site.name for site in self.layers.missing)
+            names = ", ".join(linear.name for linear in self.layers.missing)
             notes.append(
                 f"Not compared, because one of the graphs has no value of the name or none was computed: {names}."
             )

@@ -13,8 +13,9 @@ from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.architectures.reference.rwkv4 import State, forward, step
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.export import export
-from rrwkv_export.quantize.quantize import Calibration, quantize
+from rrwkv_export.quantize.quantize import quantize
 from rrwkv_export.quantize.recipes import shipped_recipe
+from rrwkv_export.quantize.source import Calibration
 from rrwkv_export.texts import Text
 from rrwkv_runtime.model import Model
 

@@ -13,8 +13,9 @@ from rrwkv_export.commands.demo import _export_step as export_step
 from rrwkv_export.commands.shared import cached_demo
 from rrwkv_export.commands.shared import demo as _demo
 from rrwkv_export.errors import OutputError
-from rrwkv_export.quantize.quantize import Calibration, quantize
+from rrwkv_export.quantize.quantize import quantize
 from rrwkv_export.quantize.recipes import TEXT, shipped_recipe
+from rrwkv_export.quantize.source import Calibration
 from rrwkv_export.report import FILES, Gates, write_report
 from rrwkv_export.report.earlier import read_earlier
 from rrwkv_runtime.manifest import file_sha256

@@ -22,8 +22,9 @@ from hostile_nodes import Node, node_of, outcome
 from rrwkv_export.architectures.config import MediumConfig
 from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.bundle import file_entries, save_manifest
-from rrwkv_export.quantize.quantize import Calibration, quantize
+from rrwkv_export.quantize.quantize import quantize
 from rrwkv_export.quantize.recipes import shipped_recipe
+from rrwkv_export.quantize.source import Calibration
 from rrwkv_export.texts import Text
 from rrwkv_runtime.errors import DamagedBundle
 from rrwkv_runtime.manifest import Manifest

@@ -9,12 +9,12 @@ from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import QuantizationMode, compute_scale_zp, get_qmin_qmax_for_qType
 
-from rrwkv_export.quantize.quantize import Source
 from rrwkv_export.quantize.recipe import TARGETS
 from rrwkv_export.quantize.rewrite.edits import grid_of, rounded_by_output
 from rrwkv_export.quantize.rewrite.merge_quantize_linear import round_before_splitting
 from rrwkv_export.quantize.rewrite.optimum import give_back, prepared
 from rrwkv_export.quantize.rewrite.rewrite import quant_type, tensors_data
+from rrwkv_export.quantize.source import Source
 
 RNG = np.random.default_rng(0)
 
@@ -43,9 +43,9 @@ def assert_same(found, expected):
 def test_static_products_are_those_of_onnxruntimes_quantizer(target, source):
     """To the last bit, names and all; one range is all above 0, and one holds nothing but 0."""
     types, ours = TARGETS[target], source.rewriter()
-    wanted = [site for site in source.sites if site.role != "emb"]
-    nodes = [site.node for site in wanted]
-    ranges = {ours.input_of(site): tuple(np.sort(RNG.normal(size=2)).tolist()) for site in wanted}
+    wanted = [linear for linear in source.linears if linear.role != "emb"]
+    nodes = [linear.node for linear in wanted]
+    ranges = {ours.input_of(linear): tuple(np.sort(RNG.normal(size=2)).tolist()) for linear in wanted}
     ranges = {name: (min(low, 0.0), max(high, 0.0)) for name, (low, high) in ranges.items()}
     first, second = list(ranges)[:2]
     ranges |= {first: (0.0, 3.0), second: (0.0, 0.0)}
@@ -67,8 +67,8 @@ def test_static_products_are_those_of_onnxruntimes_quantizer(target, source):
 @pytest.mark.parametrize("target", [name for name, types in TARGETS.items() if types.weights == "int8"])
 def test_dynamic_products_are_those_of_onnxruntimes_quantizer(target, source):
     types, ours = TARGETS[target], source.rewriter()
-    wanted = [site for site in source.sites if site.role != "emb"]
-    nodes = [site.node for site in wanted]
+    wanted = [linear for linear in source.linears if linear.role != "emb"]
+    nodes = [linear.node for linear in wanted]
     kinds = quant_type(types.weights), quant_type("uint8")
     quantizer = ONNXQuantizer(
         *(prepared(source.rewriter().whole(), nodes), True, types.reduce_range, QuantizationMode.IntegerOps, False),

@@ -14,8 +14,9 @@ from rrwkv_export.architectures.linears import folds
 from rrwkv_export.commands.quantize import SCHEMES
 from rrwkv_export.onnx.stateful_session import carried, exposed
 from rrwkv_export.quantize.equalize import fold
-from rrwkv_export.quantize.quantize import Calibration, Source, quantize
+from rrwkv_export.quantize.quantize import quantize
 from rrwkv_export.quantize.recipes import shipped_recipe
+from rrwkv_export.quantize.source import Calibration, Source
 from rrwkv_export.texts import Text
 from rrwkv_runtime import Model
 
@@ -48,17 +49,17 @@ def test_a_fold_changes_no_bit(source):
     """Scales that are powers of four, whose roots are exact too, of either sign where that is allowed."""
     rng, plain, how = np.random.default_rng(0), source.rewriter(), folds(source.config)
     expected = logits(plain, source)
-    for role in {site.role for site in source.sites} & how.keys():
+    for role in {linear.role for linear in source.linears} & how.keys():
         folded = source.rewriter()
-        for site in (site for site in source.sites if site.role == role):
-            sign = rng.choice([-1, 1], site.inputs) if how[role].signed else 1
-            fold(folded, source.config, site, (sign * 4.0 ** rng.integers(-2, 3, site.inputs)).astype(np.float32))
+        for linear in (linear for linear in source.linears if linear.role == role):
+            sign = rng.choice([-1, 1], linear.inputs) if how[role].signed else 1
+            fold(folded, source.config, linear, (sign * 4.0 ** rng.integers(-2, 3, linear.inputs)).astype(np.float32))
         np.testing.assert_array_equal(logits(folded, source), expected, err_msg=role)
 
 
 def test_all_that_multiplies_a_weight_can_be_equalized(source):
     others = {"emb", "medium.query", "medium.key", "medium.down"}
-    assert {site.role for site in source.sites if not site.is_low_rank} - folds(source.config).keys() <= others
+    assert {linear.role for linear in source.linears if not linear.is_low_rank} - folds(source.config).keys() <= others
 
 
 @pytest.mark.parametrize("scheme", CPU_SCHEMES)

@@ -16,7 +16,8 @@ LARGE = RWKV4Config(vocab_size=4096, hidden_size=512, num_layers=4, ffn_size=204
 _PROGRAM = """
 import sys
 from pathlib import Path
-from rrwkv_export.quantize.quantize import Calibration, quantize
+from rrwkv_export.quantize.quantize import quantize
+from rrwkv_export.quantize.source import Calibration
 from rrwkv_export.quantize.recipes import shipped_recipe
 
 bundle, out, ids, scheme = sys.argv[1:]

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from checkpoint_files import RRWKV, RWKV4
 
-from rrwkv_export.architectures.linears import sites
+from rrwkv_export.architectures.linears import linears
 from rrwkv_export.architectures.reference import rwkv4 as reference
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.quantize.observe.observe import Observation, input_names, observe, pieces
@@ -26,14 +26,14 @@ def in_memory(tiny):
 
 
 def observed(tiny, model=None, wanted=None, passages=PASSAGES, **options):
-    wanted = wanted or sites(tiny.config)
+    wanted = wanted or linears(tiny.config)
     return observe(model or in_memory(tiny), tiny.model.manifest.states, wanted, passages, threads=1, **options)
 
 
 def one_by_one(tiny):
-    """The values [rows, inputs] that the sites read, from an untouched graph, token by token."""
+    """The values [rows, inputs] that the linears read, from an untouched graph, token by token."""
     model, states = in_memory(tiny), tiny.model.manifest.states
-    names = input_names(model, sites(tiny.config))
+    names = input_names(model, linears(tiny.config))
     model.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     carried, rows = {spec.input: spec.initial() for spec in states}, {name: [] for name in names}
@@ -48,13 +48,13 @@ def one_by_one(tiny):
 
 def by_site(tiny, found):
     model = in_memory(tiny)
-    return {site.name: found[next(iter(input_names(model, [site])))] for site in sites(tiny.config)[1:]}
+    return {linear.name: found[next(iter(input_names(model, [linear])))] for linear in linears(tiny.config)[1:]}
 
 
 @PARAMETERS
 def test_every_site_is_seen_as_it_is(make_tiny, config):
     tiny = make_tiny(config, 3)
-    truth, found = one_by_one(tiny), observed(tiny, chunk=16, moments=input_names(in_memory(tiny), sites(config)))
+    truth, found = one_by_one(tiny), observed(tiny, chunk=16, moments=input_names(in_memory(tiny), linears(config)))
     assert found.keys() == truth.keys()
     for name, x in truth.items():
         seen, scale = found[name], np.abs(x).max()
@@ -74,7 +74,7 @@ def test_the_heads_inputs_are_those_of_the_float64_reference(make_tiny, config):
     """With M the second moments of x, Wᵀ M W are those of the logits x W."""
     tiny = make_tiny(config, 4)
     logits, _ = reference.forward(config, tiny.weights, IDS.tolist())
-    head = sites(config)[-1]
+    head = linears(config)[-1]
     (seen,) = observed(tiny, wanted=[head], moments=input_names(in_memory(tiny), [head])).values()
     W, expected = tiny.weights["head.weight"].double().numpy().T, logits.numpy().T @ logits.numpy() / len(IDS)
     np.testing.assert_allclose(W.T @ seen.moments @ W, expected, atol=1e-5 * np.abs(expected).max())
@@ -93,7 +93,7 @@ def test_how_the_text_is_cut_changes_nothing(make_tiny, chunk, steps):
 
 def test_a_file_and_a_graph_in_memory_give_the_same_bits_every_time(make_tiny):
     tiny = make_tiny(RRWKV)
-    name = next(iter(input_names(in_memory(tiny), sites(RRWKV))))
+    name = next(iter(input_names(in_memory(tiny), linears(RRWKV))))
     runs = [observed(tiny, model, moments=[name]) for model in (None, tiny.path / "model.onnx", None)]
     for run in runs[1:]:
         for seen, again in zip(runs[0].values(), run.values(), strict=True):

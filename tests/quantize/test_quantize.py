@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from conftest import SMALL, THREADS
 from test_cli import rrwkv
 
-from rrwkv_export.architectures.linears import folds, sites
+from rrwkv_export.architectures.linears import folds, linears
 from rrwkv_export.commands import cli
 from rrwkv_export.commands.quantize import SCHEMES
 from rrwkv_export.divergence import measure
@@ -23,11 +23,12 @@ from rrwkv_export.errors import OutputError, RecipeError
 from rrwkv_export.onnx.functions import inline
 from rrwkv_export.quantize.equalize import Seen, fold, turned
 from rrwkv_export.quantize.observe.observe import observe
-from rrwkv_export.quantize.quantize import Calibration, Source, quantize, rewrite
-from rrwkv_export.quantize.recipe import TARGETS, Choice, Recipe, parse_recipe
+from rrwkv_export.quantize.quantize import quantize, rewrite
+from rrwkv_export.quantize.recipe import TARGETS, Recipe, WeightSpec, parse_recipe
 from rrwkv_export.quantize.recipes import TEXT, shipped_recipe
 from rrwkv_export.quantize.search.exponents import CANDIDATES, GAIN, search_exponents
 from rrwkv_export.quantize.search.sensitivity import KINDS, Scale, choose, least_bytes, sensitivity, trade_off
+from rrwkv_export.quantize.source import Calibration, Source
 from rrwkv_export.report.measure.layers import layer_errors
 from rrwkv_runtime.errors import StateError
 from rrwkv_runtime.manifest import Manifest
@@ -164,7 +165,7 @@ def test_bodies_in_the_place_of_their_calls_have_the_names_that_there_were(schem
     model = ir.load(path / "model.onnx")
     inline(model)
     assert not model.functions
-    assert {site.node for site in source.sites} <= {value.name for node in model.graph for value in node.outputs}
+    assert {linear.node for linear in source.linears} <= {value.name for node in model.graph for value in node.outputs}
     manifest, graph = Manifest.load(path), onnx.load(str(path / "model.onnx"))
     inlined = ir.to_proto(model)
     onnx.load_external_data_for_model(inlined, str(path))
@@ -191,18 +192,18 @@ def test_every_static_product_is_one_of_integers(quantized, source, tmp_path):
     ort.InferenceSession(str(quantized(shipped_recipe("int8-static")) / "model.onnx"), options)
     nodes = onnx.load(options.optimized_model_filepath, load_external_data=False).graph.node
     integer = [node for node in nodes if node.op_type in ("MatMulIntegerToFloat", "QLinearMatMul")]
-    assert len(integer) == sum(site.role != "emb" for site in source.sites)
+    assert len(integer) == sum(linear.role != "emb" for linear in source.linears)
 
 
 def test_folded_graphs_read_what_the_float_one_reads_divided_by_the_scales(source):
     """So nothing is observed but the float graph, whose weights stay in their file."""
     rng, folded, scales = np.random.default_rng(4), source.rewriter(), {}
     how = folds(source.config)
-    wanted = [site for site in source.sites if site.role in how]
-    for site in wanted:
-        sign = rng.choice([-1, 1], site.inputs) if how[site.role].signed else 1
-        s = scales[folded.input_of(site)] = (sign * rng.uniform(0.3, 3, site.inputs)).astype(np.float32)
-        fold(folded, source.config, site, s)
+    wanted = [linear for linear in source.linears if linear.role in how]
+    for linear in wanted:
+        sign = rng.choice([-1, 1], linear.inputs) if how[linear.role].signed else 1
+        s = scales[folded.input_of(linear)] = (sign * rng.uniform(0.3, 3, linear.inputs)).astype(np.float32)
+        fold(folded, source.config, linear, s)
     states, passages = source.manifest.states, [IDS]
     expected = observe(folded.whole(), states, wanted, passages, moments=scales)
     found = observe(source.path / "model.onnx", states, wanted, passages, moments=scales, divisors=scales)
@@ -230,11 +231,11 @@ def test_turned_channels_have_their_longer_tail_above():
 
 def test_observation_is_what_the_graph_computes(source, calibration):
     """Maxima and moments against the values themselves, the state carried through two passages of odd lengths."""
-    site = next(s for s in source.sites if s.name == "blocks.1.ffn.value")
+    linear = next(s for s in source.linears if s.name == "blocks.1.ffn.value")
     graph = source.rewriter()
-    name, model = graph.input_of(site), graph.whole()
+    name, model = graph.input_of(linear), graph.whole()
     pieces = [IDS[:37], IDS[37:50]]
-    seen = observe(model, source.manifest.states, [site], pieces, moments=[name])[name]
+    seen = observe(model, source.manifest.states, [linear], pieces, moments=[name])[name]
     model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     session = session_of(model)
     states = {spec.input: spec.initial() for spec in source.manifest.states}
@@ -280,7 +281,7 @@ def test_a_text_too_short_for_a_medium_is_said(source, small_bundle, tmp_path):
     (tmp_path / "short.ids").write_text("1 2 3")
     short = Calibration.read([tmp_path / "short.ids"], small_bundle)
     with pytest.raises(RecipeError, match="never reached"):
-        rewrite(source, Recipe("x", default=Choice()), short)
+        rewrite(source, Recipe("x", default=WeightSpec()), short)
 
 
 def test_what_cannot_be_quantized(quantized, bundle, small_bundle, calibration, tmp_path):
@@ -334,7 +335,7 @@ def test_weights_alone_are_rounded_for_a_gpu(scheme, make_tiny, calibration, qua
     assert all(choice["compute"] == "float32" for choice in manifest.quantization["roles"].values())
     for file in ("model.onnx", "decode.onnx"):
         operators = [node.op_type for node in onnx.load(str(out / file), load_external_data=False).graph.node]
-        assert operators.count("MatMulNBits") == sum(site.role != "emb" for site in sites(SMALL))
+        assert operators.count("MatMulNBits") == sum(linear.role != "emb" for linear in linears(SMALL))
     model = load(out)
     at_once, decoder = model.forward(IDS, num_logits=len(IDS))[0], model.decoder()
     one_by_one = np.stack([decoder.step(i).copy() for i in IDS])
@@ -377,10 +378,10 @@ def test_what_a_role_costs_alone_and_what_a_budget_allows(source, small_bundle):
 
 def test_the_least_bytes_are_those_of_the_smallest_recipe(source, calibration):
     """As what it makes of the matrices takes, all of it; but of matrices of few inputs, which fill no block of 32."""
-    kinds = {site.role: "weight 8" if site.role == "emb" else "weight 4" for site in source.sites}
+    kinds = {linear.role: "weight 8" if linear.role == "emb" else "weight 4" for linear in source.linears}
     smallest = Recipe("x", roles={role: {**KINDS[kind], "rounding": "nearest"} for role, kind in kinds.items()})
-    counted = [site for site in source.sites if site.inputs >= 16]
-    matrices = {site.weight for site in counted}
+    counted = [linear for linear in source.linears if linear.inputs >= 16]
+    matrices = {linear.weight for linear in counted}
     tensors = rewrite(source, smallest, calibration).graph.whole().graph.initializer
     made = [t for t in tensors if t.name.removesuffix(".q").removesuffix(".scale") in matrices]
     assert least_bytes(counted) == sum(onnx.numpy_helper.to_array(t).nbytes for t in made)
@@ -406,7 +407,7 @@ def test_a_budget_that_nothing_keeps_is_refused_before_anything_is_measured(
     arguments = ["quantize", str(small_bundle), "-o", str(tmp_path / "out"), *map(str, budget)]
     done = CliRunner().invoke(cli, arguments)
     assert isinstance(done.exception, RecipeError)
-    assert said.format(least=least_bytes(source.sites)) in str(done.exception)
+    assert said.format(least=least_bytes(source.linears)) in str(done.exception)
     assert not (tmp_path / "out").exists()
 
 
@@ -419,15 +420,14 @@ def test_exponents_are_searched_by_what_they_cost(source, small_bundle, monkeypa
     measured = scale.kl
     monkeypatch.setattr(scale, "kl", lambda graph: seen.append(measured(graph)) or seen[-1])
     recipe, found = search_exponents(source, observed, scale, shipped_recipe("int8"))
-    rounded = [
-        site for site in source.sites if site.role in folds(source.config) and recipe.choice(site).kind == "static"
-    ]
-    assert found.keys() == {site.role for site in rounded}
-    assert all(recipe.choice(site).equalize == found[site.role] for site in rounded)
+    known = folds(source.config)
+    rounded = [one for one in source.linears if one.role in known and recipe.choice(one).kind == "static"]
+    assert found.keys() == {linear.role for linear in rounded}
+    assert all(recipe.choice(linear).equalize == found[linear.role] for linear in rounded)
     trials = np.array(seen).reshape(len(found), len(CANDIDATES))
     assert (np.ptp(trials, axis=1) > 0).any()
     for (role, exponent), costs in zip(found.items(), trials):
-        own = next(shipped_recipe("int8").choice(site).equalize for site in rounded if site.role == role)
+        own = next(shipped_recipe("int8").choice(linear).equalize for linear in rounded if linear.role == role)
         chosen, kept = costs[CANDIDATES.index(exponent)], costs[CANDIDATES.index(own)]
         assert exponent == own if costs.min() >= (1 - GAIN) * kept else chosen == costs.min()
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 from conftest import SMALL
 
-from rrwkv_export.architectures.linears import sites
+from rrwkv_export.architectures.linears import linears
 from rrwkv_export.commands.quantize import SCHEMES
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.quantize.recipe import parse_recipe
 from rrwkv_export.quantize.recipes import TEXT, shipped_recipe
 
-SITES = {site.name: site for site in sites(SMALL)}
+SITES = {linear.name: linear for linear in linears(SMALL)}
 
 
 def test_sites_are_all_matrices():
-    assert sum(site.parameters for site in SITES.values()) > 0.95 * SMALL.parameters()
+    assert sum(linear.parameters for linear in SITES.values()) > 0.95 * SMALL.parameters()
     assert next(iter(SITES)) == "emb"
     assert list(SITES)[-1] == "head"
 
@@ -24,7 +24,7 @@ def test_sites_are_all_matrices():
 def test_shipped_recipes_cover_every_matrix(scheme):
     recipe = shipped_recipe(scheme)
     assert recipe.scheme == scheme
-    assert all(recipe.choice(site).weights < 32 for site in SITES.values())
+    assert all(recipe.choice(linear).weights < 32 for linear in SITES.values())
     assert TEXT.is_file()
 
 

@@ -19,8 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rrwkv_export.export import verify_against_cpu
 from rrwkv_export.kernels.fuse import DOMAIN
-from rrwkv_export.quantize.quantize import Calibration, quantize
+from rrwkv_export.quantize.quantize import quantize
 from rrwkv_export.quantize.recipes import shipped_recipe
+from rrwkv_export.quantize.source import Calibration
 from rrwkv_export.texts import Text
 from rrwkv_runtime import model as session
 from rrwkv_runtime import providers

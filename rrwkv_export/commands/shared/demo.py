@@ -9,11 +9,11 @@ from shutil import rmtree
 from typing import Any
 
 from rrwkv_export.architectures.config import ModelConfig
-from rrwkv_export.architectures.linears import sites
+from rrwkv_export.architectures.linears import linears
 from rrwkv_export.bundle import TARGETS, compute_model_id, versions
 from rrwkv_export.checkpoint import Checkpoint
-from rrwkv_export.quantize.quantize import Calibration
 from rrwkv_export.quantize.recipe import Recipe
+from rrwkv_export.quantize.source import Calibration
 from rrwkv_runtime.errors import RRWKVError
 from rrwkv_runtime.manifest import Manifest, file_sha256, verify_files
 
@@ -44,7 +44,7 @@ def quantized(bundle: Path, source: Path, recipe: Recipe, calibration: Calibrati
         there, given = Manifest.load(bundle), Manifest.load(source)
         wanted = {
             "scheme": recipe.scheme,
-            **recipe.resolved(sites(ModelConfig.from_json(given.config))),
+            **recipe.resolved(linears(ModelConfig.from_json(given.config))),
             "calibration": calibration.to_json(),
             "source": given.bundle_id,
             "versions": versions(),

@@ -1,8 +1,8 @@
-"""The static graphs: rounded as the main graph is, over its weights, or in integers throughout.
+"""The graphs in fixed shapes: rounded as the main graph is, over its weights, or in integers throughout.
 
 For a phone's CPU they take from the main graph what became of each product. For Qualcomm's HTP the recipe's roles are
 of no use: it takes a graph whole or leaves parts of it to the CPU, so every value is rounded to uint16 (weights to
-uint8), with the ranges of `static_ranges` and what onnxruntime's preset for QNN asks of each operator. What
+uint8), with the ranges of `.ranges` and what onnxruntime's preset for QNN asks of each operator. What
 equalization moved in the main graph is moved in these too, as they share its states.
 """
 
@@ -23,7 +23,7 @@ from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.bundle import DATA_FILE, GRAPH_FILE, VARIANTS, VARIANTS_DATA, save_variant
 from rrwkv_export.progress import Progress
 from rrwkv_export.quantize.equalize import fold
-from rrwkv_export.quantize.fixed_shape.ranges import Range, load_static, observe_static
+from rrwkv_export.quantize.fixed_shape.ranges import Range, load_fixed_shape, observe_fixed_shape
 from rrwkv_export.quantize.recipe import Recipe, Types
 from rrwkv_export.quantize.rewrite.beside import in_fixed_shapes
 from rrwkv_export.quantize.rewrite.rewrite import Rewriter, finished, quant_type, tensors_data
@@ -31,7 +31,8 @@ from rrwkv_export.quantize.stages import Folds
 from rrwkv_export.quiet import quiet
 
 if TYPE_CHECKING:
-    from rrwkv_export.quantize.quantize import Calibration, Quantized, Source
+    from rrwkv_export.quantize.quantize import Quantized
+    from rrwkv_export.quantize.source import Calibration, Source
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _EXTERNAL_FROM_BYTES, _PAGE = 4096, 4096
@@ -45,24 +46,24 @@ def save_variants(
     folder: Path,
     progress: Progress | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """The source's static graphs beside the rounded main one that is in the folder; and what the manifest says of each
-    that it did not say before, by its name. Raises RecipeError.
+    """The source's graphs in fixed shapes beside the rounded main one that is in the folder; and what the manifest says
+    of each that it did not say before, by its name. Raises RecipeError.
     """
-    if not source.static:
+    if not source.in_fixed_shapes:
         return {}
     if recipe.target == "qnn":
         save_sharing(_in_integers(source, recipe, calibration, quantized.folds, progress), folder)
         dtype = f"{recipe.types.inputs}-{recipe.types.weights}"
-        return {name: {"data": (VARIANTS_DATA,), "dtype": dtype} for name in source.static}
+        return {name: {"data": (VARIANTS_DATA,), "dtype": dtype} for name in source.in_fixed_shapes}
     main = onnx.load(str(folder / GRAPH_FILE), load_external_data=False)
     (folder / VARIANTS).mkdir()
-    for name in source.static:
+    for name in source.in_fixed_shapes:
         graph = onnx.load(str(source.path / source.manifest.graphs[name].file), load_external_data=False)
         beside = folded(without_matrices(onnx.shape_inference.infer_shapes(graph)), source.config, quantized.folds)
         made = in_fixed_shapes(beside, quantized.graph.edits, main, source.config.hidden_size)
         ir.external_data.set_base_dir(made.graph, folder)
         save_variant(made, folder, name)
-    return {name: {"data": (DATA_FILE,), "dtype": recipe.scheme} for name in source.static}
+    return {name: {"data": (DATA_FILE,), "dtype": recipe.scheme} for name in source.in_fixed_shapes}
 
 
 def _in_integers(
@@ -70,14 +71,15 @@ def _in_integers(
 ) -> dict[str, onnx.ModelProto]:
     calibration.require()
     models = {
-        name: folded(model, source.config, folds) for name, model in load_static(source.path, source.manifest).items()
+        name: folded(model, source.config, folds)
+        for name, model in load_fixed_shape(source.path, source.manifest).items()
     }
 
     def told(done: int, total: int) -> None:
         if progress:
-            progress("observing the static graphs", done, total)
+            progress("observing the graphs in fixed shapes", done, total)
 
-    ranges = observe_static(models, source.manifest, calibration.passages, progress=told)
+    ranges = observe_fixed_shape(models, source.manifest, calibration.passages, progress=told)
     return {name: insert_all_pairs(model, ranges, recipe.types) for name, model in models.items()}
 
 
@@ -92,8 +94,8 @@ def without_matrices(model: onnx.ModelProto) -> onnx.ModelProto:
 def folded(model: onnx.ModelProto, config: ModelConfig, folds: Folds) -> onnx.ModelProto:
     """The graph with the scales moved that equalization moved in the main one."""
     graph = Rewriter(model)
-    for site, s in folds:
-        fold(graph, config, site, s)
+    for linear, s in folds:
+        fold(graph, config, linear, s)
     return graph.model
 
 

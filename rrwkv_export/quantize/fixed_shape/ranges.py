@@ -1,4 +1,4 @@
-"""What every float value of the static graphs was seen to be, over real text with its state carried on.
+"""What every float value of the graphs in fixed shapes was seen to be, over real text with its state carried on.
 
 An engine that computes in integers needs a range for each value, not for the products' inputs alone. The graphs find
 the extremes themselves (ReduceMin, ReduceMax), so that little leaves them. Most of the text is given in whole segments;
@@ -33,7 +33,7 @@ _MOVING = frozenset({"Slice", "Split", "Transpose"})
 _USED_EXPONENT = -16.0
 
 
-def observe_static(
+def observe_fixed_shape(
     models: Mapping[str, onnx.ModelProto],
     manifest: Manifest,
     passages: Sequence[Array],
@@ -43,7 +43,7 @@ def observe_static(
 ) -> dict[str, Range]:
     """(low, high), low <= 0 <= high, of every float value by name.
 
-    models: the static graphs by name, weights in memory, shapes inferred. passages: int64 [n] each; the first
+    models: the graphs in fixed shapes by name, weights in memory, shapes inferred. passages: int64 [n] each; the first
     `tokens` of them all are observed. Raises RecipeError for a text too short and for values that are not finite.
     """
     ids = np.concatenate([np.asarray(p) for p in passages])[:tokens]
@@ -53,7 +53,7 @@ def observe_static(
     segments = len(ids) // widest.shape.tokens
     if segments < 3:
         raise RecipeError(
-            f"the calibration text is too short for the static graphs; give {3 * widest.shape.tokens} tokens"
+            f"the calibration text is too short for the graphs in fixed shapes; give {3 * widest.shape.tokens} tokens"
         )
     place = 0
     for segment in range(segments):
@@ -77,8 +77,8 @@ def observe_static(
     return ranges
 
 
-def load_static(bundle: Path, manifest: Manifest) -> dict[str, onnx.ModelProto]:
-    """The bundle's static graphs with weights in memory and shapes inferred, the one of most tokens first."""
+def load_fixed_shape(bundle: Path, manifest: Manifest) -> dict[str, onnx.ModelProto]:
+    """The bundle's graphs in fixed shapes with weights in memory and shapes inferred, the one of most tokens first."""
     found = {}
     for name, shape in _shapes(manifest, manifest.graphs):
         assert shape.tokens

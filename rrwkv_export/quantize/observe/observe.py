@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from rrwkv_export.architectures.linears import EMB, Site
+from rrwkv_export.architectures.linears import EMB, Linear
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.onnx.stateful_session import carried, chunks, exposed
 from rrwkv_export.quantize.observe.moments import Moments
@@ -104,7 +104,7 @@ class Observation:
 def observe(
     model: onnx.ModelProto | Path,
     states: Sequence[StateSpec],
-    wanted: Sequence[Site],
+    wanted: Sequence[Linear],
     passages: Sequence[Array],
     *,
     moments: Collection[str] = (),
@@ -116,7 +116,7 @@ def observe(
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Observation]:
-    """Observations by the name of the value that a site's product reads; sites that read the same value share one.
+    """Observations by the name of the value that a linear's product reads; linears that read the same value share one.
 
     model: a graph with its weights in memory, or a bundle's model.onnx, whose weights stay mapped; both may be larger
     than protobuf's 2 GB. passages: int64 [n] each. The state is carried from one to the next; each is given in chunks,
@@ -152,10 +152,10 @@ def observe(
     return found
 
 
-def input_names(model: onnx.ModelProto, wanted: Sequence[Site]) -> dict[str, int]:
-    """The values that the sites' products read, with their number of channels; each once. The embedding reads none."""
+def input_names(model: onnx.ModelProto, wanted: Sequence[Linear]) -> dict[str, int]:
+    """The values that linears read, with their number of channels; each once. The embedding reads none."""
     nodes = {node.name: node for node in model.graph.node}
-    return {nodes[site.node].input[0]: site.inputs for site in wanted if site.role != EMB}
+    return {nodes[linear.node].input[0]: linear.inputs for linear in wanted if linear.role != EMB}
 
 
 def pieces(passages: Sequence[Array], chunk: int, steps: int = _STEPS) -> Iterator[Array]:

@@ -20,7 +20,7 @@ from rrwkv_export.quantize.rewrite.merge_quantize_linear import round_before_spl
 
 def beside(graph: onnx.ModelProto, edits: Edits, main: onnx.ModelProto) -> ir.Model:
     """graph: float, is changed. main: the edited main graph, as it was saved. Neither has its large weights."""
-    matrices = {edit.site.weight for edit in edits.values()}
+    matrices = {edit.linear.weight for edit in edits.values()}
     # Weights are the main graph's, if it has them: scales may have been moved into those.
     saved = {tensor.name: tensor for tensor in main.graph.initializer if _is_weight(tensor)}
     left = [tensor for tensor in graph.graph.initializer if tensor.name not in matrices]
@@ -50,7 +50,7 @@ def in_fixed_shapes(graph: onnx.ModelProto, edits: Edits, main: onnx.ModelProto,
     graph: with what was moved into the main graph's vectors moved into its own, shapes inferred. Those of the products
     are kept, as engines need them and ONNX infers none past onnxruntime's own operators.
     """
-    matrices = {edit.site.weight for edit in edits.values()}
+    matrices = {edit.linear.weight for edit in edits.values()}
     results = {output for node in graph.graph.node if node.name in edits for output in node.output}
     emb = next(node.output[0] for node in graph.graph.node if node.name == EMB)
     own = [tensor for tensor in graph.graph.initializer if tensor.name not in matrices]

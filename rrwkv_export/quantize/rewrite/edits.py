@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from rrwkv_export.architectures.linears import EMB, Site
+from rrwkv_export.architectures.linears import EMB, Linear
 from rrwkv_export.quantize.recipe import Types
 from rrwkv_export.quantize.round.rounding import GRIDS
 
@@ -32,7 +32,7 @@ _ACCURACY_LEVELS = {"float32": 1, "int8": 4}  # as MatMulNBits numbers them
 class Edit:
     """value: what the product multiplies, by its name in the main graph; what is made for it is named after it."""
 
-    site: Site
+    linear: Linear
     value: str
 
     def nodes(self, node: NodeProto) -> list[NodeProto]:
@@ -49,15 +49,15 @@ class Blockwise(Edit):
     compute: str
 
     def nodes(self, node: NodeProto) -> list[NodeProto]:
-        weight = self.site.weight
+        weight = self.linear.weight
         made = helper.make_node(
             "MatMulNBits",
             [node.input[0], f"{weight}.q", f"{weight}.scale"],
             list(node.output),
             name=node.name,
             domain=_CONTRIB,
-            K=self.site.inputs,
-            N=self.site.outputs,
+            K=self.linear.inputs,
+            N=self.linear.outputs,
             bits=self.bits,
             block_size=self.block,
             accuracy_level=_ACCURACY_LEVELS[self.compute],
@@ -68,7 +68,7 @@ class Blockwise(Edit):
 @dataclass(frozen=True)
 class Rows(Edit):
     def nodes(self, node: NodeProto) -> list[NodeProto]:
-        weight, ids, out = self.site.weight, node.input[1], node.output[0]
+        weight, ids, out = self.linear.weight, node.input[1], node.output[0]
         return [
             helper.make_node("Gather", [f"{weight}.q", ids], [f"{out}.q"], name=f"{out}.q"),
             helper.make_node("Gather", [f"{weight}.scale", ids], [f"{out}.scale"], name=f"{out}.scale"),
@@ -83,9 +83,9 @@ class Half(Edit):
     """Of the embedding only the rows that are looked up become float32."""
 
     def nodes(self, node: NodeProto) -> list[NodeProto]:
-        weight, out = self.site.weight, node.output[0]
+        weight, out = self.linear.weight, node.output[0]
         half, to = f"{weight}.half", TensorProto.FLOAT
-        if self.site.role == EMB:
+        if self.linear.role == EMB:
             rows = helper.make_node("Gather", [half, node.input[1]], [f"{out}.half"], name=f"{out}.half")
             return [rows, helper.make_node("Cast", [f"{out}.half"], [out], name=node.name, to=to)]
         return [helper.make_node("Cast", [half], [weight], name=f"{weight}.float32", to=to), node]
@@ -96,7 +96,7 @@ class Static(Edit):
     inputs: str
 
     def nodes(self, node: NodeProto) -> list[NodeProto]:
-        weight, x = self.site.weight, self.value
+        weight, x = self.linear.weight, self.value
         domain = _CONTRIB if self.inputs == "uint16" else None  # which ONNX's own knows from opset 21 on only
         grid, rounded, back = (f"{x}_scale", f"{x}_zero_point"), f"{x}_QuantizeLinear_Output", f"{x}_DequantizeLinear"
         own = [f"{weight}_quantized", f"{weight}_scale", f"{weight}_zero_point"]
@@ -112,9 +112,9 @@ class Static(Edit):
 @dataclass(frozen=True)
 class Dynamic(Edit):
     def nodes(self, node: NodeProto) -> list[NodeProto]:
-        weight, x, out, name = self.site.weight, self.value, node.output[0], f"{self.site.node}_quant"
+        weight, x, out, name = self.linear.weight, self.value, node.output[0], f"{self.linear.node}_quant"
         rounded, scale, zero = f"{x}_quantized", f"{x}_scale", f"{x}_zero_point"
-        whole = f"{self.site.node}_output_quantized"
+        whole = f"{self.linear.node}_output_quantized"
         factors = [rounded, f"{weight}_quantized", zero, f"{weight}_zero_point"]
         scales = f"{name}_scales_mul"
         return [

@@ -16,7 +16,7 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
-from rrwkv_export.architectures.linears import Site
+from rrwkv_export.architectures.linears import Linear
 from rrwkv_export.onnx import external
 from rrwkv_export.onnx.stateful_session import without_data
 from rrwkv_export.quantize.recipe import Types
@@ -44,7 +44,7 @@ _ROWS_AT_ONCE = 4096
 
 
 class Rewriter:
-    """model: with its weights in memory, or in files of the folder. Sites are each rewritten once, by `finish`.
+    """model: with its weights in memory, or in files of the folder. Linears are each rewritten once, by `finish`.
 
     edits: what becomes of the products, by their names. arrays: the large ones among the new weights, by name.
     """
@@ -61,9 +61,9 @@ class Rewriter:
         self._changes: dict[str, list[Change]] = {}
         self._pending: dict[str, Edit] = {}
 
-    def input_of(self, site: Site) -> str:
-        """The name of the value that a site multiplies its matrix with."""
-        return str(self._nodes[site.node].input[0])
+    def input_of(self, linear: Linear) -> str:
+        """The name of the value that a linear multiplies its matrix with."""
+        return str(self._nodes[linear.node].input[0])
 
     def has(self, name: str) -> bool:
         return name in self._weights
@@ -91,77 +91,77 @@ class Rewriter:
         """An initializer, in place, when it is asked for."""
         self._changes.setdefault(name, []).append(change)
 
-    def blocks(self, site: Site, rounded: Blocks, compute: str) -> None:
+    def blocks(self, linear: Linear, rounded: Blocks, compute: str) -> None:
         """x @ W with W [inputs, outputs] rounded in blocks along the inputs."""
         N, groups = rounded.scale.shape
         packed = _packed(rounded.q, rounded.bits).reshape(N, groups, rounded.block * rounded.bits // 8)
-        self._replace(site, {"q": packed, "scale": rounded.scale.astype(np.float32).ravel()}, ".")
-        self._edit(Blockwise(site, self.input_of(site), rounded.bits, rounded.block, compute))
+        self._replace(linear, {"q": packed, "scale": rounded.scale.astype(np.float32).ravel()}, ".")
+        self._edit(Blockwise(linear, self.input_of(linear), rounded.bits, rounded.block, compute))
 
-    def rows(self, site: Site, block: int) -> None:
+    def rows(self, linear: Linear, block: int) -> None:
         """The embedding in int8: in each row a scale for so many channels, or for fewer that part it evenly."""
-        table, block = self.array(site.weight), math.gcd(site.outputs, block)
-        q = np.empty((site.inputs, site.outputs // block, block), np.int8)
+        table, block = self.array(linear.weight), math.gcd(linear.outputs, block)
+        q = np.empty((linear.inputs, linear.outputs // block, block), np.int8)
         scale = np.empty((*q.shape[:2], 1), np.float32)
-        for start in range(0, site.inputs, _ROWS_AT_ONCE):
+        for start in range(0, linear.inputs, _ROWS_AT_ONCE):
             some = slice(start, start + _ROWS_AT_ONCE)
             rows = table[some].reshape(-1, *q.shape[1:])
             largest = np.abs(rows).max(axis=2, keepdims=True)
             scale[some] = np.maximum(largest / 127, np.finfo(np.float32).tiny)
             q[some] = np.clip(np.rint(rows / scale[some]), -127, 127)
-        self._replace(site, {"q": q, "scale": scale}, ".")
-        self._edit(Rows(site, ""))
-        self._add(f"{self._nodes[site.node].output[0]}.shape", np.array([-1, 1, site.outputs], np.int64))
+        self._replace(linear, {"q": q, "scale": scale}, ".")
+        self._edit(Rows(linear, ""))
+        self._add(f"{self._nodes[linear.node].output[0]}.shape", np.array([-1, 1, linear.outputs], np.int64))
 
-    def half(self, site: Site) -> None:
+    def half(self, linear: Linear) -> None:
         """The matrix stored in float16, computed with in float32."""
-        self._replace(site, {"half": self.array(site.weight).astype(np.float16)}, ".")
-        self._edit(Half(site, ""))
+        self._replace(linear, {"half": self.array(linear.weight).astype(np.float16)}, ".")
+        self._edit(Half(linear, ""))
 
-    def static(self, sites: Sequence[Site], ranges: Ranges, types: Types, insert: Insert | None = None) -> None:
+    def static(self, linears: Sequence[Linear], ranges: Ranges, types: Types, insert: Insert | None = None) -> None:
         """Inputs rounded in the ranges that are given by their names; weights as `rounded_by_output` does.
 
         insert: what else puts the pairs into this graph, such as optimum; graphs beside it have them from here.
         """
-        if insert and sites:
-            self.edits |= {site.node: Static(site, self.input_of(site), types.inputs) for site in sites}
-            self._model = insert(self.whole(), [site.node for site in sites], ranges, types)
+        if insert and linears:
+            self.edits |= {linear.node: Static(linear, self.input_of(linear), types.inputs) for linear in linears}
+            self._model = insert(self.whole(), [linear.node for linear in linears], ranges, types)
             self.folder, self.arrays = None, {}
             self._index()
             return
-        for site in self._in_order(sites):
-            value = self.input_of(site)
+        for linear in self._in_order(linears):
+            value = self.input_of(linear)
             scale, zero = grid_of(*ranges[value], types)
             self._add(f"{value}_zero_point", zero)
             self._add(f"{value}_scale", scale)
-            if self.has(site.weight):
-                self.by_output(site, self.array(site.weight), types)
-            self._edit(Static(site, value, types.inputs))
+            if self.has(linear.weight):
+                self.by_output(linear, self.array(linear.weight), types)
+            self._edit(Static(linear, value, types.inputs))
 
-    def dynamic(self, sites: Sequence[Site], types: Types) -> None:
+    def dynamic(self, linears: Sequence[Linear], types: Types) -> None:
         """Inputs rounded to uint8 with each run's own range."""
-        for site in self._in_order(sites):
-            self.by_output(site, self.array(site.weight), types)
-            self._edit(Dynamic(site, self.input_of(site)))
+        for linear in self._in_order(linears):
+            self.by_output(linear, self.array(linear.weight), types)
+            self._edit(Dynamic(linear, self.input_of(linear)))
 
-    def by_output(self, site: Site, W: Array, types: Types) -> None:
-        """The site's matrix, rounded with a scale an output, for a product that is to be static or dynamic."""
+    def by_output(self, linear: Linear, W: Array, types: Types) -> None:
+        """The linear's matrix, rounded with a scale an output, for a product that is to be static or dynamic."""
         levels, scale, zero = rounded_by_output(W, types)
-        self._replace(site, {"zero_point": zero, "scale": scale, "quantized": levels}, "_")
+        self._replace(linear, {"zero_point": zero, "scale": scale, "quantized": levels}, "_")
 
-    def _in_order(self, sites: Sequence[Site]) -> list[Site]:
+    def _in_order(self, linears: Sequence[Linear]) -> list[Linear]:
         """As they come in the graph."""
         places = {name: place for place, name in enumerate(self._nodes)}
-        return sorted(sites, key=lambda site: places[site.node])
+        return sorted(linears, key=lambda linear: places[linear.node])
 
     def _edit(self, edit: Edit) -> None:
-        self.edits[edit.site.node] = self._pending[edit.site.node] = edit
+        self.edits[edit.linear.node] = self._pending[edit.linear.node] = edit
 
-    def _replace(self, site: Site, arrays: Mapping[str, Array], between: str) -> None:
-        self._model.graph.initializer.remove(self._weights.pop(site.weight))
-        self._changes.pop(site.weight, None)
+    def _replace(self, linear: Linear, arrays: Mapping[str, Array], between: str) -> None:
+        self._model.graph.initializer.remove(self._weights.pop(linear.weight))
+        self._changes.pop(linear.weight, None)
         for name, value in arrays.items():
-            self._add(f"{site.weight}{between}{name}", value)
+            self._add(f"{linear.weight}{between}{name}", value)
 
     def _add(self, name: str, value: Array) -> None:
         """A new initializer; a large one is kept beside the graph."""

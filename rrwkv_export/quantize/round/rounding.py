@@ -112,8 +112,15 @@ GRIDS = {
 
 def gptq_by_output(W: Array, moments: Array, grid: Grid, *, damping: float = 0.01) -> Array:
     """W float32 [inputs, outputs] on the grid. damping: as in `gptq`."""
-    W = W.astype(np.float32, copy=False)
-    rounding = Compensated.start(W, _root(moments.astype(np.float32, copy=False), damping))
+    R, values = _root(moments.astype(np.float32, copy=False), damping), np.empty(W.shape, np.float32)
+    for start in range(0, W.shape[1], _OUTPUTS_AT_ONCE):
+        some = slice(start, start + _OUTPUTS_AT_ONCE)
+        values[:, some] = _by_output(Compensated.start(np.ascontiguousarray(W[:, some], np.float32), R), grid)
+    return values
+
+
+def _by_output(rounding: Compensated, grid: Grid) -> Array:
+    W = rounding.W
     largest = np.abs(W).argmax(axis=0)
     extreme = W[largest, np.arange(W.shape[1])]
     s = np.where(extreme == 0, 1, np.abs(extreme) / grid.span).astype(np.float32)

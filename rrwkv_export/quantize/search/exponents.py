@@ -8,9 +8,10 @@ import numpy as np
 
 from rrwkv_export.architectures.linears import folds
 from rrwkv_export.progress import Progress
-from rrwkv_export.quantize.quantize import Calibration, Source, rewrite
-from rrwkv_export.quantize.recipe import Choice, Recipe
+from rrwkv_export.quantize.quantize import rewrite
+from rrwkv_export.quantize.recipe import Recipe, WeightSpec
 from rrwkv_export.quantize.search.sensitivity import Scale
+from rrwkv_export.quantize.source import Calibration, Source
 
 CANDIDATES = (0.4, 0.55, 0.7, 0.85, 1.0)
 GAIN = 0.1  # by which another exponent must be better than the recipe's own, or it is kept: less may be chance
@@ -25,7 +26,7 @@ def search_exponents(
     calibration: what is observed; scale: what the KL is measured on. Trials round to nearest, as GPTQ would take a
     pass over the text for each. A layer that the recipe treats in its own way keeps what is said of it.
     """
-    roles = {site.role: recipe.choice(site) for site in source.sites if site.role in folds(source.config)}
+    roles = {linear.role: recipe.choice(linear) for linear in source.linears if linear.role in folds(source.config)}
     wanted = [(role, choice) for role, choice in roles.items() if choice.kind in ("static", "dynamic")]
     found: dict[str, float] = {}
     total = len(wanted) * len(CANDIDATES)
@@ -44,7 +45,7 @@ def search_exponents(
     return recipe, found
 
 
-def _trial(recipe: Recipe, role: str, choice: Choice, exponent: float) -> Recipe:
+def _trial(recipe: Recipe, role: str, choice: WeightSpec, exponent: float) -> Recipe:
     """Nothing but this role is rounded."""
     left = replace(recipe.default, weights=32, equalize=0)
     return Recipe(

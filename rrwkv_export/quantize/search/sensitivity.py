@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from rrwkv_export.architectures.linears import EMB, LOW_RANK, Site
+from rrwkv_export.architectures.linears import EMB, LOW_RANK, Linear
 from rrwkv_export.divergence import log_softmax
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.onnx.stateful_session import carried, chunks, exposed
 from rrwkv_export.progress import Progress
-from rrwkv_export.quantize.quantize import Calibration, Source, rewrite
-from rrwkv_export.quantize.recipe import Choice, Recipe
+from rrwkv_export.quantize.quantize import rewrite
+from rrwkv_export.quantize.recipe import Recipe, WeightSpec
 from rrwkv_export.quantize.rewrite.rewrite import Rewriter
+from rrwkv_export.quantize.source import Calibration, Source
 
 Array = np.ndarray[Any, np.dtype[Any]]
 TOKENS, SAMPLES = 2048, 32  # measured on, and passages observed for a trial
@@ -86,11 +87,11 @@ def sensitivity(
     says (ranges, exponents, target).
     """
     base = base or Recipe("sensitivity")
-    groups: dict[tuple[str, int | None], list[Site]] = {}
-    for site in source.sites:
-        groups.setdefault((site.role, None), []).append(site)
-        if by_layer and site.layer is not None:
-            groups.setdefault((site.role, site.layer), []).append(site)
+    groups: dict[tuple[str, int | None], list[Linear]] = {}
+    for linear in source.linears:
+        groups.setdefault((linear.role, None), []).append(linear)
+        if by_layer and linear.layer is not None:
+            groups.setdefault((linear.role, linear.layer), []).append(linear)
     wanted = [(key, kind) for key in groups for kind in kinds if allowed(key[0], kind)]
     costs = []
     for index, ((role, layer), kind) in enumerate(wanted):
@@ -115,29 +116,29 @@ def only(base: Recipe, role: str, layer: int | None, kind: str) -> Recipe:
     return Recipe(base.scheme, base.target, said, {}, {layer: {role: values}})
 
 
-def size(sites: Iterable[Site], kind: str) -> int:
+def size(linears: Iterable[Linear], kind: str) -> int:
     """Bytes of weights and scales."""
-    return sum(_size(site, Choice(**KINDS[kind])) for site in sites)
+    return sum(_size(linear, WeightSpec(**KINDS[kind])) for linear in linears)
 
 
-def _size(site: Site, choice: Choice) -> int:
-    if choice.kind == "blocks" and site.role != EMB:
-        blocks = -(-site.inputs // choice.block)
-        return site.outputs * blocks * (choice.block * choice.weights // 8 + 4)
-    scales = site.parameters // math.gcd(site.outputs, choice.block) if site.role == EMB else site.outputs
-    return site.parameters * choice.weights // 8 + (4 * scales if choice.weights == 8 else 0)
+def _size(linear: Linear, choice: WeightSpec) -> int:
+    if choice.kind == "blocks" and linear.role != EMB:
+        blocks = -(-linear.inputs // choice.block)
+        return linear.outputs * blocks * (choice.block * choice.weights // 8 + 4)
+    scales = linear.parameters // math.gcd(linear.outputs, choice.block) if linear.role == EMB else linear.outputs
+    return linear.parameters * choice.weights // 8 + (4 * scales if choice.weights == 8 else 0)
 
 
-def least_bytes(sites: Iterable[Site], kinds: Sequence[str] = BUDGET_KINDS) -> int:
+def least_bytes(linears: Iterable[Linear], kinds: Sequence[str] = BUDGET_KINDS) -> int:
     """Bytes of all matrices in the smallest recipe of these kinds: known without rounding anything."""
-    return sum(min(size([site], kind) for kind in kinds if allowed(site.role, kind)) for site in sites)
+    return sum(min(size([linear], kind) for kind in kinds if allowed(linear.role, kind)) for linear in linears)
 
 
-def require_possible(sites: Iterable[Site], *, max_kl: float | None = None, max_bytes: int | None = None) -> None:
+def require_possible(linears: Iterable[Linear], *, max_kl: float | None = None, max_bytes: int | None = None) -> None:
     """Raises RecipeError for a budget that no recipe can keep, before anything is measured."""
     if max_kl is not None and not 0 < max_kl < math.inf:
         raise RecipeError(f"--max-kl {max_kl:g}: a mean KL divergence is a number above 0; 0.01 is little, for example")
-    least = least_bytes(sites)
+    least = least_bytes(linears)
     if max_bytes is not None and max_bytes < least:
         raise RecipeError(
             f"--max-bytes {max_bytes:,}: the matrices of this model take {least:,} bytes at least; allow as many"

@@ -18,7 +18,7 @@ import onnx
 import onnx_ir as ir
 
 from rrwkv_export.architectures.config import ModelConfig
-from rrwkv_export.architectures.linears import Site, sites
+from rrwkv_export.architectures.linears import Linear, linears
 from rrwkv_export.onnx.functions import inline
 from rrwkv_export.onnx.stateful_session import carried, chunks
 from rrwkv_export.progress import Progress
@@ -36,16 +36,16 @@ _FOLDER_OPTION = "session.model_external_initializers_file_folder_path"
 
 @dataclass(frozen=True)
 class LayerErrors:
-    """Relative error of each site's output. missing: sites without a value of that name in one of the graphs."""
+    """Relative error of each linear's output. missing: linears without a value of that name in one of the graphs."""
 
-    errors: dict[Site, float]
-    missing: tuple[Site, ...]
+    errors: dict[Linear, float]
+    missing: tuple[Linear, ...]
     tokens: int
 
 
 @dataclass
 class _Sums:
-    """Of one site's channels [C], over rows: of a², a b and b²."""
+    """Of one linear's channels [C], over rows: of a², a b and b²."""
 
     aa: Array
     ab: Array
@@ -86,23 +86,23 @@ def layer_errors(
     """Both graphs over the first ids [T], with the outputs of their products exposed."""
     ids = ids[:TOKENS]
     models = (reference, other)
-    wanted = sites(ModelConfig.from_json(reference.manifest.config))
+    wanted = linears(ModelConfig.from_json(reference.manifest.config))
     loaded = [_load(model) for model in models]
     held = [{name for node in graph.graph.node for name in node.output} for graph in loaded]
-    there = [site for site in wanted if all(site.node in names for names in held)]
+    there = [linear for linear in wanted if all(linear.node in names for names in held)]
     runs = [_outputs(*pair, there, ids, chunk) for pair in zip(models, loaded)]
-    sums: dict[Site, _Sums] = {}
+    sums: dict[Linear, _Sums] = {}
     for done, (b_outputs, a_outputs) in enumerate(zip(*runs), 1):
-        for site, a, b in zip(there, a_outputs, b_outputs):
-            if site in sums:
-                sums[site].add(_Sums.of(a, b))
+        for linear, a, b in zip(there, a_outputs, b_outputs):
+            if linear in sums:
+                sums[linear].add(_Sums.of(a, b))
             else:
-                sums[site] = _Sums.of(a, b)
+                sums[linear] = _Sums.of(a, b)
         if progress:
             progress("comparing layers", min(done * chunk, len(ids)), len(ids))
-    found = {site: total.relative_error(site.role in SCALED_ROLES) for site, total in sums.items()}
-    errors = {site: error for site, error in found.items() if error is not None}
-    return LayerErrors(errors, tuple(site for site in wanted if site not in errors), len(ids))
+    found = {linear: total.relative_error(linear.role in SCALED_ROLES) for linear, total in sums.items()}
+    errors = {linear: error for linear, error in found.items() if error is not None}
+    return LayerErrors(errors, tuple(linear for linear in wanted if linear not in errors), len(ids))
 
 
 def _load(model: Model) -> onnx.ModelProto:
@@ -113,10 +113,10 @@ def _load(model: Model) -> onnx.ModelProto:
 
 
 def _outputs(
-    model: Model, graph: onnx.ModelProto, wanted: Sequence[Site], ids: Array, chunk: int
+    model: Model, graph: onnx.ModelProto, wanted: Sequence[Linear], ids: Array, chunk: int
 ) -> Iterator[list[Array]]:
-    """The values of the sites' outputs, chunk after chunk, the state carried."""
-    values = [site.node for site in wanted]
+    """The values of the linears' outputs, chunk after chunk, the state carried."""
+    values = [linear.node for linear in wanted]
     session = _session(model, graph, values)
     return (found for _, found in carried(session, model.manifest.states, values, chunks(ids, chunk)))
 

@@ -51,8 +51,8 @@ def to_json(report: Report) -> Json:
         "texts": further,
         "layers": {
             "tokens": report.layers.tokens,
-            "errors": {site.name: error for site, error in report.layers.errors.items()},
-            "missing": [site.name for site in report.layers.missing],
+            "errors": {linear.name: error for linear, error in report.layers.errors.items()},
+            "missing": [linear.name for linear in report.layers.missing],
         },
         "bytes": {"reference": asdict(report.reference.size), "bundle": asdict(report.main.subject.size)},
         "speed": _speed(report.main.speed),

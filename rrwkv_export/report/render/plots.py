@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from rrwkv_export.architectures.linears import ROLES, Site
+from rrwkv_export.architectures.linears import ROLES, Linear
 from rrwkv_export.human import count, megabytes, number, percent, verdict
 from rrwkv_export.report.measure.drift import StateDrift
 from rrwkv_export.report.measure.metrics import EDGES
@@ -169,8 +169,8 @@ def _thousands() -> FuncFormatter:
     return FuncFormatter(lambda value, _: count(value))
 
 
-def _layered(report: Report) -> dict[Site, float]:
-    return {site: error for site, error in report.layers.errors.items() if site.layer is not None}
+def _layered(report: Report) -> dict[Linear, float]:
+    return {linear: error for linear, error in report.layers.errors.items() if linear.layer is not None}
 
 
 def _single_sites(report: Report) -> str:
@@ -181,14 +181,14 @@ def _single_sites(report: Report) -> str:
 
 def _layers(report: Report) -> Figure:
     errors = _layered(report)
-    roles = [role for role in ROLES if any(site.role == role for site in errors)]
-    depth = 1 + max(site.layer or 0 for site in errors)
+    roles = [role for role in ROLES if any(linear.role == role for linear in errors)]
+    depth = 1 + max(linear.layer or 0 for linear in errors)
     finite = [error for error in errors.values() if np.isfinite(error)]
     most = max(finite, default=0.0) or 1.0
     made = figure(_WIDTH, 0.85 + 0.27 * depth)
     axes = made.subplots()
-    for site, error in errors.items():
-        x, y, strength = roles.index(site.role), site.layer or 0, min(1.0, error / most)
+    for linear, error in errors.items():
+        x, y, strength = roles.index(linear.role), linear.layer or 0, min(1.0, error / most)
         axes.fill([x, x + 0.96, x + 0.96, x], [y, y, y + 0.94, y + 0.94], color=MODEL, alpha=0.06 + 0.7 * strength)
         cell = axes.text(x + 0.48, y + 0.5, number(100 * error, 2), ha="center", va="center", fontsize=8.5)
         cell.set_in_layout(False)  # it is inside the axes: measuring it would only take time

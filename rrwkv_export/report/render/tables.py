@@ -155,7 +155,7 @@ def heads(report: Report) -> list[Table]:
 
 
 def layers(report: Report) -> Table:
-    errors = {(site.role, site.layer): error for site, error in report.layers.errors.items()}
+    errors = {(linear.role, linear.layer): error for linear, error in report.layers.errors.items()}
     rows = []
     for role in ROLES:
         values = [error for (its, _), error in errors.items() if its == role]

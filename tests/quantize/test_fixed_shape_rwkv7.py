@@ -9,7 +9,7 @@ import pytest
 from checkpoint_files import RWKV7
 
 from rrwkv_export.quantize.fixed_shape.graphs import insert_all_pairs
-from rrwkv_export.quantize.fixed_shape.ranges import load_static, observe_static
+from rrwkv_export.quantize.fixed_shape.ranges import load_fixed_shape, observe_fixed_shape
 from rrwkv_export.quantize.recipes import shipped_recipe
 from rrwkv_runtime.execution.fixed_shape_decoder import FixedShapeDecoder
 from rrwkv_runtime.manifest import Manifest
@@ -26,12 +26,12 @@ def tiny(make_tiny):
 @pytest.fixture(scope="module")
 def ranges(tiny):
     manifest = Manifest.load(tiny.path)
-    return observe_static(load_static(tiny.path, manifest), manifest, [IDS])
+    return observe_fixed_shape(load_fixed_shape(tiny.path, manifest), manifest, [IDS])
 
 
 @pytest.fixture(scope="module")
 def integers(tiny, ranges):
-    models = load_static(tiny.path, Manifest.load(tiny.path))
+    models = load_fixed_shape(tiny.path, Manifest.load(tiny.path))
     return {name: insert_all_pairs(model, ranges, shipped_recipe("qnn").types) for name, model in models.items()}
 
 

@@ -1,5 +1,5 @@
-"""The static graphs, rounded as the main one over its weights; and in integers: every value rounded, one grid for a
-state coming and going, close to the float.
+"""The graphs in fixed shapes, rounded as the main one over its weights; and in integers: every value rounded, one grid
+for a state coming and going, close to the float.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import pytest
 from conftest import SMALL, THREADS
 from test_bundle import facts_of, graph_files, unused
 
-from rrwkv_export.architectures.linears import sites
+from rrwkv_export.architectures.linears import linears
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.commands.quantize import SCHEMES
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.export import export
-from rrwkv_export.quantize.fixed_shape.ranges import load_static, observe_static
-from rrwkv_export.quantize.quantize import Calibration, quantize
+from rrwkv_export.quantize.fixed_shape.ranges import load_fixed_shape, observe_fixed_shape
+from rrwkv_export.quantize.quantize import quantize
 from rrwkv_export.quantize.recipes import TEXT, shipped_recipe
+from rrwkv_export.quantize.source import Calibration
 from rrwkv_runtime.manifest import Manifest, verify_files
 from rrwkv_runtime.model import Model
 
@@ -107,7 +108,7 @@ def test_the_weights_are_the_main_graphs_and_stored_once(scheme, rounded):
     graphs = Manifest.load(out).graphs
     main = {t.name: t for t in onnx.load(str(out / "model.onnx"), load_external_data=False).graph.initializer}
     weights = [name for name in main if name.endswith((".q", ".half", ".weight_quantized"))]
-    assert len(weights) >= len(sites(SMALL)) - 1
+    assert len(weights) >= len(linears(SMALL)) - 1
     for name in GRAPHS:
         assert (graphs[name].data, graphs[name].dtype) == (("model.onnx.data",), scheme)
         found = {t.name: t for t in graph_of(out, name).initializer}
@@ -125,7 +126,7 @@ def test_every_product_has_a_static_shape(scheme, rounded):
             v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.value_info, *graph.output)
         }
         products = [n for n in graph.node if n.op_type in ("MatMul", "MatMulInteger", "MatMulNBits")]
-        assert len(products) >= len(sites(SMALL)) - 1
+        assert len(products) >= len(linears(SMALL)) - 1
         assert all(len(shapes[n.output[0]]) == 3 and min(shapes[n.output[0]]) > 0 for n in products)
 
 
@@ -139,7 +140,7 @@ def test_static_values_are_rounded_with_one_scale_each(rounded):
         assert all(dims in ([], [1]) for dims in grids)
 
 
-def test_qualcomms_target_is_refused_without_static_graphs(small_bundle, calibration, tmp_path):
+def test_qualcomms_target_is_refused_without_graphs_in_fixed_shapes(small_bundle, calibration, tmp_path):
     """At once, with how to get them; whatever the recipe is called."""
     for recipe in (shipped_recipe("qnn"), replace(shipped_recipe("int8-static"), target="qnn")):
         with pytest.raises(RecipeError, match=r"no graphs in fixed shapes.* with --target mobile"):
@@ -211,7 +212,7 @@ def test_the_graphs_share_their_weights(integers):
 
 def test_ranges_hold_zero_and_the_step_and_the_segment_have_the_same(floats, calibration):
     manifest = Manifest.load(floats)
-    ranges = observe_static(load_static(floats, manifest), manifest, calibration.passages, tokens=64)
+    ranges = observe_fixed_shape(load_fixed_shape(floats, manifest), manifest, calibration.passages, tokens=64)
     assert all(low <= 0 <= high for low, high in ranges.values())
     assert ranges["visible"] == (-32, 0)
     assert ranges["ended"] == (0, 1)
@@ -222,8 +223,8 @@ def test_ranges_hold_zero_and_the_step_and_the_segment_have_the_same(floats, cal
 
 def test_a_text_too_short_is_said(floats):
     manifest = Manifest.load(floats)
-    with pytest.raises(RecipeError, match="too short for the static graphs; give 12 tokens"):
-        observe_static(load_static(floats, manifest), manifest, [IDS[:9]])
+    with pytest.raises(RecipeError, match="too short for the graphs in fixed shapes; give 12 tokens"):
+        observe_fixed_shape(load_fixed_shape(floats, manifest), manifest, [IDS[:9]])
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
