@@ -8,7 +8,7 @@ import onnx_ir as ir
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.graph import names
 from rrwkv_export.graph.fixed_shape.making import Making, state_part
-from rrwkv_export.graph.fixed_shape.wkv import before_every_token, updated, wkv_of
+from rrwkv_export.graph.fixed_shape.recurrences.wkv import before_every_token, updated, wkv_of
 from rrwkv_export.onnx.scope import Scope
 from rrwkv_runtime.bundle.fixed_shape import StatePart
 

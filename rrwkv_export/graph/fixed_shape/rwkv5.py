@@ -9,10 +9,10 @@ import onnx_ir as ir
 
 from rrwkv_export.architectures.rwkv5 import RWKV5Config
 from rrwkv_export.graph import names
-from rrwkv_export.graph.fixed_shape import linear
 from rrwkv_export.graph.fixed_shape.heads import group_norm, shaped, told_now
 from rrwkv_export.graph.fixed_shape.heads import parts as parts
 from rrwkv_export.graph.fixed_shape.making import Making, Values
+from rrwkv_export.graph.fixed_shape.recurrences import linear
 from rrwkv_export.graph.fixed_shape.rwkv4 import channel_mix as channel_mix
 from rrwkv_export.graph.prefill.heads import heads
 from rrwkv_export.onnx.scope import Array, Scope

@@ -10,10 +10,10 @@ import numpy as np
 import onnx_ir as ir
 
 from rrwkv_export.graph import names
-from rrwkv_export.graph.fixed_shape import delta
 from rrwkv_export.graph.fixed_shape.heads import by_head, flat, group_norm, mean, number, told_now
 from rrwkv_export.graph.fixed_shape.heads import parts as parts
 from rrwkv_export.graph.fixed_shape.making import Making
+from rrwkv_export.graph.fixed_shape.recurrences import delta
 from rrwkv_export.graph.prefill.heads import heads
 from rrwkv_export.graph.weights import GraphWeights
 from rrwkv_export.onnx.scope import Scope

@@ -16,10 +16,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from rrwkv_export.graph.fixed_shape.blocks import Blocks
 from rrwkv_export.graph.fixed_shape.heads import apart, mean, shaped
 from rrwkv_export.graph.fixed_shape.making import Values
-from rrwkv_export.graph.fixed_shape.wkv import LOWEST_EXPONENT
+from rrwkv_export.graph.fixed_shape.recurrences.blocks import Blocks
+from rrwkv_export.graph.fixed_shape.recurrences.wkv import LOWEST_EXPONENT
 from rrwkv_export.onnx.scope import Array, Scope
 
 

@@ -19,9 +19,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from rrwkv_export.graph.fixed_shape.blocks import Blocks
 from rrwkv_export.graph.fixed_shape.heads import apart, shaped
 from rrwkv_export.graph.fixed_shape.making import Values
+from rrwkv_export.graph.fixed_shape.recurrences.blocks import Blocks
 from rrwkv_export.onnx.scope import Array, Scope
 
 

@@ -1,0 +1,1 @@
+"""The recurrences in fixed shapes, for one token and for a segment."""
