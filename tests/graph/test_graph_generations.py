@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from checkpoint_files import RWKV6, RWKV7, RWKV52, random_weights, write_blinkdl, write_rrwkv
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -65,16 +66,22 @@ def test_a_text_in_any_pieces_gives_the_same_bits(bundle):
 @given(configs((RWKV5Config, RWKV6Config, RWKV7Config)), st.integers(0, 10**6), st.integers(0, len(IDS)))
 def test_graphs_compute_what_the_reference_says(make_tiny, config, seed, cut):
     """A prompt, then token by token, of any sizes, with mediums and without."""
-    tiny, state = make_tiny(config, seed), None
-    expected, after = reference.of(config).forward(config, tiny.weights, IDS)
+    tiny, state, model = make_tiny(config, seed), None, reference.of(config)
+    expected, after = model.forward(config, tiny.weights, IDS)
+    rounded, after_rounded = model.forward(config, tiny.weights, IDS, dtype=torch.float32)
     found = []
     if cut:
         found, state = tiny.model.forward(IDS[:cut], num_logits=cut)
     decoder = tiny.model.decoder(state)
     found = np.array([*found, *(decoder.step(int(token)).copy() for token in IDS[cut:])])
-    assert np.abs(found - expected.numpy()).max() < 1e-5 * np.abs(expected.numpy()).max()
-    matrix = after.matrix.numpy()
-    np.testing.assert_allclose(decoder.state().values["matrix"], matrix, atol=1e-5 * np.abs(matrix).max())
+    assert_as_near_as_float32(found, expected, rounded)
+    assert_as_near_as_float32(decoder.state().values["matrix"], after.matrix, after_rounded.matrix)
+
+
+def assert_as_near_as_float32(found, expected, rounded):
+    """Within 1e-5 of the largest, or 8 times what float32 costs: the norm of few channels makes much of little."""
+    own = (rounded - expected).abs().max()
+    assert np.abs(found - expected.numpy()).max() < max(1e-5 * expected.abs().max(), 8 * own)
 
 
 def test_decoding_gives_the_bits_of_a_prompt(bundle):
