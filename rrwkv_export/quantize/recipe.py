@@ -118,9 +118,9 @@ class Recipe:
         return chosen
 
     def _of_low_rank(self) -> WeightSpec:
-        """They are small, and what they make is the decay and other rates: see docs/quantization.md."""
+        """They are small, and what they make is the decay and other rates: see docs/quantize.md."""
         weights = max(8, self.default.weights)
-        return WeightSpec(weights, "float", 32, "float32", equalize=0)
+        return WeightSpec(weights, "float", 32, self.default.compute, equalize=0)
 
     def resolved(self, linears: Sequence[Linear]) -> dict[str, Any]:
         """For the manifest: the choice of every role, and of the layers that differ from their role's first."""
