@@ -183,7 +183,8 @@ def rewrite(
     by_gptq = [s for s in source.linears if choices[s].rounding == "gptq" and choices[s].kind in ("blocks", "static")]
     weights = 4 * source.manifest.parameters
     rounding = ByGPTQ(graph, by_gptq, choices, types, weights, insert is not None, progress)
-    equalized = [s for s in source.linears if s.role in folds(source.config) and _is_equalized(choices[s])]
+    foldable = folds(source.config)
+    equalized = [s for s in source.linears if s.role in foldable and _is_equalized(choices[s])]
     exponents: dict[str, list[float]] = {}
     units: dict[int, Array] = {}
     moved: Folds = []

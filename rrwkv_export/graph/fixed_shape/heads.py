@@ -12,11 +12,9 @@ from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.architectures.matrices import HeadsConfig
 from rrwkv_export.graph import names
 from rrwkv_export.graph.fixed_shape.making import Making, state_part
-from rrwkv_export.graph.prefill.heads import heads
+from rrwkv_export.graph.prefill.heads import GROUP_NORM_EPSILON, heads
 from rrwkv_export.onnx.scope import Array, Scope
 from rrwkv_runtime.bundle.fixed_shape import StatePart
-
-_GROUP_NORM_EPSILON = 64e-5  # 1e-5 · 8², whatever N is
 
 
 def parts(config: ModelConfig, layer: int) -> list[StatePart]:
@@ -30,7 +28,7 @@ def group_norm(m: Making, scope: Scope, att: str, y: ir.Value) -> ir.Value:
     """GN(y) [1, T, C] of y [T, H, N]"""
     N = heads(m.w)[1]
     one, zero = (scope.common(np.full(N, v), np.float32, f"{n}_of_head") for n, v in (("ones", 1), ("zeros", 0)))
-    unit = scope.op("LayerNormalization", y, one, zero, name="ln_x", axis=-1, epsilon=_GROUP_NORM_EPSILON)
+    unit = scope.op("LayerNormalization", y, one, zero, name="ln_x", axis=-1, epsilon=GROUP_NORM_EPSILON)
     gain = m.w.vector(scope, f"{att}.ln_x.weight")
     gained = scope.op("Mul", flat(m, scope, unit, "ln_x.flat"), gain, name="ln_x.gained")
     return scope.op("Add", gained, m.w.vector(scope, f"{att}.ln_x.bias"), name="ln_x.moved")

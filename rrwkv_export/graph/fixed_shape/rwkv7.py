@@ -15,7 +15,7 @@ from rrwkv_export.graph.fixed_shape.heads import parts as parts
 from rrwkv_export.graph.fixed_shape.making import Making
 from rrwkv_export.graph.fixed_shape.recurrences import delta
 from rrwkv_export.graph.prefill.heads import heads
-from rrwkv_export.graph.weights import GraphWeights
+from rrwkv_export.graph.prefill.rwkv7 import learned, rate, value_after
 from rrwkv_export.onnx.scope import Scope
 
 # What κ is divided by at least: the smallest float16. The definition's 1e-12, which is none, is against 0 / 0 as well.
@@ -30,12 +30,12 @@ def time_mix(m: Making, scope: Scope, index: int, mixed: list[ir.Value]) -> ir.V
         w.matmul(scope, x, f"{att}.{name}.weight", name=name)
         for x, name in ((x_r, "receptance"), (x_k, "key"), (x_v, "value"))
     )
-    a = _rate(w, scope, att, "a", x_a)
+    a = rate(w, scope, att, "a", x_a)
     κ = _unit(m, scope, scope.op("Mul", k, w.vector(scope, f"{att}.k_k"), name="k_k"))
-    k = _learned(w, scope, att, k, a)
-    v = _value(m, scope, att, v, x_v)
+    k = learned(w, scope, att, k, a)
+    v = value_after(w, scope, att, v, x_v, m.crossing)
     minus = scope.common(np.full((1, 1, 1), -math.exp(-0.5)), np.float32, "minus_exp_minus_half")
-    ln_w = scope.op("Mul", _rate(w, scope, att, "w", x_w, "Tanh"), minus, name="ln_w")
+    ln_w = scope.op("Mul", rate(w, scope, att, "w", x_w, "Tanh"), minus, name="ln_w")
     q = scope.op("Mul", scope.op("Mul", κ, a, name="kappa_a"), number(scope, -1.0, "minus_one"), name="q")
 
     inner, part = scope / "recurrence", f"{names.MATRIX}.{index}"
@@ -57,16 +57,6 @@ def channel_mix(m: Making, scope: Scope, index: int, mixed: list[ir.Value]) -> i
     return w.matmul(scope, scope.op("Mul", k, k, name="square"), f"{block}.value.weight", name="value")
 
 
-def _rate(w: GraphWeights, scope: Scope, att: str, z: str, x: ir.Value, between: str | None = None) -> ir.Value:
-    """σ(z0 + between(x z1) z2)"""
-    low = w.low(scope, x, f"{att}.{z}1", f"{z}1")
-    if between:
-        low = scope.op(between, low, name=f"{z}.between")
-    low = w.low(scope, low, f"{att}.{z}2", f"{z}2")
-    total = scope.op("Add", low, w.vector(scope, f"{att}.{z}0"), name=f"{z}.sum")
-    return scope.op("Sigmoid", total, name=f"{z}.rate")
-
-
 def _unit(m: Making, scope: Scope, κ: ir.Value) -> ir.Value:
     """Each head of κ [1, T, C] over its length."""
     κ = by_head(m, scope, κ, "kappa.heads")
@@ -79,20 +69,3 @@ def _unit(m: Making, scope: Scope, κ: ir.Value) -> ir.Value:
         name="kappa.divisor",
     )
     return flat(m, scope, scope.op("Div", κ, length, name="kappa"), "kappa.flat")
-
-
-def _learned(w: GraphWeights, scope: Scope, att: str, k: ir.Value, a: ir.Value) -> ir.Value:
-    """k ⊙ (1 + (a - 1) ⊙ k_a) = k ⊙ ((1 - k_a) + a ⊙ k_a)"""
-    k_a = w.load(f"{att}.k_a")
-    rate = scope.op("Mul", a, scope.const(k_a, np.float32, "k_a.weight"), name="k_a")
-    rate = scope.op("Add", rate, scope.const(1 - k_a, np.float32, "k_a.rest"), name="k_a.sum")
-    return scope.op("Mul", k, rate, name="k")
-
-
-def _value(m: Making, scope: Scope, att: str, v: ir.Value, x_v: ir.Value) -> ir.Value:
-    """v + (v_first - v) ⊙ σ(v0 + x_v v1 v2); layer 0's own v is v_first"""
-    if "v_first" not in m.crossing:
-        m.crossing["v_first"] = v
-        return v
-    away = scope.op("Sub", m.crossing["v_first"], v, name="v.away")
-    return scope.op("Add", v, scope.op("Mul", away, _rate(m.w, scope, att, "v", x_v), name="v.moved"), name="v")

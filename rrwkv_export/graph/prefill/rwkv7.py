@@ -37,11 +37,11 @@ def time_mix(
         w.matmul(scope, x, f"{att}.{name}.weight", name=name)
         for x, name in ((x_r, "receptance"), (x_k, "key"), (x_v, "value"))
     )
-    a = _rate(w, scope, att, "a", x_a)
+    a = rate(w, scope, att, "a", x_a)
     in_blocks = isinstance(over, DeltaBlocks)
     κ = (fewer_kernels.unit if in_blocks else _unit)(w, scope, att, k)
-    k = _learned(w, scope, att, k, a)
-    v = _value(w, scope, att, v, x_v, crossing)
+    k = learned(w, scope, att, k, a)
+    v = value_after(w, scope, att, v, x_v, crossing)
     ln_w = _exponent(w, scope, att, x_w)
     decay = {"ln_w": ln_w} if in_blocks else {"w": scope.op("Exp", ln_w, name="w")}
     by_name = {name: by_head(w, scope, x, f"{name}.heads") for name, x in (("r", r), ("k", k), ("v", v), ("a", a))}
@@ -93,22 +93,19 @@ def _recurrence(
 
 def _exponent(w: GraphWeights, scope: Scope, att: str, x_w: ir.Value) -> ir.Value:
     """ln w = -e^(-1/2) σ(w0 + tanh(x_w w1) w2)"""
-    rate = scope.op("Sigmoid", _low_rank(w, scope, att, "w", x_w, "Tanh"), name="w.rate")
+    rate_w = rate(w, scope, att, "w", x_w, "Tanh")
     scale = scope.common(-math.exp(-0.5), np.float32, "minus_exp_minus_half")
-    return scope.op("Mul", rate, scale, name="w.exponent")
+    return scope.op("Mul", rate_w, scale, name="w.exponent")
 
 
-def _low_rank(w: GraphWeights, scope: Scope, att: str, z: str, x: ir.Value, between: str | None) -> ir.Value:
-    """z0 + between(x z1) z2"""
+def rate(w: GraphWeights, scope: Scope, att: str, z: str, x: ir.Value, between: str | None = None) -> ir.Value:
+    """σ(z0 + between(x z1) z2)"""
     low = w.low(scope, x, f"{att}.{z}1", f"{z}1")
     if between:
         low = scope.op(between, low, name=f"{z}.between")
-    return scope.op("Add", w.low(scope, low, f"{att}.{z}2", f"{z}2"), w.vector(scope, f"{att}.{z}0"), name=f"{z}.sum")
-
-
-def _rate(w: GraphWeights, scope: Scope, att: str, z: str, x: ir.Value) -> ir.Value:
-    """σ(z0 + x z1 z2)"""
-    return scope.op("Sigmoid", _low_rank(w, scope, att, z, x, None), name=f"{z}.rate")
+    low = w.low(scope, low, f"{att}.{z}2", f"{z}2")
+    total = scope.op("Add", low, w.vector(scope, f"{att}.{z}0"), name=f"{z}.sum")
+    return scope.op("Sigmoid", total, name=f"{z}.rate")
 
 
 def _unit(w: GraphWeights, scope: Scope, att: str, k: ir.Value) -> ir.Value:
@@ -120,21 +117,21 @@ def _unit(w: GraphWeights, scope: Scope, att: str, k: ir.Value) -> ir.Value:
     return scope.op("Div", κ, scope.op("Max", length, least, name="kappa.divisor"), name="kappa")
 
 
-def _learned(w: GraphWeights, scope: Scope, att: str, k: ir.Value, a: ir.Value) -> ir.Value:
+def learned(w: GraphWeights, scope: Scope, att: str, k: ir.Value, a: ir.Value) -> ir.Value:
     """k ⊙ (1 + (a - 1) ⊙ k_a) = k ⊙ ((1 - k_a) + a ⊙ k_a)"""
     k_a = w.load(f"{att}.k_a")
-    rate = scope.op("Mul", a, scope.const(k_a, np.float32, "k_a.weight"), name="k_a")
-    rate = scope.op("Add", rate, scope.const(1 - k_a, np.float32, "k_a.rest"), name="k_a.sum")
-    return scope.op("Mul", k, rate, name="k")
+    factor = scope.op("Mul", a, scope.const(k_a, np.float32, "k_a.weight"), name="k_a")
+    factor = scope.op("Add", factor, scope.const(1 - k_a, np.float32, "k_a.rest"), name="k_a.sum")
+    return scope.op("Mul", k, factor, name="k")
 
 
-def _value(w: GraphWeights, scope: Scope, att: str, v: ir.Value, x_v: ir.Value, crossing: Crossing) -> ir.Value:
+def value_after(w: GraphWeights, scope: Scope, att: str, v: ir.Value, x_v: ir.Value, crossing: Crossing) -> ir.Value:
     """v + (v_first - v) ⊙ σ(v0 + x_v v1 v2); layer 0's own v is v_first"""
     if "v_first" not in crossing:
         crossing["v_first"] = v
         return v
     away = scope.op("Sub", crossing["v_first"], v, name="v.away")
-    return scope.op("Add", v, scope.op("Mul", away, _rate(w, scope, att, "v", x_v), name="v.moved"), name="v")
+    return scope.op("Add", v, scope.op("Mul", away, rate(w, scope, att, "v", x_v), name="v.moved"), name="v")
 
 
 def _told(w: GraphWeights, scope: Scope, att: str, heads: dict[str, ir.Value]) -> ir.Value:

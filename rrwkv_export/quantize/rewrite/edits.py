@@ -12,6 +12,7 @@ What a product gives keeps its name, whatever computes it. Names and levels are 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,15 +30,15 @@ _ACCURACY_LEVELS = {"float32": 1, "int8": 4}  # as MatMulNBits numbers them
 
 
 @dataclass(frozen=True)
-class Edit:
+class Edit(ABC):
     """value: what the product multiplies, by its name in the main graph; what is made for it is named after it."""
 
     linear: Linear
     value: str
 
+    @abstractmethod
     def nodes(self, node: NodeProto) -> list[NodeProto]:
         """What takes the product's place in a graph."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ def search_exponents(
     calibration: what is observed; scale: what the KL is measured on. Trials round to nearest, as GPTQ would take a
     pass over the text for each. A layer that the recipe treats in its own way keeps what is said of it.
     """
-    roles = {linear.role: recipe.choice(linear) for linear in source.linears if linear.role in folds(source.config)}
+    foldable = folds(source.config)
+    roles = {linear.role: recipe.choice(linear) for linear in source.linears if linear.role in foldable}
     wanted = [(role, choice) for role, choice in roles.items() if choice.kind in ("static", "dynamic")]
     found: dict[str, float] = {}
     total = len(wanted) * len(CANDIDATES)
