@@ -10,6 +10,8 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -70,34 +72,33 @@ def find(provider: str, wanted: bool | str | None) -> Kernels | None:
         if chosen != AUTO:
             raise ProviderError(f"there are no native kernels here: {why}; or do without (--no-native)")
         return None
-    there = tables()
+    there, library = tables(), importlib.import_module(PACKAGE).path()
     if chosen == AUTO and there[0] == SCALAR:
         return None
     if chosen in (AUTO, ON):
-        return Kernels(_package().path())
+        return Kernels(library)
     if chosen not in there:
         raise ProviderError(
             f"the native kernels {chosen!r} do not run on this processor; it runs {', '.join(there)}: name one, or none"
         )
-    return Kernels(_package().path(), chosen)
+    return Kernels(library, chosen)
 
 
 def missing() -> str | None:
-    """Why there are none to run, and what to do about it; None where there are."""
+    """Why there are none to run, and what to do about it; None where there are. Raises ProviderError."""
     if importlib.util.find_spec(PACKAGE) is None:
         return f"rrwkv-native is not installed; {hint('rrwkv-native')}"
-    if why := _package().reason():
+    with _loading() as package:
+        why = package.reason()
+    if why:
         return f"{why}; install g++ or clang, and then it again: {hint('rrwkv-native')}"
     return None
 
 
 def tables() -> tuple[str, ...]:
     """The names of those that run here, the best one first. Raises ProviderError if the library does not load."""
-    try:
-        found: tuple[str, ...] = _package().tables()
-    except (ImportError, OSError, AttributeError) as error:
-        remedy = f"install it again ({hint('rrwkv-native')}), or leave it out (--no-native)"
-        raise ProviderError(f"rrwkv-native does not load ({error}): {remedy}") from None
+    with _loading() as package:
+        found: tuple[str, ...] = package.tables()
     return found
 
 
@@ -114,5 +115,11 @@ def register(options: Any, kernels: Kernels, threads: int) -> None:
     options.register_custom_ops_library(str(kernels.library))
 
 
-def _package() -> ModuleType:
-    return importlib.import_module(PACKAGE)
+@contextmanager
+def _loading() -> Iterator[ModuleType]:
+    """The package; what it raises within, as one of another version may, is a ProviderError."""
+    try:
+        yield importlib.import_module(PACKAGE)
+    except (ImportError, OSError, AttributeError) as error:
+        remedy = f"install it again ({hint('rrwkv-native')}), or leave it out (--no-native)"
+        raise ProviderError(f"rrwkv-native does not load ({error}): {remedy}") from None
