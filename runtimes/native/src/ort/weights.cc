@@ -4,7 +4,7 @@
 #include <string>
 
 #include "model/matrix/blockwise.h"
-#include "model/matrix/float16.h"
+#include "model/matrix/float_columns.h"
 #include "model/matrix/int8_per_channel.h"
 
 namespace rrwkv {
@@ -63,6 +63,13 @@ std::unique_ptr<Matrix> blockwise(const NodeInfo& from, const Kernels& kernels, 
   return std::make_unique<BlockwiseInt8>(kernels, weights);
 }
 
+std::unique_ptr<Matrix> float32(const NodeInfo& from, const Kernels& kernels, const std::string& role, size_t inputs,
+                                size_t N) {
+  const Value& weight = rows_of_inputs(from, role + ".single", kFloat, inputs, N);
+  const auto* values = static_cast<const float*>(weight.data);
+  return std::make_unique<Float32>(kernels, values, inputs, static_cast<size_t>(weight.shape[1]));
+}
+
 std::unique_ptr<Matrix> float16(const NodeInfo& from, const Kernels& kernels, const std::string& role, size_t inputs,
                                 size_t N) {
   const Value& weight = rows_of_inputs(from, role + ".half", kFloat16, inputs, N);
@@ -76,6 +83,7 @@ std::unique_ptr<Matrix> matrix_of(const NodeInfo& from, const Kernels& kernels, 
   for (const char* form : {".weight4", ".weight8", ".float8"})
     if (from.has(role + form)) return blockwise(from, kernels, role, form, inputs, outputs);
   if (from.has(role + ".half")) return float16(from, kernels, role, inputs, outputs);
+  if (from.has(role + ".single")) return float32(from, kernels, role, inputs, outputs);
   return int8_per_channel(from, kernels, role, inputs, outputs);
 }
 

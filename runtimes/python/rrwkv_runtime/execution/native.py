@@ -89,7 +89,7 @@ def missing() -> str | None:
     if importlib.util.find_spec(PACKAGE) is None:
         return f"rrwkv-native is not installed; {hint('rrwkv-native')}"
     with _loading() as package:
-        why = package.reason()
+        why = None if package.tables() else package.reason()
     if why:
         return f"{why}; install g++ or clang, and then it again: {hint('rrwkv-native')}"
     return None
