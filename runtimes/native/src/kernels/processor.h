@@ -3,7 +3,7 @@
 
 #if (defined(__x86_64__) || defined(_M_X64)) && !defined(RRWKV_NATIVE_SCALAR)
 #define RRWKV_NATIVE_X86
-#elif defined(__aarch64__) && !defined(RRWKV_NATIVE_SCALAR)
+#elif defined(RRWKV_NATIVE_HAS_NEON) && !defined(RRWKV_NATIVE_SCALAR)
 #define RRWKV_NATIVE_ARM64
 #endif
 
