@@ -40,7 +40,12 @@ std::vector<const Kernels*> found() {
   return tables;
 }
 #elif defined(RRWKV_NATIVE_ARM64)
-std::vector<const Kernels*> found() { return neon::tables_here(); }
+std::vector<const Kernels*> found() {
+  std::vector<const Kernels*> tables;
+  if (has_i8mm()) tables.push_back(&neon::i8mm::kTable);
+  if (has_dot_products()) tables.push_back(&neon::dotprod::kTable);
+  return tables;
+}
 #else
 std::vector<const Kernels*> found() { return {}; }
 #endif

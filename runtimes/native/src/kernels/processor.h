@@ -13,6 +13,9 @@ namespace rrwkv {
 bool has_avx2();  // with FMA and F16C
 bool has_avx_vnni();
 bool has_avx512_vnni();
+#elif defined(RRWKV_NATIVE_ARM64)
+bool has_dot_products();
+bool has_i8mm();
 #endif
 
 }  // namespace rrwkv
