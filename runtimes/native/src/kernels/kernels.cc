@@ -47,7 +47,16 @@ std::vector<const Kernels*> found() {
   return tables;
 }
 #elif defined(RRWKV_NATIVE_ARM64)
-std::vector<const Kernels*> found() { return neon::tables_here(); }
+std::vector<const Kernels*> found() {
+  std::vector<const Kernels*> tables;
+#if defined(RRWKV_NATIVE_HAS_I8MM)
+  if (has_i8mm()) tables.push_back(&neon::i8mm::kTable);
+#endif
+#if defined(RRWKV_NATIVE_HAS_DOTPROD)
+  if (has_dot_products()) tables.push_back(&neon::dotprod::kTable);
+#endif
+  return tables;
+}
 #else
 std::vector<const Kernels*> found() { return {}; }
 #endif

@@ -29,4 +29,45 @@ bool has_avx512_vnni() {
 
 }  // namespace rrwkv
 
+#elif defined(RRWKV_NATIVE_ARM64) && defined(__linux__)
+
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+
+namespace rrwkv {
+
+bool has_dot_products() { return getauxval(AT_HWCAP) & HWCAP_ASIMDDP; }
+bool has_i8mm() { return has_dot_products() && (getauxval(AT_HWCAP2) & HWCAP2_I8MM); }
+
+}  // namespace rrwkv
+
+#elif defined(RRWKV_NATIVE_ARM64) && defined(__APPLE__)
+
+#include <sys/sysctl.h>
+
+namespace rrwkv {
+namespace {
+
+bool has(const char* feature) {
+  int value = 0;
+  size_t size = sizeof value;
+  return sysctlbyname(feature, &value, &size, nullptr, 0) == 0 && value != 0;
+}
+
+}  // namespace
+
+bool has_dot_products() { return has("hw.optional.arm.FEAT_DotProd"); }
+bool has_i8mm() { return has_dot_products() && has("hw.optional.arm.FEAT_I8MM"); }
+
+}  // namespace rrwkv
+
+#elif defined(RRWKV_NATIVE_ARM64)
+
+namespace rrwkv {
+
+bool has_dot_products() { return false; }
+bool has_i8mm() { return false; }
+
+}  // namespace rrwkv
+
 #endif

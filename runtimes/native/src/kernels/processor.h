@@ -3,7 +3,7 @@
 
 #if (defined(__x86_64__) || defined(_M_X64)) && !defined(RRWKV_NATIVE_SCALAR)
 #define RRWKV_NATIVE_X86
-#elif defined(RRWKV_NATIVE_HAS_NEON) && !defined(RRWKV_NATIVE_SCALAR)
+#elif defined(__aarch64__) && !defined(RRWKV_NATIVE_SCALAR)
 #define RRWKV_NATIVE_ARM64
 #endif
 
@@ -13,6 +13,9 @@ namespace rrwkv {
 bool has_avx2();  // with FMA and F16C
 bool has_avx_vnni();
 bool has_avx512_vnni();
+#elif defined(RRWKV_NATIVE_ARM64)
+bool has_dot_products();
+bool has_i8mm();
 #endif
 
 }  // namespace rrwkv

@@ -25,7 +25,7 @@ VARIABLE = "RRWKV_NATIVE"
 AUTO, ON, OFF = "auto", "on", "off"
 # All there are, whichever processor runs them.
 SCALAR = "scalar"  # plain C++: for what others are held against, and slower than onnxruntime's own
-TABLES = (SCALAR, "avx2", "avx2-vnni", "avx512", "avx512-amx", "neon", "neon-dotprod")
+TABLES = (SCALAR, "avx2", "avx2-vnni", "avx512", "avx512-amx", "neon", "neon-i8mm")
 CHOICES = (AUTO, ON, OFF, *TABLES)
 
 
