@@ -9,6 +9,7 @@
 # make qnn              the same on Qualcomm's simulator, in uint16 and uint8, and a context binary
 # make arm64            the recorded logits on an emulated Arm64, in float32 and int8 (Debian or Ubuntu)
 # make native-sanitized the kernels' tests and many hostile nodes under sanitizers, the newest instructions emulated
+# make native-threads   the threads that share a run, under the sanitizer of threads
 # make wheels           wheels of the kernels in dist/, for other machines too, by Zig's compiler; some minutes each at first
 # make clean
 # Each sets up what it needs in $(VENV), plugins in build/plugin-*.

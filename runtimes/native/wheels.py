@@ -46,18 +46,21 @@ def zig() -> Path:
     """The program. Raises SystemExit where it is not installed."""
     found = importlib.util.find_spec("ziglang")
     if found is None or not found.submodule_search_locations:
-        sys.exit("wheels.py: the cross compiler is not installed; pip install ziglang scikit-build-core wheel ninja")
+        sys.exit("wheels.py: the package ziglang, which brings the compiler, is not installed: `make wheels` does it")
     return Path(found.submodule_search_locations[0]) / ("zig.exe" if os.name == "nt" else "zig")
 
 
 def definitions(target: Target) -> dict[str, str]:
-    """What CMake is told to compile for a target, as `-D`."""
+    """What CMake is told to compile for a target, as `-D`. Its trials are linked as the library is: Zig compiles its C++
+    library anew for other options.
+    """
     return {
         "CMAKE_SYSTEM_NAME": target.system,
         "CMAKE_SYSTEM_PROCESSOR": target.processor,
         "CMAKE_CXX_COMPILER": f"{zig()};c++",
         "CMAKE_CXX_COMPILER_TARGET": target.zig,
-        "CMAKE_SHARED_LINKER_FLAGS": "-s",
+        "CMAKE_TRY_COMPILE_CONFIGURATION": "Release",
+        "CMAKE_EXE_LINKER_FLAGS": "-s",
         "CMAKE_MODULE_LINKER_FLAGS": "-s",
     }
 
