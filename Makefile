@@ -10,6 +10,8 @@
 # make arm64            the recorded logits on an emulated Arm64, in float32 and int8 (Debian or Ubuntu)
 # make native-sanitized the kernels' tests and many hostile nodes under sanitizers, the newest instructions emulated
 # make native-threads   the threads that share a run, under the sanitizer of threads
+# make arm64-native     the kernels on an emulated Arm64, every table against the bits of this machine's
+# make test-wheels      the two wheels for Linux: made, looked at, and run without a compiler
 # make wheels           wheels of the kernels in dist/, for other machines too, by Zig's compiler; some minutes each at first
 # make clean
 # Each sets up what it needs in $(VENV), plugins in build/plugin-*.
@@ -17,12 +19,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PACKAGES := rrwkv_export runtimes/python/rrwkv_runtime runtimes/native/rrwkv_native tests benchmarks docs cli.py
+PACKAGES := rrwkv_export runtimes/python/rrwkv_runtime runtimes/native tests benchmarks docs cli.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Who develops has a compiler: kernels that do not compile are an error.
 export RRWKV_NATIVE_REQUIRED := 1
 
-.PHONY: demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels clean
+.PHONY: demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels test-wheels arm64-native clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/rrwkv demo --output build/demo
@@ -160,6 +162,19 @@ build/wheels/.installed: runtimes/native/pyproject.toml
 
 wheels: build/wheels/.installed
 	@$(<D)/bin/python runtimes/native/wheels.py dist $(WHEELS)
+
+# Those for Linux, what they show and need, and the one for this machine in an environment without a compiler.
+test-wheels: $(VENV)/.installed-dev
+	@$(MAKE) --no-print-directory wheels WHEELS="manylinux_2_28_x86_64 manylinux_2_28_aarch64"
+	$(BIN)/pytest -m "" tests/native/test_native_wheels.py
+
+# The wheel for Arm64 on an emulated one, against the same models' logits here, to the last bit.
+arm64-native: $(VENV)/.installed-dev
+	@$(MAKE) --no-print-directory wheels WHEELS=manylinux_2_28_aarch64
+	@rm -rf build/arm64-native && $(BIN)/python -m zipfile -e dist/rrwkv_native-*manylinux*aarch64.whl build/arm64-native
+	@PYTHONPATH=tests $(BIN)/python tests/native/elsewhere.py make build/elsewhere > /dev/null
+	@benchmarks/engines/arm64.sh build/arm64 -c "import sys, runpy; sys.path[:0] = ['build/arm64-native']; \
+		sys.argv[:] = ['', 'check', 'build/elsewhere']; runpy.run_path('tests/native/elsewhere.py', run_name='__main__')"
 
 clean:
 	rm -rf build $(VENV)

@@ -46,7 +46,7 @@ def zig() -> Path:
     """The program. Raises SystemExit where it is not installed."""
     found = importlib.util.find_spec("ziglang")
     if found is None or not found.submodule_search_locations:
-        sys.exit("wheels.py: the package ziglang, which brings the compiler, is not installed: `make wheels` does it")
+        sys.exit("wheels.py: the compiler, the package ziglang, is not installed; `make wheels` does it")
     return Path(found.submodule_search_locations[0]) / ("zig.exe" if os.name == "nt" else "zig")
 
 
