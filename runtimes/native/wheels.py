@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -51,8 +52,8 @@ def zig() -> Path:
 
 
 def definitions(target: Target) -> dict[str, str]:
-    """What CMake is told to compile for a target, as `-D`. Its trials are linked as the library is: Zig compiles its C++
-    library anew for other options.
+    """What CMake is told to compile for a target. Its trials are linked as the library is: for other options Zig would
+    compile its C++ library once more.
     """
     return {
         "CMAKE_SYSTEM_NAME": target.system,
@@ -79,7 +80,7 @@ def build(platform: str, folder: Path) -> Path:
         subprocess.run([sys.executable, "-m", "wheel", *tags], check=True, stdout=subprocess.DEVNULL)
         (wheel,) = Path(made).glob("*.whl")
         folder.mkdir(parents=True, exist_ok=True)
-        return Path(os.replace(wheel, folder / wheel.name) or folder / wheel.name)
+        return Path(shutil.move(wheel, folder / wheel.name))
 
 
 def main() -> None:
