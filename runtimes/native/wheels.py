@@ -61,7 +61,8 @@ def definitions(target: Target) -> dict[str, str]:
         "CMAKE_CXX_COMPILER": f"{zig()};c++",
         "CMAKE_CXX_COMPILER_TARGET": target.zig,
         "CMAKE_TRY_COMPILE_CONFIGURATION": "Release",
-        "CMAKE_EXE_LINKER_FLAGS": "-s",
+        "CMAKE_CXX_FLAGS": "-fPIC",
+        "CMAKE_EXE_LINKER_FLAGS": "-shared -s",
         "CMAKE_MODULE_LINKER_FLAGS": "-s",
     }
 
