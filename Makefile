@@ -132,7 +132,7 @@ $(VENV)/.installed-dev: $(VENV)/bin/python requirements-dev.txt constraints.txt 
 # and takes a while.
 SANITIZED := build/native-sanitized
 HOSTILE ?= 20000
-TABLES ?= scalar avx2 avx512
+TABLES ?= scalar avx2 avx2-vnni avx512
 SANITIZERS := $(foreach name,libasan libubsan libstdc++,$$(g++ -print-file-name=$(name).so))
 native-sanitized: $(VENV)/.installed-dev native-threads
 	@CXX=g++ cmake -S runtimes/native -B $(SANITIZED) -DRRWKV_NATIVE_EMULATED=ON -DRRWKV_NATIVE_CHECKS=ON \

@@ -56,7 +56,7 @@ def test_kernels_for_no_processor_in_particular_run_where_they_are_asked_for(ins
 def test_the_environment_speaks_for_a_process_and_a_caller_for_himself(installed, monkeypatch):
     installed("avx2", "scalar")
     monkeypatch.setenv("RRWKV_NATIVE", "scalar")
-    assert find("cpu", None).table == "scalar"
+    assert find("cpu", None).table == find("cpu", True).table == "scalar"
     assert find("cpu", "avx2").table == "avx2"
     assert find("cpu", False) is find("openvino", None) is None
     monkeypatch.setenv("RRWKV_NATIVE", "off")

@@ -18,7 +18,6 @@ from rrwkv_export.quantize.quantize import quantize
 from rrwkv_export.quantize.recipes import shipped_recipe
 from rrwkv_export.quantize.source import Calibration
 from rrwkv_export.texts import Text
-from rrwkv_runtime.execution.native import ON
 from rrwkv_runtime.model import Model
 
 pytest.importorskip("rrwkv_native", reason="rrwkv-native is not installed")
@@ -39,7 +38,7 @@ def bundles(make_tiny, tmp_path_factory):
 
 
 def load(path, threads=1):
-    return Model.load(path, threads=threads, native=os.environ.get("RRWKV_NATIVE", ON))
+    return Model.load(path, threads=threads, native=True)
 
 
 def talk(model):

@@ -56,16 +56,18 @@ def find(provider: str, wanted: bool | str | None) -> Kernels | None:
     """The kernels, or None to do without.
 
     wanted: None or "auto" does what RRWKV_NATIVE says, and without it takes the best where they are installed, if that
-    is not "scalar"; True or "on" must have some; False or "off" leaves them out; the name of a table must have this
-    one. Raises InputError for other names, ProviderError if what is wanted cannot be had.
+    is not "scalar"; True or "on" must have some, those that RRWKV_NATIVE names or the best; False or "off" leaves them
+    out; the name of a table must have this one. Raises InputError for other names, ProviderError if what is wanted
+    cannot be had.
     """
     chosen = choice(wanted)
     if provider != "cpu":
         if chosen not in (AUTO, OFF):
             raise ProviderError(f"the native kernels are for provider 'cpu', not {provider!r}")
         return None
-    if chosen == AUTO:
-        chosen = choice(os.environ.get(VARIABLE) or AUTO, VARIABLE)
+    if chosen in (AUTO, ON):
+        said = choice(os.environ.get(VARIABLE) or AUTO, VARIABLE)
+        chosen = said if said in TABLES or chosen == AUTO else chosen
     if chosen == OFF:
         return None
     if why := missing():
