@@ -123,6 +123,7 @@ struct FloatColumnKernels {
   void (*unpack)(const FloatWeights<Value>& w, size_t output, float* left, float* right);
 };
 
+// Of each set of instructions a constant: what is computed when the library is loaded is computed on any processor.
 struct Kernels {
   const char* name;
   RowKernels rows;

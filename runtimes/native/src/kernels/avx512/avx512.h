@@ -7,7 +7,11 @@ namespace rrwkv::avx512 {
 
 extern const Kernels kTable;
 
-extern const TileKernels kTileKernels;
+// Of TileKernels.
+void begin(size_t depth);
+void end();
+void multiply(const Piece& piece, int32_t* sums);
+void dot(const uint8_t* x, size_t stride, const uint8_t* weights, size_t depth, size_t count, int32_t* dots);
 // Of BlockwiseKernels, for many rows.
 void unpack(const BlockwiseWeights& w, size_t output, uint8_t* bytes, float* scales);
 void multiply_tile(const BlockwiseTile& w, const BlockwiseRows& x, const TileKernels& tiles, const Target& to);

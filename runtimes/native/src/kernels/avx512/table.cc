@@ -34,13 +34,13 @@ void quantize_row(const BlockwiseWeights& w, const float* x, uint8_t* bytes, flo
 
 }  // namespace
 
-const Kernels kTable = {
+constexpr Kernels kTable = {
     "avx512",
     lanes::Rows<Floats>::kTable,
     lanes::FloatProducts<Floats, 12, 2>::kTable,
     {Int8::ends, Int8::quantize, Int8::column_sums, lanes::accumulate<Fours>, Int8::scale, 1, Int8::quantize, pack,
      Int8::scale_panel},
-    kTileKernels,
+    {begin, end, multiply, dot},
     {Block::quantize, one_byte, quantize_row, Block::multiply, unpack, multiply_tile},
     lanes::BlockwiseFloats<Floats, BlockLanes>::kTable,
     lanes::FloatColumns<Floats, Halves, 4>::kTable,

@@ -4,9 +4,6 @@
 namespace rrwkv::avx512 {
 namespace {
 
-void begin(size_t) {}
-void end() {}
-
 constexpr size_t kRows = 8;  // rows of activations whose sums stay in registers
 
 // kCount of the rows, from the first on.
@@ -31,6 +28,11 @@ void multiply_some(const Piece& p, size_t first, int32_t* sums) {
     for (size_t half = 0; half < 2; ++half) _mm512_storeu_si512(sums + i * kPanel + 16 * half, s[i][half]);
 }
 
+}  // namespace
+
+void begin(size_t) {}
+void end() {}
+
 void multiply(const Piece& piece, int32_t* sums) {
   size_t i = 0;
   for (; i + kRows <= piece.rows; i += kRows) multiply_some<kRows>(piece, i, sums);
@@ -48,9 +50,5 @@ void dot(const uint8_t* x, size_t stride, const uint8_t* weights, size_t depth, 
     for (size_t i = 0; i < kSide; ++i) _mm512_storeu_si512(dots + kSide * i, sums[i]);
   }
 }
-
-}  // namespace
-
-const TileKernels kTileKernels = {begin, end, multiply, dot};
 
 }  // namespace rrwkv::avx512

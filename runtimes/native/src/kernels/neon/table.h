@@ -39,7 +39,7 @@ void multiply_tile(const BlockwiseTile& w, const BlockwiseRows& x, const TileKer
 
 }  // namespace
 
-const Kernels kTable = {
+constexpr Kernels kTable = {
     RRWKV_NAME,
     lanes::Rows<Floats>::kTable,
     lanes::FloatProducts<Floats, 6, 1>::kTable,

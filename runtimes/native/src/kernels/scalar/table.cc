@@ -44,7 +44,7 @@ size_t one_byte(size_t) { return 1; }
 
 }  // namespace
 
-const Kernels kTable = {
+constexpr Kernels kTable = {
     "scalar",
     lanes::Rows<Floats>::kTable,
     lanes::FloatProducts<Floats, 1, 1>::kTable,
