@@ -74,9 +74,8 @@ void hold_rows(size_t n) {
     };
   };
   const std::string of = " of " + std::to_string(n);
-  hold("normalize" + of, with(x, [&](const RowKernels& k, float* y) {
-         k.normalize(x.data(), a.data(), b.data(), 1e-5f, n, y);
-       }));
+  hold("normalize" + of,
+       with(x, [&](const RowKernels& k, float* y) { k.normalize(x.data(), a.data(), b.data(), 1e-5f, n, y); }));
   for (const float* recalled : {static_cast<const float*>(nullptr), c.data()})
     hold("mix" + of, with(x, [&, recalled](const RowKernels& k, float* y) {
            k.mix({x.data(), a.data(), recalled}, {b.data(), d.data(), e.data()}, n, y);
@@ -142,12 +141,10 @@ void hold_matrices(size_t inputs, size_t outputs) {
     hold_matrix(given ? "int8, static" : "int8, dynamic", inputs, outputs, [&](const Kernels& k) {
       return std::make_unique<Int8PerChannel>(k, int8.data(), inputs, outputs, scale.data(), given);
     });
-  hold_matrix("float16", inputs, outputs, [&](const Kernels& k) {
-    return std::make_unique<Float16>(k, halves.data(), inputs, outputs);
-  });
-  hold_matrix("float32", inputs, outputs, [&](const Kernels& k) {
-    return std::make_unique<Float32>(k, weights.data(), inputs, outputs);
-  });
+  hold_matrix("float16", inputs, outputs,
+              [&](const Kernels& k) { return std::make_unique<Float16>(k, halves.data(), inputs, outputs); });
+  hold_matrix("float32", inputs, outputs,
+              [&](const Kernels& k) { return std::make_unique<Float32>(k, weights.data(), inputs, outputs); });
   for (const size_t block : {16, 32, 64, 128, 256}) {
     const size_t blocks = (inputs + block - 1) / block;
     const Values scales = some(outputs * blocks, 0.1f);

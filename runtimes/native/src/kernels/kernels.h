@@ -50,8 +50,8 @@ struct FloatKernels {
   void (*multiply_panel)(const float* packed, size_t inputs, const float* panel, size_t apart, const Target& to);
 };
 
-// uint8 activations times int8 weights [K, columns], rows `stride` apart. How activations are written is the table's own
-// affair.
+// uint8 activations times int8 weights [K, columns], rows `stride` apart. How activations are written is the table's
+// own affair.
 struct Int8Kernels {
   Ends (*ends)(const float* x, size_t n);
   // round(x / scale) + zero, within 0 .. 255.

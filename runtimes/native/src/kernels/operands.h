@@ -52,8 +52,8 @@ struct Int8Scaling {
   const float* scale;
 };
 
-// A piece of a product in whole numbers, of values of one or two bytes as Int8Kernels says. x [32, depth], which must be
-// there to its end, though only some rows count; of a packed panel. from, to: rows of weights, multiples of 64.
+// A piece of a product in whole numbers, of values of one or two bytes as Int8Kernels says. x [32, depth], which must
+// be there to its end, though only some rows count; of a packed panel. from, to: rows of weights, multiples of 64.
 struct Piece {
   const uint8_t* x;
   const uint8_t* packed;
