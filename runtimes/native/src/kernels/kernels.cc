@@ -16,6 +16,7 @@ namespace rrwkv {
 namespace {
 
 #if defined(RRWKV_NATIVE_X86)
+#if defined(RRWKV_NATIVE_HAS_AMX)
 // The same table, with products of many rows by the matrix unit.
 const Kernels& with_amx() {
   static const Kernels table = [] {
@@ -26,24 +27,34 @@ const Kernels& with_amx() {
   }();
   return table;
 }
+#endif
 
+// Those that the compiler knew how to make.
 std::vector<const Kernels*> found() {
   std::vector<const Kernels*> tables;
-  if (has_avx512_vnni()) {
-    if (amx::allowed()) tables.push_back(&with_amx());
-    tables.push_back(&avx512::kTable);
-  }
-  if (has_avx2()) {
-    if (has_avx_vnni()) tables.push_back(&avx2::vnni::kTable);
-    tables.push_back(&avx2::plain::kTable);
-  }
+#if defined(RRWKV_NATIVE_HAS_AVX512)
+#if defined(RRWKV_NATIVE_HAS_AMX)
+  if (has_avx512_vnni() && amx::allowed()) tables.push_back(&with_amx());
+#endif
+  if (has_avx512_vnni()) tables.push_back(&avx512::kTable);
+#endif
+#if defined(RRWKV_NATIVE_HAS_AVX_VNNI)
+  if (has_avx_vnni()) tables.push_back(&avx2::vnni::kTable);
+#endif
+#if defined(RRWKV_NATIVE_HAS_AVX2)
+  if (has_avx2()) tables.push_back(&avx2::plain::kTable);
+#endif
   return tables;
 }
 #elif defined(RRWKV_NATIVE_ARM64)
 std::vector<const Kernels*> found() {
   std::vector<const Kernels*> tables;
+#if defined(RRWKV_NATIVE_HAS_I8MM)
   if (has_i8mm()) tables.push_back(&neon::i8mm::kTable);
+#endif
+#if defined(RRWKV_NATIVE_HAS_DOTPROD)
   if (has_dot_products()) tables.push_back(&neon::dotprod::kTable);
+#endif
   return tables;
 }
 #else
