@@ -2,13 +2,14 @@
 
 #include "kernels/amx/amx.h"
 #include "kernels/avx512/avx512.h"
+#include "kernels/scalar/scalar.h"
 
 namespace rrwkv {
 namespace {
 
 Kernels table_of(const TileKernels& tiles) {
-  return {avx512::kRowKernels,       avx512::kFloatKernels,          avx512::kInt8Kernels,   tiles,
-          avx512::kBlockwiseKernels, avx512::kBlockwiseFloatKernels, avx512::kFloat16Kernels};
+  return {avx512::kRowKernels,       avx512::kFloatKernels,          avx512::kInt8Kernels,    tiles,
+          avx512::kBlockwiseKernels, avx512::kBlockwiseFloatKernels, avx512::kFloat16Kernels, scalar::kRWKV7Kernels};
 }
 
 }  // namespace
