@@ -158,7 +158,7 @@ OF_NODES = [
     ("int4", MAIN, absent("x"), "absent"),
     ("float16", MAIN, absent("ln_out.bias"), "absent"),
     ("head in float32", MAIN, names(lambda n: n.__setitem__(n.index("v"), "")), "input v is missing"),
-    ("int8-dynamic", STEP, attribute("layers", 3), "input blocks.2.bonus is missing"),
+    ("int8-dynamic", STEP, attribute("layers", 3), "input blocks.2.ln1.weight is missing"),
     ("int8-dynamic", MAIN, attribute("layers", -1), "layers must be from 1 to 10000, not -1"),
     ("int4", MAIN, attribute("interval", -(2**63)), "interval must be from 0 to 1073741824, not -9223372036854775808"),
     ("int4", MAIN, attribute("epsilon", float("nan")), "epsilon must be a number from 0 on, not nan"),
