@@ -25,16 +25,6 @@ Floats tangent(Floats x) {
   return p * x / q;
 }
 
-// The sum of sixteen lanes, by halves.
-template <class Floats>
-float added_up(Floats x) {
-  float lanes[kLanes];
-  x.store(lanes);
-  for (size_t half = kLanes / 2; half; half /= 2)
-    for (size_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
-  return lanes[0];
-}
-
 template <class Floats>
 struct RWKV7 {
   static constexpr size_t kRowsAtOnce = 4;  // whose sums need not wait for each other
@@ -70,7 +60,7 @@ struct RWKV7 {
       squares = fma(x, x, squares);
       at.store(kappa, x);
     });
-    const Floats length = Floats::all(std::max(std::sqrt(added_up(squares)), w.shortest));
+    const Floats length = Floats::all(std::max(std::sqrt(sum(squares)), w.shortest));
     each<Floats>(n, [&](auto at) {
       const Floats x = at.load(kappa) / length, rate = at.load(a);
       at.store(kappa, x);
@@ -90,7 +80,7 @@ struct RWKV7 {
       for (size_t row = 0; row < kRows; ++row) sums[row] = fma(at.load(before + row * n), kappa, sums[row]);
     });
     for (size_t row = 0; row < kRows; ++row) {
-      told[row] = Floats::all(added_up(sums[row]));
+      told[row] = Floats::all(sum(sums[row]));
       values[row] = Floats::all(x.v[i + row]);
     }
     each<Floats>(n, [&](auto at) {
@@ -102,7 +92,7 @@ struct RWKV7 {
         dots[row] = fma(after, r, dots[row]);
       }
     });
-    for (size_t row = 0; row < kRows; ++row) y[i + row] = added_up(dots[row]);
+    for (size_t row = 0; row < kRows; ++row) y[i + row] = sum(dots[row]);
   }
 
   static void delta_rule(const DeltaToken& x, size_t n, const float* S, float* next, float* y) {
@@ -118,14 +108,14 @@ struct RWKV7 {
       sums = sums + at.load(y);
       bonuses = fma(at.load(x.r) * at.load(x.k), at.load(of.r_k), bonuses);
     });
-    const Floats mean = Floats::all(added_up(sums) / count), bonus = Floats::all(added_up(bonuses));
+    const Floats mean = Floats::all(sum(sums) / count), bonus = Floats::all(sum(bonuses));
     Floats squares = Floats::all(0);
     each<Floats>(n, [&](auto at) {
       at.store(y, at.load(y) - mean);
       const Floats d = at.load(y);  // 0 where there is no value
       squares = fma(d, d, squares);
     });
-    const Floats inverse = Floats::all(1.0f / std::sqrt(added_up(squares) / count + of.epsilon));
+    const Floats inverse = Floats::all(1.0f / std::sqrt(sum(squares) / count + of.epsilon));
     each<Floats>(n, [&](auto at) {
       const Floats normal = fma(at.load(y) * inverse, at.load(of.gain), at.load(of.bias));
       at.store(o, fma(bonus, at.load(x.v), normal) * at.load(g));

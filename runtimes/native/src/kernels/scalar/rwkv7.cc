@@ -70,6 +70,13 @@ Floats times_power_of_two(const Floats& x, const Floats& m) {
   });
 }
 
+// By halves.
+float sum(Floats x) {
+  for (size_t half = kLanes / 2; half; half /= 2)
+    for (size_t i = 0; i < half; ++i) x.lane[i] += x.lane[i + half];
+  return x.lane[0];
+}
+
 }  // namespace
 
 const RWKV7Kernels kRWKV7Kernels = lanes::RWKV7<Floats>::kTable;
