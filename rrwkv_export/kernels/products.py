@@ -63,7 +63,7 @@ def _halves(result: ir.Value) -> Parts | None:
 def _floats(result: ir.Value) -> Parts | None:
     """A product in float32: MatMul(x, weight)."""
     product = _made_by(result, "MatMul")
-    return _named(("float", product.inputs[1])) if product and _is(product.inputs[1], "FLOAT") else None
+    return _named(("single", product.inputs[1])) if product and _is(product.inputs[1], "FLOAT") else None
 
 
 _FORMS = (_columns, _dynamic_columns, _blocks, _halves)

@@ -189,7 +189,7 @@ def _names(rng: random.Random, node: Node) -> None:
     elif kind == 5:
         names[:] = [name.replace("blocks.1", "blocks.0") for name in names]
     elif kind == 6:
-        names[i] = rng.choice([".weight4", ".weight8", ".float8", ".half", ".float", ".weight"]).join(
+        names[i] = rng.choice([".weight4", ".weight8", ".float8", ".half", ".single", ".weight"]).join(
             names[i].rsplit(".", 1)[:1]
         )
     else:

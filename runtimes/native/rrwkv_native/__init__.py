@@ -6,11 +6,11 @@ import ctypes
 from functools import cache
 from pathlib import Path
 
-__all__ = ["library", "path"]
+__all__ = ["library", "path", "tables"]
 
 
 def path() -> Path:
-    """The library, whether it runs here or not; any x86-64 can load it. Raises ImportError."""
+    """The library, whether it is of use here or not. Raises ImportError."""
     found = next(Path(__file__).parent.glob("librrwkv_native.*"), None)
     if found is None:
         raise ImportError("its library is not there")
@@ -18,6 +18,15 @@ def path() -> Path:
 
 
 @cache
+def tables() -> tuple[str, ...]:
+    """The tables of kernels that this processor can run, the best one first; the last is "scalar", which any can.
+    Raises ImportError, OSError.
+    """
+    names = ctypes.CDLL(str(path())).rrwkv_native_tables
+    names.restype = ctypes.c_char_p
+    return tuple(names().decode().split(","))
+
+
 def library() -> Path | None:
-    """None where the processor lacks what the kernels are made of (AVX-512 with VNNI). Raises ImportError, OSError."""
-    return path() if ctypes.CDLL(str(path())).rrwkv_native_runs_here() else None
+    """None where the processor has nothing that makes its kernels faster than onnxruntime. Raises ImportError, OSError."""
+    return path() if tables()[0] != "scalar" else None

@@ -16,6 +16,15 @@ bool fetch_expected() {
   return true;
 }
 
+// Lets the processor do what else it has to do meanwhile.
+void pause() {
+#if defined(__x86_64__) || defined(_M_X64)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb" : : : "memory");
+#endif
+}
+
 }  // namespace
 
 void SpinWait::expect(const MemoryRange& next) {
@@ -26,7 +35,7 @@ void SpinWait::expect(const MemoryRange& next) {
 void SpinWait::wait() {
   constexpr int kPauses = 1000;
   if (fetch_expected()) return;
-  if (++pauses_ < kPauses) return __builtin_ia32_pause();
+  if (++pauses_ < kPauses) return pause();
   std::this_thread::yield();
 }
 

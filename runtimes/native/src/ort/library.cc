@@ -99,19 +99,19 @@ Op op_of(const Api& api, const char* name, const Settings& settings, decltype(Op
 }
 
 std::string setting(const Api& api, const OrtSessionOptions* options, const char* key) {
-  char text[16] = "";
+  char text[64] = "";
   size_t size = sizeof text;
   if (OrtStatus* status = api.setting(options, key, text, &size)) api.release(status);
   return text;
 }
 
 // What a session's options do not tell, whoever registers the library says. "rrwkv.threads": how many the session has.
-// "rrwkv.amx": 0 leaves the matrix unit out; the sums are the same.
+// "rrwkv.kernels": the name of a table of kernels, where it is not to be the best. Raises std::runtime_error.
 Settings settings_of(const Api& api, const OrtSessionOptions* options) {
   const unsigned long given = std::strtoul(setting(api, options, "rrwkv.threads").c_str(), nullptr, 10);
   const size_t threads = given ? given : std::thread::hardware_concurrency();
   const bool spin = setting(api, options, "session.intra_op.allow_spinning") != "0";
-  const Kernels& kernels = kernels_here(setting(api, options, "rrwkv.amx") != "0");
+  const Kernels& kernels = kernels_here(setting(api, options, "rrwkv.kernels"));
   return {std::clamp<size_t>(threads, 1, kMostThreads), spin, &kernels};
 }
 
@@ -139,8 +139,15 @@ OrtStatus* add_ops(const Api& api, OrtSessionOptions* options) {
 #define RRWKV_EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 
-// Whether this processor has what the kernels are made of.
-RRWKV_EXPORT int rrwkv_native_runs_here() { return rrwkv::run_here(); }
+// The names of the tables of kernels that this processor can run, the best one first, divided by commas.
+RRWKV_EXPORT const char* rrwkv_native_tables() {
+  static const std::string names = [] {
+    std::string all;
+    for (const rrwkv::Kernels* table : rrwkv::tables_here()) all += (all.empty() ? "" : ",") + std::string(table->name);
+    return all;
+  }();
+  return names.c_str();
+}
 
 RRWKV_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
   const rrwkv::Api api(base);

@@ -1,10 +1,10 @@
-// What the table of kernels takes of plain C++.
+// Kernels in plain C++.
 #pragma once
 
 #include "kernels/kernels.h"
 
 namespace rrwkv::scalar {
 
-extern const RWKV7Kernels kRWKV7Kernels;
+extern const Kernels kTable;
 
 }  // namespace rrwkv::scalar

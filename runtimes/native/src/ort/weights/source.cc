@@ -3,8 +3,7 @@
 #include <cmath>
 
 #include "model/matrix/blockwise.h"
-#include "model/matrix/float16.h"
-#include "model/matrix/float32.h"
+#include "model/matrix/float_columns.h"
 #include "model/matrix/int8_per_channel.h"
 
 namespace rrwkv {
@@ -64,7 +63,7 @@ std::unique_ptr<Matrix> float16(const NodeInfo& from, const Kernels& kernels, co
 
 std::unique_ptr<Matrix> float32(const NodeInfo& from, const Kernels& kernels, const std::string& role, size_t inputs,
                                 size_t N) {
-  const Value& weight = rows_of_inputs(from, role + ".float", kFloat, inputs, N);
+  const Value& weight = rows_of_inputs(from, role + ".single", kFloat, inputs, N);
   const auto* values = static_cast<const float*>(weight.data);
   return std::make_unique<Float32>(kernels, values, inputs, static_cast<size_t>(weight.shape[1]));
 }
@@ -82,7 +81,7 @@ std::unique_ptr<Matrix> WeightSource::matrix(const std::string& role, size_t inp
   for (const char* form : {".weight4", ".weight8", ".float8"})
     if (from.has(role + form)) return blockwise(from, kernels, role, form, inputs, outputs);
   if (from.has(role + ".half")) return float16(from, kernels, role, inputs, outputs);
-  if (from.has(role + ".float")) return float32(from, kernels, role, inputs, outputs);
+  if (from.has(role + ".single")) return float32(from, kernels, role, inputs, outputs);
   return int8_per_channel(from, kernels, role, inputs, outputs);
 }
 

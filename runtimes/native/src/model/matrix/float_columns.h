@@ -1,15 +1,17 @@
-// Weights in float32.
+// Weights in float16 or float32.
 #pragma once
 
 #include "model/matrix/matrix.h"
 
 namespace rrwkv {
 
-// float32 [K, N]. An output is summed in the order of its inputs, of one token or of many alike.
-class Float32 : public Matrix {
+// float16 (as its bits) or float32 [K, N], multiplied in float32. An output is summed in the order of its inputs, by one
+// thread, of one token or of many alike.
+template <typename Value>
+class FloatColumns : public Matrix {
  public:
-  Float32(const Kernels& kernels, const float* weight, size_t inputs, size_t outputs)
-      : Matrix(kernels, inputs, outputs), weight_(weight) {}
+  FloatColumns(const Kernels& kernels, const Value* weight, size_t inputs, size_t outputs)
+      : Matrix(kernels, inputs, outputs), w_{weight, inputs, outputs} {}
   void quantize(const float* x, QuantizedActivations& to) const override;
   void multiply(QuantizedActivations& x, size_t part, size_t parts, const MemoryRange& after, float* y) const override;
   void finish(const QuantizedActivations&, size_t, float*) const override {}
@@ -18,7 +20,13 @@ class Float32 : public Matrix {
   void multiply_rows(QuantizedActivations& x, size_t rows, const Threads& threads, float* y) const override;
 
  private:
-  const float* weight_;
+  const FloatColumnKernels<Value>& kernels() const;
+  Span columns(size_t part, size_t parts) const;
+
+  FloatWeights<Value> w_;
 };
+
+using Float16 = FloatColumns<uint16_t>;
+using Float32 = FloatColumns<float>;
 
 }  // namespace rrwkv
