@@ -191,7 +191,12 @@ OF_WEIGHTS = [
         "time_mix.now must be float32 [6, 24], not float32 [5",
     ),
     ("rwkv7 int8", STEP, resized("shortest", 0, 2), "shortest must be float32 [], not float32 [2]"),
-    ("rwkv7 low-rank float32", STEP, resized("blocks.0.att.g2.single", 0, 19), "g2.single must be float32 [20, 24], not"),
+    (
+        "rwkv7 low-rank float32",
+        STEP,
+        resized("blocks.0.att.g2.single", 0, 19),
+        "g2.single must be float32 [20, 24], not",
+    ),
     ("rwkv7 low-rank float32", MAIN, resized("blocks.1.att.v1.single", 1, 0), "v1.single must be float32 [24, *], not"),
 ]
 OF_NODES = [

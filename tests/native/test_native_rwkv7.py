@@ -12,13 +12,14 @@ import pytest
 
 from rrwkv_export.architectures.config import MediumConfig
 from rrwkv_export.architectures.rwkv7 import RWKV7Config
+from rrwkv_export.bundle import GraphOptions, write_graph, write_manifest
 from rrwkv_export.checkpoint import open_checkpoint
-from rrwkv_export.export import export
 from rrwkv_export.kernels.fuse import DOMAIN
 from rrwkv_export.quantize.quantize import quantize
 from rrwkv_export.quantize.recipes import shipped_recipe
 from rrwkv_export.quantize.source import Calibration
 from rrwkv_export.texts import Text
+from rrwkv_runtime.manifest import ChatFormat
 from rrwkv_runtime.model import Model
 
 rrwkv_native = pytest.importorskip("rrwkv_native", reason="rrwkv-native is not installed")
@@ -135,11 +136,14 @@ def test_a_text_gives_the_same_however_it_is_cut_and_by_however_many_threads(con
 @pytest.mark.skipif(not CHAT.exists(), reason="needs the trained checkpoint; RWKV7_CHAT says where it is")
 def test_the_trained_model_gives_the_recorded_logits(rwkv7_golden, tmp_path):
     """In float16 nearly; and int8 rounds as much by kernels as without."""
-    export(open_checkpoint(CHAT), tmp_path / "float32")
-    ids = rwkv7_golden.ids
+    checkpoint, options, ids = open_checkpoint(CHAT), GraphOptions("plain", "float32", "cpu"), rwkv7_golden.ids
+    (plain := tmp_path / "float32").mkdir()
+    write_graph(plain, checkpoint.config, checkpoint.weights.array, options)
+    told = {"model_id": "0" * 64, "tokenizer": None, "chat": ChatFormat(), "provenance": {}}
+    write_manifest(plain, checkpoint.config, options, **told)
     for scheme, most in (("float16", 1e-3), ("int8", 0.1)):
         calibration = Calibration((Text("golden", "0" * 64, (ids,)),), None, 0)
-        quantize(tmp_path / "float32", tmp_path / scheme, shipped_recipe(scheme, "rwkv7"), calibration)
+        quantize(plain, tmp_path / scheme, shipped_recipe(scheme, "rwkv7"), calibration)
         models = [Model.load(tmp_path / scheme, native=native) for native in (True, False)]
         ours, theirs = (rwkv7_golden.error(model.forward(ids, num_logits=len(ids))[0]) for model in models)
         assert max(ours, theirs) < most
