@@ -35,7 +35,7 @@ def busy_seconds() -> float | None:
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
-def machine(provider: str = "cpu", load: float | None = None, native: bool | None = None) -> dict[str, str]:
+def machine(provider: str = "cpu", load: float | None = None, native: bool | str | None = None) -> dict[str, str]:
     """What -> which, for people: processor, cores, system, versions. native: see `Model.load`."""
     found = {
         "processor": _processor(),
@@ -49,8 +49,8 @@ def machine(provider: str = "cpu", load: float | None = None, native: bool | Non
         found["load average before"] = f"{load:.1f}"
     if provider == "cuda" and (gpu := _gpu()):
         found["gpu"] = gpu
-    if provider == "cpu" and kernels.find(provider, native):
-        found[kernels.PACKAGE] = kernels.version()
+    if provider == "cpu" and (used := kernels.find(provider, native)):
+        found[kernels.PACKAGE] = f"{kernels.version()}, {used.name}"
     return {**found, **versions(), "onnxruntime": str(import_onnxruntime().__version__)}
 
 

@@ -41,7 +41,7 @@ class Options:
     threads: tuple[int | None, ...] = (None,)
     repetitions: int = 5
     provider: str = "cpu"
-    native: bool | None = None
+    native: bool | str | None = None
     provider_options: Mapping[str, str] = field(default_factory=dict)
     strict: bool = False
 

@@ -58,11 +58,12 @@ def streams_of(library: ctypes.CDLL) -> dict[str, Reader]:
 
 
 def _native() -> dict[str, Reader]:
+    """Whichever kernels are chosen: it is no kernel, and the probe can do without."""
     try:
-        library = native.find("cpu", None)
-        return streams_of(ctypes.CDLL(str(library))) if library else {}
+        kernels = native.find("cpu", native.ON)
+        return streams_of(ctypes.CDLL(str(kernels.library))) if kernels else {}
     except (ProviderError, OSError):
-        return {}  # the probe can do without
+        return {}
 
 
 def _function(name: str, result: Any, *arguments: Any) -> Any:

@@ -24,6 +24,7 @@ from rrwkv_export.commands.sensitivity import sensitivity
 from rrwkv_export.commands.verify import verify
 from rrwkv_runtime.common.printable import one_line, visible
 from rrwkv_runtime.errors import RRWKVError, UsageError
+from rrwkv_runtime.terminal import options
 from rrwkv_runtime.terminal.console import silence_stdout, tolerate_encodings
 
 
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     try:
-        result = cli.main(args=arguments, prog_name="rrwkv", standalone_mode=False)
+        result = cli.main(args=options.spelled_out(arguments, options.EVERY), prog_name="rrwkv", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.ClickException as error:

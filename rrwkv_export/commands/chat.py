@@ -44,7 +44,7 @@ def chat(
     max_tokens: int,
     threads: int | None,
     spin: bool,
-    native: bool | None,
+    native: str | None,
     provider: str,
     provider_options: dict[str, str],
     strict: bool,

@@ -55,7 +55,7 @@ def generate(
     stats: bool,
     threads: int | None,
     spin: bool,
-    native: bool | None,
+    native: str | None,
     provider: str,
     provider_options: dict[str, str],
     strict: bool,

@@ -151,22 +151,21 @@ def _weights(manifest: Manifest) -> str:
 
 def _kernels(manifest: Manifest) -> str:
     """What computes its graphs on this machine's CPU."""
-    from importlib.util import find_spec
-
-    from rrwkv_runtime.common.install import hint
-    from rrwkv_runtime.errors import ProviderError
+    from rrwkv_runtime.errors import InputError, ProviderError
     from rrwkv_runtime.execution import native
 
     if manifest.quantization is None or manifest.main.over != "loop":
         return "onnxruntime's own; those of rrwkv-native are for bundles that are quantized for a CPU"
     try:
-        if native.find("cpu", None):
-            return f"those of rrwkv-native {native.version()}, on this machine's CPU; --no-native leaves them out"
-    except ProviderError as error:
+        if used := native.find("cpu", None):
+            here = ", ".join(native.tables())
+            return f"{used.name}, of rrwkv-native {native.version()}; this processor runs {here} (--native)"
+        why = native.missing()
+    except (InputError, ProviderError) as error:
         return str(error)
-    if find_spec(native.PACKAGE):
-        return "onnxruntime's own; those of rrwkv-native need a processor with AVX-512 VNNI"
-    return f"onnxruntime's own; rrwkv-native, for AVX-512 VNNI, is not installed ({hint('rrwkv-native')})"
+    if why:
+        return f"none: {why}"
+    return f"onnxruntime's own; of rrwkv-native this processor runs {', '.join(native.tables())} (--native)"
 
 
 def _parity(parity: dict[str, Any] | None) -> str:

@@ -74,7 +74,6 @@ def shared(option: Option, dest: str | None = None, **changes: Any) -> Decorator
 
 json_option = shared(options.WHOLE_MANIFEST, "as_json")
 spin_option = shared(options.SPIN, default=True)
-native_option = shared(options.NATIVE)
 threads_option = shared(options.THREADS, type=click.IntRange(min=1))
 provider_option = shared(options.PROVIDER)
 
@@ -89,6 +88,13 @@ def stacked(*decorators: Decorator[Any]) -> Decorator[Any]:
 
     return decorate
 
+
+native_option = stacked(
+    shared(options.NATIVE, callback=lambda _context, _option, word: options.native(word)),
+    click.option(
+        options.NATIVE.opposite, "native", flag_value="off", default=None, help=f"As {options.NATIVE.names[0]} off."
+    ),
+)
 
 provider_options = stacked(
     provider_option,

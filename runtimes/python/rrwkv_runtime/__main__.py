@@ -26,8 +26,7 @@ _SAMPLING = (*options.SAMPLING, options.LOGIT_BIAS, options.SEED)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code: 0, 1 after an error, 2 after wrong usage, 130 after Ctrl-C."""
-    every = (options.MAX_TOKENS, *options.CHAT, *options.GENERATE, *_SAMPLING, *options.RUN)
-    given = parser().parse_args(options.joined(sys.argv[1:] if arguments is None else arguments, every))
+    given = parser().parse_args(options.joined(sys.argv[1:] if arguments is None else arguments, options.EVERY))
     try:
         status: int | None = given.run(given)
         sys.stdout.flush()
@@ -137,7 +136,7 @@ def _model(given: argparse.Namespace) -> Model:
         provider_options=parse_options(given.provider_option),
         strict=given.strict,
         spin=given.spin is not False,
-        native=given.native,
+        native=options.native(given.native),
     )
     if note := model.provider_note(given.provider):
         print(f"rrwkv_runtime: {one_line(note)}", file=sys.stderr)

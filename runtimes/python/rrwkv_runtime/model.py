@@ -63,7 +63,7 @@ class Model:
         verify: bool = True,
         variant: str | None = None,
         spin: bool = True,
-        native: bool | None = None,
+        native: bool | str | None = None,
         prepack: bool = True,
     ) -> Model:
         """Load a bundle directory.
@@ -79,7 +79,9 @@ class Model:
                           none such, a variant
         spin              threads look for work all the time while a run lasts; False lets them sleep, which is slower
                           and saves a battery
-        native            use the kernels of rrwkv-native; None uses them where they are installed and run
+        native            which kernels of rrwkv-native to use, by name, as "avx2"; True: the best, which must be there;
+                          False: none; None or "auto": what the environment's RRWKV_NATIVE says, else the best for this
+                          processor where they are installed
         prepack           lay matrices out anew for each session's products, which in floats takes their memory once
                           more; False multiplies with them as they lie in the mapped file, more slowly
 

@@ -16,6 +16,15 @@ bool fetch_expected() {
   return true;
 }
 
+// A moment in which a core does nothing, and what shares it may.
+void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb");  // `yield` is nothing on most of them
+#endif
+}
+
 }  // namespace
 
 void SpinWait::expect(const MemoryRange& next) {
@@ -26,7 +35,7 @@ void SpinWait::expect(const MemoryRange& next) {
 void SpinWait::wait() {
   constexpr int kPauses = 1000;
   if (fetch_expected()) return;
-  if (++pauses_ < kPauses) return __builtin_ia32_pause();
+  if (++pauses_ < kPauses) return pause();
   std::this_thread::yield();
 }
 

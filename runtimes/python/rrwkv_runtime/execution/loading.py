@@ -44,7 +44,7 @@ class Wishes:
     optimization: str = "all"
     variant: str | None = None
     spin: bool = True
-    native: bool | None = None
+    native: bool | str | None = None
     prepack: bool = True
 
 
@@ -52,8 +52,8 @@ class Wishes:
 class Plan:
     """What is to run where.
 
-    graphs: names in the manifest. threads: of each session; None leaves it to onnxruntime. library: the native kernels,
-    if they are used.
+    graphs: names in the manifest. threads: of each session; None leaves it to onnxruntime. native: the kernels of
+    rrwkv-native, if they are used.
     """
 
     bundle: Path
@@ -62,7 +62,7 @@ class Plan:
     engine: Engine
     graphs: tuple[str, ...]
     threads: int | None
-    library: Path | None
+    native: kernels.Kernels | None
 
     @property
     def mapped(self) -> set[str]:
@@ -78,9 +78,9 @@ def make_plan(bundle: Path, manifest: Manifest, wishes: Wishes) -> Plan:
     if wishes.optimization not in OPTIMIZATION_LEVELS:
         known = ", ".join(OPTIMIZATION_LEVELS)
         raise InputError(f"optimization must be one of {known}, not {wishes.optimization!r}")
-    library = kernels.find(engine.provider.name, wishes.native)
+    native = kernels.find(engine.provider.name, wishes.native)
     return Plan(
-        bundle, manifest, wishes, engine, tuple(device_graphs(wishes.provider, manifest, graphs)), threads, library
+        bundle, manifest, wishes, engine, tuple(device_graphs(wishes.provider, manifest, graphs)), threads, native
     )
 
 
@@ -125,7 +125,7 @@ def _lent(plan: Plan) -> dict[str, SharedWeights]:
     Graphs of fixed shapes have others, and so may one that takes no tokens.
     """
     main = plan.manifest.graph_that_runs("any", plan.graphs)
-    entry = plan.manifest.graphs[main] if main and plan.library else None
+    entry = plan.manifest.graphs[main] if main and plan.native else None
     if entry is None or not entry.weights:
         return {}
     weights = SharedWeights(resolve_inside(plan.bundle, entry.data[0]), entry.weights)
@@ -148,8 +148,8 @@ def _options(plan: Plan, name: str, lent: SharedWeights | None) -> Any:
         options.intra_op_num_threads, options.enable_cpu_mem_arena = 1, False
     for key, value in _entries(plan, name).items():
         options.add_session_config_entry(key, value)
-    if plan.library and takes_tokens:  # which looks at what was set until here
-        kernels.register(options, plan.library, plan.threads or usable())
+    if plan.native and takes_tokens:  # which looks at what was set until here
+        kernels.register(options, plan.native, plan.threads or usable())
     if lent:
         lent.lend(options)
     return options

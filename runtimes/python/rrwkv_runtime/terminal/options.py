@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rrwkv_runtime.errors import InputError, UsageError
+from rrwkv_runtime.execution.native import CHOICES, choice
 from rrwkv_runtime.providers import NAMES
 
 if TYPE_CHECKING:
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Option:
-    """One option. kind: what its value is, bool for a flag and None for one with an opposite, `--x/--no-x`."""
+    """One option. kind: what its value is, bool for a flag and None for one with an opposite, `--x/--no-x`.
+
+    words: of an option that may also stand alone, as --native; then it is "on", and `--no-native` "off".
+    """
 
     names: tuple[str, ...]
     help: str
@@ -27,11 +31,17 @@ class Option:
     metavar: str | None = None
     many: bool = False
     default: Any = None
+    words: tuple[str, ...] = ()
 
     @property
     def dest(self) -> str:
         """The name of its value in a program."""
         return self.names[-1].removeprefix("--").replace("-", "_")
+
+    @property
+    def opposite(self) -> str:
+        """`--no-x` of an option with words."""
+        return f"--no-{self.names[-1].removeprefix('--')}"
 
     @property
     def takes_value(self) -> bool:
@@ -57,6 +67,27 @@ class Option:
                 default=default,
                 **action,
             )
+        if self.words:
+            text = f"As {self.names[-1]} off."
+            parser.add_argument(self.opposite, dest=self.dest, action="store_const", const="off", help=text)
+
+
+def spelled_out(arguments: Sequence[str], options: Iterable[Option]) -> list[str]:
+    """`--native=on` for `--native` where no word of its own follows it, and `--native=WORD` where one does.
+
+    options: all that take values, for a value may read like an option.
+    """
+    valued = {name: option for option in options if option.takes_value for name in option.names}
+    made, rest = list[str](), list(arguments)
+    while rest and rest[0] != "--":
+        argument = rest.pop(0)
+        option = valued.get(argument)
+        if option is None or not option.words:
+            made += [argument, *(rest[:1] if option else ())]
+            rest = rest[1:] if option else rest
+        else:
+            made.append(f"{argument}={rest.pop(0) if rest[:1] and rest[0] in option.words else 'on'}")
+    return made + rest
 
 
 # What argparse is given for a value `--`, which it would throw away; no argument of a process holds a NUL.
@@ -68,9 +99,10 @@ def joined(arguments: Sequence[str], options: Iterable[Option]) -> list[str]:
 
     argparse takes a value that begins with a dash for an option, and throws `--` away even where it is a value.
     """
+    options = tuple(options)
     valued = {name for option in options if option.takes_value for name in option.names}
     made: list[str] = []
-    rest = iter(arguments)
+    rest = iter(spelled_out(arguments, options))
     for argument in rest:
         if argument == "--":
             return [*made, argument, *rest]
@@ -173,9 +205,11 @@ SPIN = Option(
 )
 NATIVE = Option(
     ("--native",),
-    "Whether to run on the kernels of rrwkv-native; by default where they are installed and the processor has "
-    "AVX-512 VNNI.",
-    None,
+    f"Whether to run on the kernels of rrwkv-native, and on which: {', '.join(CHOICES)}. By default (auto) the best "
+    "for this processor, where they are installed; --native alone is on. RRWKV_NATIVE in the environment sets the default.",
+    str,
+    "WORD",
+    words=CHOICES,
 )
 PROVIDER = Option(
     ("--provider",),
@@ -234,6 +268,9 @@ CHAT_STATS = Option(("--stats",), "Whether a terminal shows tokens and speed aft
 CHAT = (SYSTEM, THINK, STATE, ALLOW_OTHER, SPECIAL, CHAT_STATS)
 WHOLE_MANIFEST = Option(("--json",), "Print JSON instead of a table.", bool)
 
+# Those that a program runs a bundle with.
+EVERY = (MAX_TOKENS, *CHAT, *GENERATE, *SAMPLING, LOGIT_BIAS, SEED, *RUN)
+
 _BIAS = re.compile(r"([0-9]{1,10})([+-][0-9.eE+-]+|[+-]inf)")
 
 
@@ -281,6 +318,12 @@ def think(given: str) -> tuple[Think, bool]:
     if given not in THINK_WORDS:
         raise UsageError(f"--think must be {', '.join(THINK_WORDS[:-1])} or {THINK_WORDS[-1]}, not {given!r}")
     return ("on", True) if given == "hidden" else (cast("Think", given), False)
+
+
+def native(given: str | None) -> str | None:
+    """`--native`. Raises UsageError."""
+    with named(NATIVE):
+        return None if given is None else choice(given)
 
 
 def max_tokens(given: int) -> int | None:
