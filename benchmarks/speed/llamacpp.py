@@ -1,7 +1,7 @@
 """RWKV-7 in llama.cpp: a checkpoint's weights as GGUF, quantized by its own quantizer, run by its own library.
 
-Names, shapes and dtypes are those of its converter (conversion/rwkv.py), and the choice of what is quantized is its own:
-low-rank matrices stay floats, and Q4_0 has a head of Q6_K.
+Names, shapes and dtypes are those of its converter (conversion/rwkv.py). What is quantized is its own choice: low-rank
+matrices stay floats, and Q4_0 has a head of Q6_K.
 """
 
 from __future__ import annotations

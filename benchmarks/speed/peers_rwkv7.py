@@ -2,9 +2,9 @@
 
 python -m benchmarks.speed.peers_rwkv7 [--in FOLDER] [SIZE]     a size of benchmarks.models.SIZES; default rwkv7-0.19b
 
-FOLDER keeps checkpoint, bundles and GGUF files, and those that are there already are used. Ours run on rrwkv-native where
-it is installed. In float32 all must give our logits before anything is timed. Each peer stands beside what is most like it
-of ours: Q8_0 beside int8-dynamic, Q4_0 beside int4.
+FOLDER keeps checkpoint, bundles and GGUF files, and those that are there already are used. Ours run on rrwkv-native
+where it is installed. In float32 all must give our logits before anything is timed. Each peer stands beside what is
+most like it of ours: Q8_0 beside int8-dynamic, Q4_0 beside int4.
 """
 
 from __future__ import annotations
@@ -103,26 +103,31 @@ def measure(models: dict[str, Model], steps: dict[str, Step], vocab_size: int) -
     return alternate(runs, ROUNDS)
 
 
+def ratio(name: str, samples: Samples, beside: str) -> tuple[float, float]:
+    """How many times as fast ours of that scheme is: (decoding, reading a prompt)."""
+    theirs, ours = medians(name, samples), medians(f"rrwkv-export {beside}", samples)
+    return theirs[0] / ours[0], theirs[1] / ours[1]
+
+
 def row(name: str, threads: int, samples: Samples, beside: str | None) -> list[str]:
     """beside: the scheme of ours to which it is compared."""
     step, prompt = medians(name, samples)
     both = [*samples[name, "decode"], *samples[name, "prefill"]]
-    compared = ["–", "–", "–"]
-    if beside:
-        ours = medians(f"rrwkv-export {beside}", samples)
-        compared = [beside, f"{step / ours[0]:.2f} ×", f"{prompt / ours[1]:.2f} ×"]
+    compared = [beside or "–", *(f"{each:.2f} ×" for each in ratio(name, samples, beside))] if beside else ["–"] * 3
     disturbed = " (!)" if any(sample.disturbed for sample in both) else ""
     others = f"{share_of_others(both) or 0:.0%}{disturbed}"
     return [name, str(threads), f"{1e3 * step:.2f}", f"{1 / prompt:,.0f}", *compared, others]
 
 
-def main(size: str, folder: Path) -> None:
-    config, weights, machine = SIZES[size], folder / f"{size}.pth", describe()
+def measure_all(size: str, folder: Path) -> dict[tuple[str, int], tuple[float, float]]:
+    """Prints the table. Gives the ratios by peer and threads."""
+    config, weights = SIZES[size], folder / f"{size}.pth"
     if not isinstance(config, RWKV7Config):
         raise SystemExit(f"{size} is no RWKV-7")
     if not weights.exists():
         write_pth(weights, config, torch.float32)
     bundles, rows = make_bundles(folder, weights, config), list[list[str]]()
+    ratios: dict[tuple[str, int], tuple[float, float]] = {}
     for threads in THREADS:
         torch.set_num_threads(threads)
         models = {f"rrwkv-export {scheme}": Model.load(path, threads=threads) for scheme, path in bundles.items()}
@@ -132,9 +137,10 @@ def main(size: str, folder: Path) -> None:
             require_agreement(models["rrwkv-export float32"], exact)
         samples = measure(models, steps, config.vocab_size)
         rows += [row(name, threads, samples, beside.get(name)) for name in (*models, *steps)]
+        ratios |= {(name, threads): ratio(name, samples, scheme) for name, scheme in beside.items()}
     print(table(COLUMNS, rows))
-    print(f"\nMedians of {ROUNDS} rounds in alternation; × is how many times as fast ours is.\n")
-    print(machine)
+    print(f"\nMedians of {ROUNDS} rounds in alternation; × is how many times as fast ours is.")
+    return ratios
 
 
 if __name__ == "__main__":
@@ -145,4 +151,5 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        main(given.size, folder)
+        measure_all(given.size, folder)
+    print(f"\n{describe()}")
