@@ -7,6 +7,7 @@ import platform
 import subprocess
 from pathlib import Path
 
+from rrwkv_export.bench.caches import caches
 from rrwkv_export.bundle import versions
 from rrwkv_runtime.execution import native as kernels
 from rrwkv_runtime.execution.cores import usable
@@ -39,6 +40,7 @@ def machine(provider: str = "cpu", load: float | None = None, native: bool | str
     found = {
         "processor": _processor(),
         "cores": str(usable()),
+        "caches": ", ".join(map(str, caches())) or "unknown",
         "provider": provider,
         "system": platform.platform(),
         "python": platform.python_version(),

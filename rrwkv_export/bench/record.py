@@ -16,14 +16,17 @@ _LARGEST = 8 * 2**20
 
 @dataclass(frozen=True)
 class Record:
-    """bundle … graph_bytes: which; nodes, weights_read: nodes and bytes of weights of a one-token run.
+    """bundle … graph_bytes: which; nodes, weights_read: nodes and bytes of weights of a one-token run; state_moved: the
+    bytes of state that it reads and writes.
 
     avg_ts, stddev_ts, median_ts: tokens/s over the repetitions. avg_ms … samples_ms: milliseconds a token. others: CPU
     time of other processes in each repetition, as a share of a core; others_share: over all of them. disturbed:
-    repetitions in which it was more than a few percent. bandwidth: bytes/s read by `probe` in alternation, median;
-    roof_ms: the least that reading the weights of a token can take at that; roof_share: roof_ms / median_ms, of tests
-    that generate. imports_ms, load_ms, peak_bytes, above_imports_bytes: of a fresh process, medians. before_ts:
-    median_ts of an earlier run; ratio: median_ts over it. None is what was not measured.
+    repetitions in which it was more than a few percent. bandwidth: bytes/s at which the fastest pattern, `probe`, reads
+    a buffer of probe_bytes, which no cache holds, in alternation with the tests; roof_ms: the least that the weights
+    and the state of a token can take at that; roof_share: roof_ms / median_ms, of tests that generate. cache: which
+    could hold weights_read ("L3"), if one could; bandwidth_at_size: bytes/s of a buffer of as many bytes. imports_ms,
+    load_ms, peak_bytes, above_imports_bytes: of a fresh process, medians. before_ts: median_ts of an earlier run;
+    ratio: median_ts over it. None is what was not measured.
     """
 
     bundle: str
@@ -33,6 +36,7 @@ class Record:
     graph_bytes: int
     nodes: int
     weights_read: int
+    state_moved: int
     provider: str
     threads: int | None
     test: str
@@ -50,8 +54,11 @@ class Record:
     disturbed: int
     bandwidth: float | None
     probe: str | None
+    probe_bytes: int | None
     roof_ms: float | None
     roof_share: float | None
+    cache: str | None
+    bandwidth_at_size: float | None
     imports_ms: float | None
     load_ms: float | None
     peak_bytes: int | None

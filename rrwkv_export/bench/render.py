@@ -16,9 +16,11 @@ from rrwkv_runtime.common.printable import json_escaped
 
 _SPEED_COLUMNS = ("bundle", "threads", "test", "tokens/s", "ms a token", "median", "of the roof", "others' CPU")
 _BUNDLE_COLUMNS = (
-    *("bundle", "threads", "scheme", "graph and weights", "nodes", "read a token", "bandwidth", "roof"),
-    *("load", "peak memory", "above imports"),
+    *("bundle", "threads", "scheme", "graph and weights", "nodes", "weights read a token", "state moved", "fit in"),
+    *("bandwidth", "roof", "load", "peak memory", "above imports"),
 )
+
+_OVER = 1.03  # a share of the roof that is not the probe's own spread
 
 
 def render_markdown(records: Sequence[Record], earlier: Earlier | None = None) -> str:
@@ -70,12 +72,25 @@ def _bundle(record: Record) -> tuple[str, ...]:
         megabytes(record.graph_bytes),
         count(record.nodes),
         megabytes(record.weights_read),
-        MISSING if record.bandwidth is None else f"{record.bandwidth / 1e9:.1f} GB/s",
+        megabytes(record.state_moved),
+        _fit(record),
+        _speed_of_memory(record.bandwidth),
         _ms(record.roof_ms),
         _ms(record.load_ms),
         MISSING if record.peak_bytes is None else megabytes(record.peak_bytes),
         MISSING if record.above_imports_bytes is None else megabytes(record.above_imports_bytes),
     )
+
+
+def _fit(record: Record) -> str:
+    """In which cache the weights are, if that can be."""
+    if record.bandwidth_at_size is None:
+        return MISSING
+    return f"{record.cache}, {_speed_of_memory(record.bandwidth_at_size)}" if record.cache else "no cache"
+
+
+def _speed_of_memory(value: float | None) -> str:
+    return MISSING if value is None else f"{value / 1e9:.1f} GB/s"
 
 
 def _ms(value: float | None) -> str:
@@ -92,11 +107,7 @@ def _notes(records: Sequence[Record], earlier: Earlier | None) -> list[str]:
         f"pp: a prompt read at once; tg: tokens one by one. Mean ± deviation and median of {first.repetitions} "
         "repetitions, all tests in alternation, after one that warms up.",
     ]
-    if probe := next((record.probe for record in records if record.probe), None):
-        notes.append(
-            "Roof: the weights that a token reads over the bandwidth at which as many threads read a buffer of that "
-            f"size ({probe}; in alternation with the tests, median). The share is the roof over the measured median."
-        )
+    notes += _notes_on_roof(records)
     if any(record.load_ms is not None for record in records):
         notes.append(
             "Load: in a fresh process, from Model.load to the first logits, files in the page cache, the packages "
@@ -110,6 +121,28 @@ def _notes(records: Sequence[Record], earlier: Earlier | None) -> list[str]:
             "it on a quiet machine before you believe it."
         )
     return [*notes, *_notes_on_earlier(first, earlier)]
+
+
+def _notes_on_roof(records: Sequence[Record]) -> list[str]:
+    roofed = [record for record in records if record.roof_share is not None]
+    if not roofed:
+        return []
+    first = roofed[0]
+    size = "" if first.probe_bytes is None else megabytes(first.probe_bytes)
+    notes = [
+        f"Roof: the weights and the state that a token moves over the bandwidth at which as many threads read {size} "
+        f"that no cache holds ({first.probe}: the fastest pattern, the best tenth of its rounds, in alternation with "
+        f"the tests; caches: {first.machine.get('caches', 'unknown')}). The share is the roof over the measured median."
+    ]
+    if held := [record for record in roofed if record.cache]:
+        said = ", ".join(dict.fromkeys(f"{record.bundle} in {_fit(record)}" for record in held))
+        notes.append(f"Weights that a cache can hold, and how fast a buffer of that size is read: {said}.")
+    if any((record.roof_share or 0) > _OVER and not record.cache for record in roofed):
+        notes.append(
+            "A share over 1 of weights that no cache holds: either a cache kept part of them, or something had the "
+            "memory while the probe read. Repeat it on a quiet machine."
+        )
+    return notes
 
 
 def _notes_on_earlier(first: Record, earlier: Earlier | None) -> list[str]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -13,18 +12,15 @@ from typing import Any
 import numpy as np
 
 from rrwkv_export.bench.alternate import Run, Sample, alternate, share_of_others
-from rrwkv_export.bench.bandwidth import Probe, buffer_of
 from rrwkv_export.bench.cold_start import Fresh, fresh
 from rrwkv_export.bench.machine import load_average, machine
 from rrwkv_export.bench.plan import Options, Subject, Test, graph_bytes, subjects
 from rrwkv_export.bench.record import Record
+from rrwkv_export.bench.roof import Roof, Roofs
 from rrwkv_export.progress import Progress
-from rrwkv_runtime.execution.cores import usable
 from rrwkv_runtime.model import Model
 
 PROCESSES = 3
-_PROBED = "read"  # the probe's name beside a subject's tests
-_LEAST_READ = 10**6  # bytes a token: with less, memory is not what decoding waits for
 
 
 def bench(bundles: Sequence[Path], *, progress: Progress | None = None, **options: Any) -> list[Record]:
@@ -72,48 +68,23 @@ def _median_process(found: Sequence[Fresh | None]) -> Fresh | None:
     )
 
 
-@dataclass(frozen=True)
-class _Roof:
-    """What the probe found beside a subject: bytes/s."""
-
-    bandwidth: float
-    reader: str
-
-
 def _samples(
     chosen: Sequence[Subject], how: Options, progress: Progress | None
-) -> tuple[dict[tuple[Subject, str], list[Sample]], dict[Subject, _Roof]]:
+) -> tuple[dict[tuple[Subject, str], list[Sample]], dict[Subject, Roof | None]]:
     runs: dict[tuple[Subject, str], Run] = {}
-    with ExitStack() as stack:
-        probes = _probes(chosen, stack) if how.provider == "cpu" and any(map(_decodes, how.tests)) else {}
+    roofed = chosen if how.provider == "cpu" and any(map(_decodes, how.tests)) else ()
+    with closing(Roofs(roofed)) as roofs:
         for subject in chosen:
             model = Model.load(subject.path, how.provider, subject.threads, **how.loading)
             for test in how.tests:
                 ids = np.random.default_rng(0).integers(0, model.vocab_size, test.tokens)
                 runs[subject, test.name] = test.run(model, ids)
-            if subject in probes:
-                runs[subject, _PROBED] = probes[subject]
-        samples = alternate(runs, how.repetitions, progress=progress)
-    roofs = {}
-    for subject, probe in probes.items():
-        seconds = median(sample.seconds for sample in samples[subject, _PROBED])
-        roofs[subject] = _Roof(probe.bytes / seconds, probe.reader)
-    return samples, roofs
+        samples = alternate(runs | roofs.runs, how.repetitions, progress=progress)
+        return samples, {subject: roofs.found(subject) for subject in roofed}
 
 
 def _decodes(test: Test) -> bool:
     return test.name.startswith("tg")
-
-
-def _probes(chosen: Sequence[Subject], stack: ExitStack) -> Mapping[Subject, Probe]:
-    """One for each subject, of the size that it reads a token, by as many threads; all over one buffer."""
-    buffer = buffer_of(max(subject.cost.read for subject in chosen))
-    probes = {}
-    for subject in chosen:
-        if subject.cost.read >= _LEAST_READ:
-            probes[subject] = Probe(buffer[: subject.cost.read], subject.threads or usable())
-            stack.callback(probes[subject].close)
-    return probes
 
 
 def _record(
@@ -121,7 +92,7 @@ def _record(
     how: Options,
     test: Test,
     samples: Sequence[Sample],
-    roof: _Roof | None,
+    roof: Roof | None,
     process: Fresh | None,
     time: str,
     machine: Mapping[str, str],
@@ -136,6 +107,7 @@ def _record(
         graph_bytes=graph_bytes(manifest),
         nodes=subject.cost.nodes,
         weights_read=subject.cost.read,
+        state_moved=subject.cost.state,
         provider=how.provider,
         threads=subject.threads,
         test=test.name,
@@ -151,22 +123,27 @@ def _record(
         others=tuple(sample.others for sample in samples),
         others_share=share_of_others(samples),
         disturbed=sum(sample.disturbed for sample in samples),
-        **_roof_fields(roof if _decodes(test) else None, subject.cost.read, middle),
+        **_roof_fields(roof if _decodes(test) else None, subject.cost.moved, middle),
         **_process_fields(process),
         time=time,
         machine=machine,
     )
 
 
-def _roof_fields(roof: _Roof | None, read: int, seconds: float) -> dict[str, Any]:
+def _roof_fields(roof: Roof | None, moved: int, seconds: float) -> dict[str, Any]:
     if roof is None:
-        return dict.fromkeys(("bandwidth", "probe", "roof_ms", "roof_share"))
-    least = read / roof.bandwidth
+        return dict.fromkeys(
+            ("bandwidth", "probe", "probe_bytes", "roof_ms", "roof_share", "cache", "bandwidth_at_size")
+        )
+    least = moved / roof.memory.rate
     return {
-        "bandwidth": roof.bandwidth,
-        "probe": roof.reader,
+        "bandwidth": roof.memory.rate,
+        "probe": roof.memory.pattern,
+        "probe_bytes": roof.memory.size,
         "roof_ms": 1e3 * least,
         "roof_share": least / seconds,
+        "cache": roof.cache and f"L{roof.cache.level}",
+        "bandwidth_at_size": roof.at_size.rate,
     }
 
 

@@ -1,14 +1,15 @@
-"""What one token costs before it is timed: bytes of weights to read, and nodes to run."""
+"""What one token costs before it is timed: bytes of weights and states to move, and nodes to run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
 
 from rrwkv_runtime.bundle.graph_file import check_graph
+from rrwkv_runtime.bundle.state_spec import StateSpec
 from rrwkv_runtime.errors import DamagedBundle
 from rrwkv_runtime.manifest import Manifest, resolve_inside
 
@@ -17,10 +18,18 @@ _ROWS = {"Gather", "GatherBlockQuantized"}  # they read of their weights what th
 
 @dataclass(frozen=True)
 class TokenCost:
-    """read: bytes of weights that a one-token run reads, as they are stored. nodes: of its graph, loops' bodies too."""
+    """read: bytes of weights that a one-token run reads, as they are stored. state: bytes of states that it reads, and
+    of those that it writes. nodes: of its graph, loops' bodies too.
+    """
 
     read: int
+    state: int
     nodes: int
+
+    @property
+    def moved(self) -> int:
+        """Bytes that go between memory and processor for a token."""
+        return self.read + self.state
 
 
 def token_cost(bundle: Path, manifest: Manifest, fused: bool = False) -> TokenCost:
@@ -38,9 +47,17 @@ def token_cost(bundle: Path, manifest: Manifest, fused: bool = False) -> TokenCo
         nodes = list(ir.traversal.RecursiveGraphIterator(model.graph))
         used = {id(v): v for node in nodes for v in node.inputs if v is not None and v.is_initializer()}
         count = len(nodes) if fused else sum(_nodes(node, model.functions) for node in nodes)
-        return TokenCost(round(sum(map(_read, used.values()))), count)
+        return TokenCost(round(sum(map(_read, used.values()))), _state(model.graph, manifest.states), count)
     except Exception as error:  # onnx-ir's and protobuf's share no base
         raise DamagedBundle(f"{bundle}: {entry.file} is no readable graph ({type(error).__name__})") from None
+
+
+def _state(graph: ir.Graph, states: Sequence[StateSpec]) -> int:
+    """Bytes of those states that are the graph's inputs, whole or one for each of the first axis, and outputs."""
+    given = {value.name for value in graph.inputs}
+    made = {value.name for value in graph.outputs}
+    read = sum(spec.nbytes for spec in states if given & {spec.input, f"{spec.input}.0"})
+    return read + sum(spec.nbytes for spec in states if spec.output in made)
 
 
 def _nodes(node: ir.Node, functions: Mapping[ir.OperatorIdentifier, ir.Function]) -> int:

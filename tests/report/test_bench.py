@@ -24,8 +24,8 @@ from test_cli import start
 
 from rrwkv_export.bench import RENDERERS, Options, bench, read_earlier, subjects
 from rrwkv_export.bench.alternate import Sample, alternate, share_of_others, timed
-from rrwkv_export.bench.bandwidth import MOST, READERS, Probe, buffer_of
 from rrwkv_export.bench.cold_start import fresh
+from rrwkv_export.bench.readers import readers
 from rrwkv_export.bench.record import Earlier, Record
 from rrwkv_export.bench.weights import token_cost
 from rrwkv_export.commands import _run as run_command
@@ -50,9 +50,10 @@ def records(demo_bundle, make_tiny):
 
 def record(**changes):
     plain = Record(
-        "int8", "b" * 64, "c" * 64, "int8", 10**6, 9, 2 * 10**6, "cpu", 2, "tg128", 128, 2, 100.0, 1.5, 100.0, 10.0,
-        0.1, 10.0, (9.9, 10.1), (0.0, 0.5), 0.25, 1, 2e9, "a reader", 1.0, 0.1, 50.0, 100.0, 2 * 10**8, 10**8,
-        "2026-01-02T03:04:05+00:00", {"processor": "a", "load average before": "0.1"},
+        "int8", "b" * 64, "c" * 64, "int8", 10**6, 9, 2 * 10**6, 10**5, "cpu", 2, "tg128", 128, 2, 100.0, 1.5, 100.0,
+        10.0, 0.1, 10.0, (9.9, 10.1), (0.0, 0.5), 0.25, 1, 2e9, "a pattern", 3 * 10**8, 1.05, 0.105, None, 3e9, 50.0, 100.0,
+        2 * 10**8, 10**8, "2026-01-02T03:04:05+00:00",
+        {"processor": "a", "load average before": "0.1", "caches": "L3 1 MiB"},
     )  # fmt: skip
     return replace(plain, **changes)
 
@@ -127,34 +128,6 @@ def test_every_bundle_and_thread_count_takes_its_turn(make_tiny, monkeypatch):
     assert made[0].load_ms is None
 
 
-def test_the_probe_reads_all_it_says(monkeypatch):
-    buffer, read = buffer_of(10**6), []
-    monkeypatch.setattr("rrwkv_export.bench.bandwidth._READ", 4 * 10**6)
-    probe = Probe(buffer, 2)
-    monkeypatch.setitem(READERS, probe.reader, lambda part: read.append((part.ctypes.data, len(part))))
-    probe()()
-    probe.close()
-    parts = sorted(set(read))
-    assert parts[0][0] == buffer.ctypes.data
-    assert parts[0][0] + parts[0][1] == parts[1][0]
-    assert 0.98 * 10**6 < sum(size for _, size in parts) <= 10**6
-    assert sum(size for _, size in read[2:]) == probe.bytes >= 3.9 * 10**6
-
-
-@pytest.mark.parametrize("name", READERS)
-def test_a_reader_goes_to_the_end(name):
-    """What it finds depends on the very last byte."""
-    buffer = buffer_of(2**20)
-    alike = READERS[name](buffer)
-    buffer[-1] = 2
-    assert READERS[name](buffer) != alike
-
-
-def test_a_large_model_is_probed_with_a_buffer_that_fits(monkeypatch):
-    monkeypatch.setattr("rrwkv_export.bench.bandwidth.MOST", 10**6)
-    assert len(buffer_of(10**12)) == 10**6 < MOST
-
-
 def test_a_token_reads_all_weights_but_one_row_of_the_embedding(demo_bundle):
     manifest = Manifest.load(demo_bundle)
     V, C = manifest.vocab_size, manifest.config["hidden_size"]
@@ -193,10 +166,12 @@ def test_records_hold_together(records):
         assert r.machine["onnxruntime"]
     roofed = [r for r in records if r.roof_ms is not None]
     assert [(r.bundle, r.test) for r in roofed] == [("rrwkv-chat", "tg4")]
-    assert roofed[0].roof_share == pytest.approx(
-        roofed[0].weights_read / roofed[0].bandwidth * 1e3 / roofed[0].median_ms
-    )
-    assert roofed[0].bandwidth > 1e8
+    roof = roofed[0]
+    assert roof.roof_ms == pytest.approx(1e3 * (roof.weights_read + roof.state_moved) / roof.bandwidth)
+    assert roof.roof_share == pytest.approx(roof.roof_ms / roof.median_ms)
+    assert min(roof.bandwidth, roof.bandwidth_at_size) > 1e8
+    assert roof.probe in readers()
+    assert roof.probe_bytes > roof.weights_read
 
 
 @pytest.mark.parametrize("form", ["json", "jsonl"])
@@ -235,8 +210,18 @@ def test_markdown_marks_disturbed_repetitions_and_escapes_names():
     assert "(!)" not in RENDERERS["md"]([record(disturbed=0)], None)
 
 
+def test_markdown_says_which_weights_a_cache_holds():
+    said = RENDERERS["md"]([record(), record(bundle="tiny", cache="L2")], None)
+    assert "| no cache |" in said
+    assert "tiny in L2, 3.0 GB/s" in said
+    assert "300.0 MB that no cache holds (a pattern" in said
+    assert "L3 1 MiB" in said
+    assert "over 1" not in RENDERERS["md"]([record(cache="L2", roof_share=1.5)], None)
+    assert "over 1" in RENDERERS["md"]([record(roof_share=1.5)], None)
+
+
 def test_ratios_to_an_earlier_run():
-    before = record(machine={"processor": "b", "load average before": "3"})
+    before = record(machine={"processor": "b", "load average before": "3", "caches": "L3 1 MiB"})
     earlier = Earlier(Path("before.json"), {before.key: 80.0}, before.machine, before.time)
     made = earlier.compared([record(), record(test="pp256")])
     assert [r.ratio for r in made] == [1.25, None]

@@ -74,9 +74,8 @@ void hold_rows(size_t n) {
     };
   };
   const std::string of = " of " + std::to_string(n);
-  hold("normalize" + of, with(x, [&](const RowKernels& k, float* y) {
-         k.normalize(x.data(), a.data(), b.data(), 1e-5f, n, y);
-       }));
+  hold("normalize" + of,
+       with(x, [&](const RowKernels& k, float* y) { k.normalize(x.data(), a.data(), b.data(), 1e-5f, n, y); }));
   for (const float* recalled : {static_cast<const float*>(nullptr), c.data()})
     hold("mix" + of, with(x, [&, recalled](const RowKernels& k, float* y) {
            k.mix({x.data(), a.data(), recalled}, {b.data(), d.data(), e.data()}, n, y);
@@ -97,6 +96,45 @@ void hold_rows(size_t n) {
                  {y.data() + n, y.data() + 3 * n});
       return y;
     });
+}
+
+// RWKV-7's time-mix, of a head of n.
+void hold_heads(size_t n) {
+  const Values r = some(n), w = some(n, 1), k = some(n), v = some(n), a = some(n), b = some(n), wide = some(n, 30);
+  const Values S = some(n * n);
+  const std::string of = " of " + std::to_string(n);
+  const auto with = [&](const Values& start, const auto& action) {
+    return [&start, action](const Kernels& table) {
+      Values x = start;
+      action(table.rwkv7, x.data());
+      return x;
+    };
+  };
+  hold("tanh" + of, with(wide, [=](const RWKV7Kernels& t, float* x) { t.tanh(n, x); }));
+  hold("sigmoid" + of, with(wide, [=](const RWKV7Kernels& t, float* x) { t.sigmoid(n, x); }));
+  hold("rate" + of, with(wide, [&, n](const RWKV7Kernels& t, float* x) { t.rate(a.data(), n, x); }));
+  hold("decay" + of, with(wide, [&, n](const RWKV7Kernels& t, float* x) { t.decay(a.data(), -0.6f, n, x); }));
+  hold("blend" + of,
+       with(v, [&, n](const RWKV7Kernels& t, float* x) { t.blend(a.data(), b.data(), wide.data(), n, x); }));
+  hold("keys" + of, [&](const Kernels& table) {
+    Values found(3 * n);
+    std::copy(k.begin(), k.end(), found.begin());
+    table.rwkv7.keys({r.data(), v.data(), b.data(), 1e-12f}, a.data(), n, found.data(), found.data() + n,
+                     found.data() + 2 * n);
+    return found;
+  });
+  const DeltaToken token{r.data(), w.data(), k.data(), v.data(), a.data(), b.data()};
+  hold("delta_rule" + of, [&](const Kernels& table) {
+    Values found((n + 2) * n);
+    table.rwkv7.delta_rule(token, n, S.data(), found.data(), found.data() + n * n);
+    table.rwkv7.delta_rule(token, n, found.data(), found.data(), found.data() + n * n + n);
+    return found;
+  });
+  hold("give" + of, [&](const Kernels& table) {
+    Values y = wide, o(n);
+    table.rwkv7.give({a.data(), b.data(), w.data(), 64e-5f}, token, y.data(), S.data(), n, o.data());
+    return o;
+  });
 }
 
 void hold_floats(size_t count, size_t n) {
@@ -142,12 +180,10 @@ void hold_matrices(size_t inputs, size_t outputs) {
     hold_matrix(given ? "int8, static" : "int8, dynamic", inputs, outputs, [&](const Kernels& k) {
       return std::make_unique<Int8PerChannel>(k, int8.data(), inputs, outputs, scale.data(), given);
     });
-  hold_matrix("float16", inputs, outputs, [&](const Kernels& k) {
-    return std::make_unique<Float16>(k, halves.data(), inputs, outputs);
-  });
-  hold_matrix("float32", inputs, outputs, [&](const Kernels& k) {
-    return std::make_unique<Float32>(k, weights.data(), inputs, outputs);
-  });
+  hold_matrix("float16", inputs, outputs,
+              [&](const Kernels& k) { return std::make_unique<Float16>(k, halves.data(), inputs, outputs); });
+  hold_matrix("float32", inputs, outputs,
+              [&](const Kernels& k) { return std::make_unique<Float32>(k, weights.data(), inputs, outputs); });
   for (const size_t block : {16, 32, 64, 128, 256}) {
     const size_t blocks = (inputs + block - 1) / block;
     const Values scales = some(outputs * blocks, 0.1f);
@@ -167,6 +203,7 @@ void hold_matrices(size_t inputs, size_t outputs) {
 int check() {
   for (const Kernels* table : tables_here()) std::printf("%s\n", table->name);
   for (const size_t n : {1, 7, 16, 24, 100, 768}) hold_rows(n);
+  for (const size_t n : {1, 8, 24, 32, 64, 67, 128}) hold_heads(n);
   for (const size_t count : {1, 3, 16, 150}) hold_floats(count, 72);
   hold_floats(5, 300);
   for (const auto& [inputs, outputs] : {std::pair<size_t, size_t>{72, 130}, {5, 3}, {200, 72}, {48, 64}, {256, 4200}})

@@ -50,8 +50,8 @@ struct FloatKernels {
   void (*multiply_panel)(const float* packed, size_t inputs, const float* panel, size_t apart, const Target& to);
 };
 
-// uint8 activations times int8 weights [K, columns], rows `stride` apart. How activations are written is the table's own
-// affair.
+// uint8 activations times int8 weights [K, columns], rows `stride` apart. How activations are written is the table's
+// own affair.
 struct Int8Kernels {
   Ends (*ends)(const float* x, size_t n);
   // round(x / scale) + zero, within 0 .. 255.
@@ -123,6 +123,28 @@ struct FloatColumnKernels {
   void (*unpack)(const FloatWeights<Value>& w, size_t output, float* left, float* right);
 };
 
+// RWKV-7's time-mix, over n values of a token, or one head's. Sums of a head are made in sixteen lanes, of which the
+// i-th takes the values i, i + 16, …, and which are then added up by halves.
+struct RWKV7Kernels {
+  // x = tanh(x)
+  void (*tanh)(size_t n, float* x);
+  // x = σ(x)
+  void (*sigmoid)(size_t n, float* x);
+  // x = σ(z0 + x)
+  void (*rate)(const float* z0, size_t n, float* x);
+  // w = exp(scale σ(w0 + w))
+  void (*decay)(const float* w0, float scale, size_t n, float* w);
+  // v += (first - v) ⊙ σ(v0 + x)
+  void (*blend)(const float* first, const float* v0, const float* x, size_t n, float* v);
+  // Of a head: κ, -κ ⊙ a, and k as it is learned.
+  void (*keys)(const KeyWeights& w, const float* a, size_t n, float* k, float* kappa, float* rewritten);
+  // Of a head, S [n, n], i of the value, j of the key: next_ij = S_ij w_j + (Σ_j S_ij κ_j) rewritten_j + v_i k_j, and
+  // y_i = Σ_j next_ij r_j. next may be S.
+  void (*delta_rule)(const DeltaToken& x, size_t n, const float* S, float* next, float* y);
+  // Of a head: o = (GN(y) + (Σ_j r_j k_j r_k[j]) v) ⊙ g, which may be r or g. y is lost.
+  void (*give)(const HeadOutput& of, const DeltaToken& x, float* y, const float* g, size_t n, float* o);
+};
+
 // Of each set of instructions a constant: what is computed when the library is loaded is computed on any processor.
 struct Kernels {
   const char* name;
@@ -134,6 +156,7 @@ struct Kernels {
   BlockwiseFloatKernels blockwise_float;
   FloatColumnKernels<uint16_t> float16;
   FloatColumnKernels<float> float32;
+  RWKV7Kernels rwkv7;
 };
 
 // The tables that this processor can run, the best one first; the last is `scalar`, which any can.

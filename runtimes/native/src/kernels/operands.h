@@ -44,6 +44,23 @@ struct NewWkvState {
   float *sums, *exponent;
 };
 
+// RWKV-7's learned keys of a head [N]: κ = k ⊙ k_k over its length, at least `shortest`; k ⊙ (k_a_rest + a ⊙ k_a).
+struct KeyWeights {
+  const float *k_k, *k_a, *k_a_rest;
+  float shortest;
+};
+
+// One token of a head of RWKV-7, all [N]: rewritten is -κ ⊙ a.
+struct DeltaToken {
+  const float *r, *w, *k, *v, *kappa, *rewritten;
+};
+
+// What a head of RWKV-7 gives: GroupNorm's gain and bias, and the bonus r_k, all [N].
+struct HeadOutput {
+  const float *gain, *bias, *r_k;
+  float epsilon;
+};
+
 // How sums of uint8 times int8 [K, columns] become floats: (sum - zero · the column's sum) · x_scale · scale.
 struct Int8Scaling {
   float x_scale;
@@ -52,8 +69,8 @@ struct Int8Scaling {
   const float* scale;
 };
 
-// A piece of a product in whole numbers, of values of one or two bytes as Int8Kernels says. x [32, depth], which must be
-// there to its end, though only some rows count; of a packed panel. from, to: rows of weights, multiples of 64.
+// A piece of a product in whole numbers, of values of one or two bytes as Int8Kernels says. x [32, depth], which must
+// be there to its end, though only some rows count; of a packed panel. from, to: rows of weights, multiples of 64.
 struct Piece {
   const uint8_t* x;
   const uint8_t* packed;

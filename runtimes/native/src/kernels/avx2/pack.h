@@ -19,6 +19,8 @@ struct Columns {
   }
 };
 
+constexpr size_t kDeep = 16;  // rows at a time: they are written to stretches of memory of several lines
+
 inline void add_to(int32_t* sums, __m256i more) { store256(sums, _mm256_add_epi32(load256(sums), more)); }
 
 #if defined(__AVXVNNI__)
@@ -29,19 +31,20 @@ inline void pack(const int8_t* weight, size_t stride, size_t K, Span rows, size_
   const size_t depth = padded(K, kDepth), all = padded(columns, kPacked);
   const Columns<kWide> from{weight, stride, K, columns};
   std::fill_n(sums, all, 0);
-  for (size_t k = rows.begin; k < rows.end; k += 4)
-    for (size_t n = 0; n < all; n += kWide) {
-      int8_t copies[4][kWide];
-      __m256i row[4], four[4];
-      for (size_t i = 0; i < 4; ++i) row[i] = load256(from.at(k + i, n, copies[i]));
-      interleave(row, four);
-      in_order(four);
-      for (size_t i = 0; i < 4; ++i) {
-        const size_t column = n + 8 * i;
-        store256(packed + column / kSide * kSide * depth + kSide * k + column % kSide * 4, four[i]);
-        add_to(sums + column, paired(_mm256_maddubs_epi16(_mm256_set1_epi8(1), four[i])));
+  for (size_t first = rows.begin; first < rows.end; first += kDeep)
+    for (size_t n = 0; n < all; n += kWide)
+      for (size_t k = first; k < std::min(first + kDeep, rows.end); k += 4) {
+        int8_t copies[4][kWide];
+        __m256i row[4], four[4];
+        for (size_t i = 0; i < 4; ++i) row[i] = load256(from.at(k + i, n, copies[i]));
+        interleave(row, four);
+        in_order(four);
+        for (size_t i = 0; i < 4; ++i) {
+          const size_t column = n + 8 * i;
+          store256(packed + column / kSide * kSide * depth + kSide * k + column % kSide * 4, four[i]);
+          add_to(sums + column, paired(_mm256_maddubs_epi16(_mm256_set1_epi8(1), four[i])));
+        }
       }
-    }
 }
 #else
 // As numbers of 16 bits, [columns / 16, depth / 2, 16, 2].
@@ -50,20 +53,21 @@ inline void pack(const int8_t* weight, size_t stride, size_t K, Span rows, size_
   const size_t depth = padded(K, kDepth), all = padded(columns, kPacked);
   const Columns<kSide> from{weight, stride, K, columns};
   std::fill_n(sums, all, 0);
-  for (size_t k = rows.begin; k < rows.end; k += 2)
-    for (size_t n = 0; n < all; n += kSide) {
-      int8_t copies[2][kSide];
-      const __m256i a = _mm256_cvtepi8_epi16(load128(from.at(k, n, copies[0])));
-      const __m256i b = _mm256_cvtepi8_epi16(load128(from.at(k + 1, n, copies[1])));
-      const __m256i low = _mm256_unpacklo_epi16(a, b), high = _mm256_unpackhi_epi16(a, b);
-      const __m256i left = _mm256_permute2x128_si256(low, high, 0x20);
-      const __m256i right = _mm256_permute2x128_si256(low, high, 0x31);
-      uint8_t* to = packed + (n * depth + kSide * k) * sizeof(int16_t);
-      store256(to, left);
-      store256(to + 32, right);
-      add_to(sums + n, paired(left));
-      add_to(sums + n + 8, paired(right));
-    }
+  for (size_t first = rows.begin; first < rows.end; first += kDeep)
+    for (size_t n = 0; n < all; n += kSide)
+      for (size_t k = first; k < std::min(first + kDeep, rows.end); k += 2) {
+        int8_t copies[2][kSide];
+        const __m256i a = _mm256_cvtepi8_epi16(load128(from.at(k, n, copies[0])));
+        const __m256i b = _mm256_cvtepi8_epi16(load128(from.at(k + 1, n, copies[1])));
+        const __m256i low = _mm256_unpacklo_epi16(a, b), high = _mm256_unpackhi_epi16(a, b);
+        const __m256i left = _mm256_permute2x128_si256(low, high, 0x20);
+        const __m256i right = _mm256_permute2x128_si256(low, high, 0x31);
+        uint8_t* to = packed + (n * depth + kSide * k) * sizeof(int16_t);
+        store256(to, left);
+        store256(to + 32, right);
+        add_to(sums + n, paired(left));
+        add_to(sums + n + 8, paired(right));
+      }
 }
 #endif
 

@@ -104,14 +104,13 @@ inline __m256i dot(__m256i w, __m256i even, __m256i odd) {
 
 // See `lanes::Blockwise`.
 struct BlockLanes {
-  static constexpr size_t kRowsAtOnce = 2;
+  static constexpr size_t kRowsAtOnce = 4;
 
   static Ints dot8(const uint8_t* w, const uint8_t* x) {
     return {dot(load256(w), load256(x)), dot(load256(w + 32), load256(x + 32))};
   }
   static Ints dot4(const uint8_t* w, const uint8_t* even, const uint8_t* odd) {
-    return {dot(load256(w), load256(even), load256(odd)),
-            dot(load256(w + 32), load256(even + 32), load256(odd + 32))};
+    return {dot(load256(w), load256(even), load256(odd)), dot(load256(w + 32), load256(even + 32), load256(odd + 32))};
   }
   // Each of `held` scales in as many lanes.
   template <size_t kInBlock>

@@ -8,6 +8,7 @@
 #include "kernels/lanes/floats.h"
 #include "kernels/lanes/int8_per_channel.h"
 #include "kernels/lanes/rows.h"
+#include "kernels/lanes/rwkv7.h"
 
 namespace rrwkv::avx2::RRWKV_DOTS {
 namespace {
@@ -73,6 +74,7 @@ constexpr Kernels kTable = {
     lanes::BlockwiseFloats<Floats, BlockLanes>::kTable,
     lanes::FloatColumns<Floats, Halves, 4>::kTable,
     lanes::FloatColumns<Floats, Singles, 4>::kTable,
+    lanes::RWKV7<Floats>::kTable,
 };
 
 }  // namespace rrwkv::avx2::RRWKV_DOTS

@@ -1,11 +1,12 @@
-// Whole numbers of many rows by AVX2: bytes by VNNI; without it bytes times 4 bits, and else numbers of 16 bits by twos.
+// Whole numbers of many rows by AVX2: bytes by VNNI; without it bytes times 4 bits, and else numbers of 16 bits by
+// twos.
 #pragma once
 
 #include "kernels/avx2/products.h"
 
 namespace rrwkv::avx2::RRWKV_DOTS {
 
-constexpr size_t kAtOnce = 6;  // rows whose sums stay in registers, of sixteen columns
+constexpr size_t kAtOnce = 4;  // rows whose sums stay in registers, of sixteen columns
 
 #if defined(__AVXVNNI__)
 constexpr size_t kValueBytes = 1;

@@ -1,7 +1,7 @@
 // Sixteen lanes as two vectors of AVX2, with FMA and F16C.
 //
-// All of this folder is compiled twice, with AVX-VNNI and without: in a namespace of its own each, as RRWKV_DOTS says, so
-// that no function of the one is taken for the other's.
+// All of this folder is compiled twice, with AVX-VNNI and without: in a namespace of its own each, as RRWKV_DOTS says,
+// so that no function of the one is taken for the other's.
 #pragma once
 
 #include <immintrin.h>
@@ -44,12 +44,14 @@ struct Ints {
   }
   // The lowest byte, or the lower two, of each; each of what is stored must fit in them, signed or not.
   void store_bytes(uint8_t* to, size_t left) const {
-    const __m256i byte = _mm256_set1_epi32(255), words = pack_words(_mm256_and_si256(low, byte), _mm256_and_si256(high, byte));
+    const __m256i byte = _mm256_set1_epi32(255),
+                  words = pack_words(_mm256_and_si256(low, byte), _mm256_and_si256(high, byte));
     const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
     store_some(to, &bytes, left);
   }
   void store_words(uint16_t* to, size_t left) const {
-    const __m256i word = _mm256_set1_epi32(0xffff), words = pack_words(_mm256_and_si256(low, word), _mm256_and_si256(high, word));
+    const __m256i word = _mm256_set1_epi32(0xffff),
+                  words = pack_words(_mm256_and_si256(low, word), _mm256_and_si256(high, word));
     store_some(to, &words, left);
   }
 

@@ -6,8 +6,7 @@
 
 namespace rrwkv::avx512 {
 
-void pack(const int8_t* weight, size_t stride, size_t K, Span rows, size_t columns, uint8_t* packed,
-          int32_t* sums) {
+void pack(const int8_t* weight, size_t stride, size_t K, Span rows, size_t columns, uint8_t* packed, int32_t* sums) {
   constexpr size_t kDeep = 16;  // rows at a time while the sums stay in registers, and rows fetched ahead
   const size_t depth = padded(K, kDepth);
   const __m512i ones = _mm512_set1_epi8(1);

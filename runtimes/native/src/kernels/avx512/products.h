@@ -29,8 +29,7 @@ struct Fours {
     __m512i four[4];
     interleave(rows, four);
     for (size_t i = 0; i < 4; ++i)
-      _mm512_storeu_si512(sums + 16 * i,
-                          _mm512_dpbusd_epi32(_mm512_loadu_si512(sums + 16 * i), factors.x, four[i]));
+      _mm512_storeu_si512(sums + 16 * i, _mm512_dpbusd_epi32(_mm512_loadu_si512(sums + 16 * i), factors.x, four[i]));
   }
   static void put_in_order(int32_t* sums) {
     __m512i s[4];

@@ -5,6 +5,7 @@
 #include "kernels/lanes/floats.h"
 #include "kernels/lanes/int8_per_channel.h"
 #include "kernels/lanes/rows.h"
+#include "kernels/lanes/rwkv7.h"
 
 namespace rrwkv::avx512 {
 namespace {
@@ -45,6 +46,7 @@ constexpr Kernels kTable = {
     lanes::BlockwiseFloats<Floats, BlockLanes>::kTable,
     lanes::FloatColumns<Floats, Halves, 4>::kTable,
     lanes::FloatColumns<Floats, Singles, 4>::kTable,
+    lanes::RWKV7<Floats>::kTable,
 };
 
 }  // namespace rrwkv::avx512

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "exec/streams.h"
 #include "kernels/kernels.h"
 #include "kernels/lanes/each.h"
-#include "exec/streams.h"
 
 namespace rrwkv::lanes {
 
@@ -68,7 +68,8 @@ struct Blockwise {
 
   // y of some rows, `apart` rows from each other. in_block: lanes of a block; kInBlock: as many, up to sixteen.
   template <int kBits, size_t kInBlock, size_t kRows>
-  static void rows(const BlockwiseWeights& w, const BlockwiseRow& x, size_t first, size_t apart, Fetch* next, float* y) {
+  static void rows(const BlockwiseWeights& w, const BlockwiseRow& x, size_t first, size_t apart, Fetch* next,
+                   float* y) {
     const uint8_t* weight = w.weight + first * w.row_bytes;
     const float* scale = w.scale + first * w.blocks;
     const size_t in_block = w.block * kBits / 32, whole = w.row_bytes / kVector;
@@ -89,9 +90,8 @@ struct Blockwise {
       for (size_t i = 0; i < kRows; ++i) {
         uint8_t last[kVector] = {};
         std::memcpy(last, weight + i * apart * w.row_bytes + kVector * whole, left);
-        sums[i] = add_vector<kBits, kInBlock>(last, x.bytes + 512 / kBits * whole,
-                                              scale + i * apart * w.blocks + block, w.blocks - block,
-                                              Floats::load(x.scales + kLanes * whole), sums[i]);
+        sums[i] = add_vector<kBits, kInBlock>(last, x.bytes + 512 / kBits * whole, scale + i * apart * w.blocks + block,
+                                              w.blocks - block, Floats::load(x.scales + kLanes * whole), sums[i]);
       }
     }
     for (size_t b = 0; b < w.blocks; b += kLanes) {
@@ -121,10 +121,14 @@ struct Blockwise {
   static void multiply_bits(const BlockwiseWeights& w, const BlockwiseRow& x, Span outputs, const MemoryRange& after,
                             float* y) {
     switch (w.block * kBits / 32) {  // lanes of a block
-      case 2: return multiply_lanes<kBits, 2>(w, x, outputs, after, y);
-      case 4: return multiply_lanes<kBits, 4>(w, x, outputs, after, y);
-      case 8: return multiply_lanes<kBits, 8>(w, x, outputs, after, y);
-      default: return multiply_lanes<kBits, 16>(w, x, outputs, after, y);
+      case 2:
+        return multiply_lanes<kBits, 2>(w, x, outputs, after, y);
+      case 4:
+        return multiply_lanes<kBits, 4>(w, x, outputs, after, y);
+      case 8:
+        return multiply_lanes<kBits, 8>(w, x, outputs, after, y);
+      default:
+        return multiply_lanes<kBits, 16>(w, x, outputs, after, y);
     }
   }
 

@@ -62,8 +62,8 @@ struct BlockwiseFloats {
     for (size_t i = 0; i < kSide; ++i) {
       const size_t row = std::min(output + i, w.outputs - 1);
       for (size_t k = 0; k < w.row_bytes; ++k)
-        weights[kSide * k + i] = static_cast<float>(w.weight[row * w.row_bytes + k] - 128) *
-                                 w.scale[row * w.blocks + k / w.block];
+        weights[kSide * k + i] =
+            static_cast<float>(w.weight[row * w.row_bytes + k] - 128) * w.scale[row * w.blocks + k / w.block];
     }
   }
 

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
+#include "exec/streams.h"
 #include "kernels/kernels.h"
 #include "kernels/lanes/each.h"
-#include "exec/streams.h"
 
 namespace rrwkv::lanes {
 

@@ -86,8 +86,8 @@ void add_four_rows(const int8_t* row, size_t apart, const uint8_t bytes[4], size
   }
 }
 
-// Sums of one row, with the weights' rows in four streams. Fours: what adds four rows times four activations to the sums
-// of `kColumns` columns, in an order of its own, and puts these in order at last.
+// Sums of one row, with the weights' rows in four streams. Fours: what adds four rows times four activations to the
+// sums of `kColumns` columns, in an order of its own, and puts these in order at last.
 template <class Fours>
 void accumulate(const int8_t* weight, size_t stride, size_t rows, size_t columns, const uint8_t* x,
                 const MemoryRange& after, int32_t* sums) {

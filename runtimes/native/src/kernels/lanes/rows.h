@@ -74,12 +74,11 @@ struct Rows {
   }
 
   static void exponentials(float least, float most, size_t n, float* x) {
-    each<Floats>(n, [&](auto at) {
-      at.store(x, exponential(min(max(at.load(x), Floats::all(least)), Floats::all(most))));
-    });
+    each<Floats>(
+        n, [&](auto at) { at.store(x, exponential(min(max(at.load(x), Floats::all(least)), Floats::all(most)))); });
   }
 
-  static constexpr RowKernels kTable = {normalize, mix,       add,          add_scaled,      square_relu,
+  static constexpr RowKernels kTable = {normalize, mix,       add,          add_scaled,     square_relu,
                                         gate,      add_gated, exponentials, wkv_row<Floats>};
 };
 

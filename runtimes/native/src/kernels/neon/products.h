@@ -43,8 +43,7 @@ struct Fours {
                                vld1q_s8(row + 3 * apart)};
     int8x16_t four[4];
     interleave(rows, four);
-    for (size_t i = 0; i < 4; ++i)
-      vst1q_s32(sums + 4 * i, vdotq_s32(vld1q_s32(sums + 4 * i), four[i], factors.x));
+    for (size_t i = 0; i < 4; ++i) vst1q_s32(sums + 4 * i, vdotq_s32(vld1q_s32(sums + 4 * i), four[i], factors.x));
   }
   static void put_in_order(int32_t*) {}
   static int32_t value(uint8_t x) { return static_cast<int8_t>(x); }

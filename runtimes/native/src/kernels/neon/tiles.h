@@ -74,7 +74,7 @@ void multiply_four(const uint8_t* x, size_t stride, const uint8_t* weights, size
   for (size_t i = 0; i < kAtOnce; ++i)
     for (size_t n = 0; n < 4; ++n)
       s[i][n] = first ? vdupq_n_s32(of_zeros<kUnsigned>(x + i * stride, depth)) : vld1q_s32(sums + i * apart + 4 * n);
-  const auto add_quarter = [&](const int8x16_t (&rows)[kAtOnce], const uint8_t* w, auto quarter) {
+  const auto add_quarter = [&](const int8x16_t(&rows)[kAtOnce], const uint8_t* w, auto quarter) {
     for (size_t n = 0; n < 4; ++n) {
       const int8x16_t four = signed_bytes(w + 16 * n);
       for (size_t i = 0; i < kAtOnce; ++i) s[i][n] = vdotq_laneq_s32(s[i][n], four, rows[i], quarter);

@@ -38,7 +38,9 @@ struct Filled {
 struct Ints {
   int32x4_t q[kQuarter];
 
-  static Ints all(int32_t value) { return {{vdupq_n_s32(value), vdupq_n_s32(value), vdupq_n_s32(value), vdupq_n_s32(value)}}; }
+  static Ints all(int32_t value) {
+    return {{vdupq_n_s32(value), vdupq_n_s32(value), vdupq_n_s32(value), vdupq_n_s32(value)}};
+  }
   static Ints load(const int32_t* from) {
     return {{vld1q_s32(from), vld1q_s32(from + 4), vld1q_s32(from + 8), vld1q_s32(from + 12)}};
   }
@@ -47,7 +49,8 @@ struct Ints {
   }
   // The lowest byte of each.
   void store_bytes(uint8_t* to, size_t left) const {
-    const int16x8_t low = vcombine_s16(vmovn_s32(q[0]), vmovn_s32(q[1])), high = vcombine_s16(vmovn_s32(q[2]), vmovn_s32(q[3]));
+    const int16x8_t low = vcombine_s16(vmovn_s32(q[0]), vmovn_s32(q[1])),
+                    high = vcombine_s16(vmovn_s32(q[2]), vmovn_s32(q[3]));
     const int8x16_t bytes = vcombine_s8(vmovn_s16(low), vmovn_s16(high));
     if (left >= kLanes) return vst1q_s8(reinterpret_cast<int8_t*>(to), bytes);
     std::memcpy(to, &bytes, left);
@@ -57,7 +60,9 @@ struct Ints {
 struct Floats {
   float32x4_t q[kQuarter];
 
-  static Floats all(float value) { return {{vdupq_n_f32(value), vdupq_n_f32(value), vdupq_n_f32(value), vdupq_n_f32(value)}}; }
+  static Floats all(float value) {
+    return {{vdupq_n_f32(value), vdupq_n_f32(value), vdupq_n_f32(value), vdupq_n_f32(value)}};
+  }
   static Floats load(const float* from) {
     return {{vld1q_f32(from), vld1q_f32(from + 4), vld1q_f32(from + 8), vld1q_f32(from + 12)}};
   }
@@ -86,9 +91,7 @@ struct Floats {
   void store(float* to) const {
     for (size_t i = 0; i < kQuarter; ++i) vst1q_f32(to + 4 * i, q[i]);
   }
-  void store(float* to, size_t left) const {
-    left >= kLanes ? store(to) : void(std::memcpy(to, q, left * sizeof *to));
-  }
+  void store(float* to, size_t left) const { left >= kLanes ? store(to) : void(std::memcpy(to, q, left * sizeof *to)); }
 };
 
 inline Floats operator+(const Floats& a, const Floats& b) {

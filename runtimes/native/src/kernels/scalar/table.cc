@@ -4,6 +4,7 @@
 #include "kernels/lanes/floats.h"
 #include "kernels/lanes/int8_per_channel.h"
 #include "kernels/lanes/rows.h"
+#include "kernels/lanes/rwkv7.h"
 #include "kernels/scalar/products.h"
 #include "kernels/scalar/scalar.h"
 #include "kernels/scalar/vectors.h"
@@ -55,6 +56,7 @@ constexpr Kernels kTable = {
     BlockFloats::kTable,
     lanes::FloatColumns<Floats, Halves, 1>::kTable,
     lanes::FloatColumns<Floats, Singles, 1>::kTable,
+    lanes::RWKV7<Floats>::kTable,
 };
 
 }  // namespace rrwkv::scalar

@@ -111,25 +111,27 @@ inline Floats times_power_of_two(const Floats& p, const Floats& m) {
 
 // Sums are taken as unsigned numbers, which may overflow.
 inline Ints operator+(const Ints& a, const Ints& b) {
-  return by_lane(
-      a, b, [](int32_t x, int32_t y) { return static_cast<int32_t>(static_cast<uint32_t>(x) + static_cast<uint32_t>(y)); });
+  return by_lane(a, b, [](int32_t x, int32_t y) {
+    return static_cast<int32_t>(static_cast<uint32_t>(x) + static_cast<uint32_t>(y));
+  });
 }
 inline Ints operator-(const Ints& a, const Ints& b) {
-  return by_lane(
-      a, b, [](int32_t x, int32_t y) { return static_cast<int32_t>(static_cast<uint32_t>(x) - static_cast<uint32_t>(y)); });
+  return by_lane(a, b, [](int32_t x, int32_t y) {
+    return static_cast<int32_t>(static_cast<uint32_t>(x) - static_cast<uint32_t>(y));
+  });
 }
 inline Ints operator*(const Ints& a, const Ints& b) {
-  return by_lane(
-      a, b, [](int32_t x, int32_t y) { return static_cast<int32_t>(static_cast<uint32_t>(x) * static_cast<uint32_t>(y)); });
+  return by_lane(a, b, [](int32_t x, int32_t y) {
+    return static_cast<int32_t>(static_cast<uint32_t>(x) * static_cast<uint32_t>(y));
+  });
 }
 inline Floats floats_of(const Ints& a) {
   return by_lane<Floats>(a, [](int32_t x) { return static_cast<float>(x); });
 }
 // To the nearest, ties to even; the least there is where there is none.
 inline Ints rounded(const Floats& a) {
-  return by_lane<Ints>(a, [](float x) {
-    return x >= -0x1p31f && x < 0x1p31f ? static_cast<int32_t>(std::nearbyint(x)) : INT32_MIN;
-  });
+  return by_lane<Ints>(
+      a, [](float x) { return x >= -0x1p31f && x < 0x1p31f ? static_cast<int32_t>(std::nearbyint(x)) : INT32_MIN; });
 }
 
 // The eight last are added to the eight first, and so on.

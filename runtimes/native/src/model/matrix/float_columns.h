@@ -5,8 +5,8 @@
 
 namespace rrwkv {
 
-// float16 (as its bits) or float32 [K, N], multiplied in float32. An output is summed in the order of its inputs, by one
-// thread, of one token or of many alike.
+// float16 (as its bits) or float32 [K, N], multiplied in float32. An output is summed in the order of its inputs, by
+// one thread, of one token or of many alike.
 template <typename Value>
 class FloatColumns : public Matrix {
  public:

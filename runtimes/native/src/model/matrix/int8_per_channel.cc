@@ -14,7 +14,7 @@ constexpr size_t kWide = 64;        // columns, and
 constexpr size_t kDeep = 16;        // rows, of which each part but the last has a multiple
 constexpr size_t kNarrow = 4096;    // outputs up to which the parts of a matrix are rows, each one stretch of memory
 constexpr size_t kGroup = 5 << 19;  // bytes of packed weights
-constexpr size_t kStretch = 512;    // rows of a packed panel at a time
+constexpr size_t kStretch = 512;    // bytes of a column of a packed panel at a time
 constexpr size_t kSegment = 4096;   // columns at a time of a wider one: their sums stay in the first cache
 
 // DynamicQuantizeLinear's scale and zero point; of values that are no numbers any zero point will do.
@@ -131,6 +131,7 @@ void Int8PerChannel::multiply_rows(QuantizedActivations& x, size_t rows, const T
 void Int8PerChannel::multiply_group(QuantizedActivations& x, size_t rows, Span columns, const Threads& threads,
                                     float* y) const {
   const size_t depth = padded(inputs, kDepth), row_bytes = depth * kernels_.int8.value_bytes;
+  const size_t stretch = kStretch / kernels_.int8.value_bytes;
   std::atomic<size_t> taken{columns.begin};
   threads.share(threads.count, [&](size_t) {
     static thread_local Scratch<int32_t> of_thread;
@@ -138,10 +139,10 @@ void Int8PerChannel::multiply_group(QuantizedActivations& x, size_t rows, Span c
     int32_t* sums = of_thread.of(padded(rows, kBlock) * kPanel);
     for (size_t n = taken.fetch_add(kPanel); n < columns.end; n = taken.fetch_add(kPanel)) {
       const uint8_t* panel = x.packed.data() + (n - columns.begin) * row_bytes;
-      for (size_t from = 0; from < depth; from += kStretch)  // a part that stays in the first cache, with all rows
+      for (size_t from = 0; from < depth; from += stretch)  // a part that stays in the first cache, with all rows
         for (size_t t = 0; t < rows; t += kBlock)
           tiles->multiply({x.bytes.data() + t * row_bytes, panel, std::min(kBlock, rows - t), depth, from,
-                           std::min(from + kStretch, depth)},
+                           std::min(from + stretch, depth)},
                           sums + t * kPanel);
       const Int8Scaling by{x.scale, x.zero, x.sums.data() + n - columns.begin, scale_ + n};
       kernels_.int8.scale_panel(by, sums, {y + n, rows, std::min(kPanel, columns.end - n), outputs});

@@ -1,4 +1,4 @@
-#include "model/wkv.h"
+#include "model/rwkv4/wkv.h"
 
 namespace rrwkv {
 
