@@ -8,17 +8,23 @@
 # make openvino-mobile  the graphs for phones on OpenVINO: where every node went, and the logits; Intel's processors only
 # make qnn              the same on Qualcomm's simulator, in uint16 and uint8, and a context binary
 # make arm64            the recorded logits on an emulated Arm64, in float32 and int8 (Debian or Ubuntu)
-# make native-sanitized the kernels' tests and many hostile nodes under sanitizers, their instructions emulated
+# make native-sanitized the kernels' tests and many hostile nodes under sanitizers, the newest instructions emulated
+# make native-threads   the threads that share a run, under the sanitizer of threads
+# make arm64-native     the kernels on an emulated Arm64, every table against the bits of this machine's
+# make test-wheels      the two wheels for Linux: made, looked at, and run without a compiler
+# make wheels           wheels of the kernels in dist/, for other machines too, by Zig's compiler; some minutes each at first
 # make clean
 # Each sets up what it needs in $(VENV), plugins in build/plugin-*.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PACKAGES := rrwkv_export runtimes/python/rrwkv_runtime runtimes/native/rrwkv_native tests benchmarks docs cli.py
+PACKAGES := rrwkv_export runtimes/python/rrwkv_runtime runtimes/native tests benchmarks docs cli.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Who develops has a compiler: kernels that do not compile are an error.
+export RRWKV_NATIVE_REQUIRED := 1
 
-.PHONY: demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized clean
+.PHONY: demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels test-wheels arm64-native clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/rrwkv demo --output build/demo
@@ -110,30 +116,65 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: $(VENV)/bin/python requirements.txt constraints.txt pyproject.toml runtimes/python/pyproject.toml
 	@echo "installing into $(VENV) (a minute or two the first time)"
-	@test -f $(VENV)/.installed-dev || $(BIN)/pip install --quiet --requirement requirements.txt
+	@test -f $(VENV)/.installed-dev || RRWKV_NATIVE_REQUIRED=0 $(BIN)/pip install --quiet --requirement requirements.txt
 	@touch $@
 
 # Editable: tests see the sources. The kernels are compiled anew when theirs change.
-SOURCES := $(shell find runtimes/native/src runtimes/native/emulated -name "*.cc" -o -name "*.h")
+SOURCES := $(shell find runtimes/native/src runtimes/native/checks runtimes/native/emulated -name "*.cc" -o -name "*.h")
 NATIVE := $(wildcard runtimes/native/* runtimes/native/rrwkv_native/*) $(SOURCES)
 $(VENV)/.installed-dev: $(VENV)/bin/python requirements-dev.txt constraints.txt pyproject.toml runtimes/python/pyproject.toml $(NATIVE)
 	@echo "installing into $(VENV) (a minute or two the first time)"
 	@$(BIN)/pip install --quiet --requirement requirements-dev.txt
 	@touch $@ $(VENV)/.installed
 
-# The kernels under the sanitizers of addresses and undefined behaviour, their instructions emulated, so on any x86-64:
-# their tests, and many more hostile nodes. It needs CMake and GCC, and takes a while.
+# The kernels under the sanitizers of addresses and undefined behaviour, by each table that an x86-64 with AVX2 has, and
+# by those of newer ones, their instructions emulated: their tests, and many more hostile nodes. It needs CMake and GCC,
+# and takes a while.
 SANITIZED := build/native-sanitized
 HOSTILE ?= 20000
+TABLES ?= scalar avx2 avx2-vnni avx512
 SANITIZERS := $(foreach name,libasan libubsan libstdc++,$$(g++ -print-file-name=$(name).so))
-native-sanitized: $(VENV)/.installed-dev
-	@CXX=g++ cmake -S runtimes/native -B $(SANITIZED) -DRRWKV_NATIVE_EMULATED=ON -DRRWKV_NATIVE_SANITIZED=ON > /dev/null
+native-sanitized: $(VENV)/.installed-dev native-threads
+	@CXX=g++ cmake -S runtimes/native -B $(SANITIZED) -DRRWKV_NATIVE_EMULATED=ON -DRRWKV_NATIVE_CHECKS=ON \
+		-DRRWKV_NATIVE_SANITIZERS=address,undefined > /dev/null
 	@cmake --build $(SANITIZED) --parallel > /dev/null
 	@cmake --install $(SANITIZED) --prefix $(SANITIZED)/package > /dev/null
 	@cp runtimes/native/rrwkv_native/*.py $(SANITIZED)/package/rrwkv_native
-	PYTHONPATH=$(SANITIZED)/package HOSTILE=$(HOSTILE) PYTHONMALLOC=malloc LD_PRELOAD="$(SANITIZERS)" \
-		ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
-		$(BIN)/pytest tests/native
+	@set -e; for check in $(SANITIZED)/check_*; do $$check; done
+	set -e; for table in $(TABLES); do \
+		RRWKV_NATIVE=$$table PYTHONPATH=$(SANITIZED)/package HOSTILE=$(HOSTILE) PYTHONMALLOC=malloc \
+		LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
+		UBSAN_OPTIONS=print_stacktrace=1 $(BIN)/pytest tests/native; done
+
+# What the kernels' threads do at once, under the sanitizer of threads. Seconds; it needs CMake and GCC.
+THREADS := build/native-threads
+native-threads:
+	@CXX=g++ cmake -S runtimes/native -B $(THREADS) -DRRWKV_NATIVE_CHECKS=ON -DRRWKV_NATIVE_SANITIZERS=thread > /dev/null
+	@cmake --build $(THREADS) --parallel --target check_spin_team > /dev/null
+	@TSAN_OPTIONS=halt_on_error=1 setarch -R $(THREADS)/check_spin_team
+
+# Wheels that need no compiler: of $(WHEELS), or of all that runtimes/native/wheels.py knows.
+WHEELS ?=
+build/wheels/.installed: runtimes/native/pyproject.toml
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/pip install --quiet --constraint constraints.txt scikit-build-core wheel ziglang cmake ninja
+	@touch $@
+
+wheels: build/wheels/.installed
+	@$(<D)/bin/python runtimes/native/wheels.py dist $(WHEELS)
+
+# Those for Linux, what they show and need, and the one for this machine in an environment without a compiler.
+test-wheels: $(VENV)/.installed-dev
+	@$(MAKE) --no-print-directory wheels WHEELS="manylinux_2_28_x86_64 manylinux_2_28_aarch64"
+	$(BIN)/pytest -m "" tests/native/test_native_wheels.py
+
+# The wheel for Arm64 on an emulated one, against the same models' logits here, to the last bit.
+arm64-native: $(VENV)/.installed-dev
+	@$(MAKE) --no-print-directory wheels WHEELS=manylinux_2_28_aarch64
+	@rm -rf build/arm64-native && $(BIN)/python -m zipfile -e dist/rrwkv_native-*manylinux*aarch64.whl build/arm64-native
+	@PYTHONPATH=tests $(BIN)/python tests/native/elsewhere.py make build/elsewhere > /dev/null
+	@benchmarks/engines/arm64.sh build/arm64 -c "import sys, runpy; sys.path[:0] = ['build/arm64-native']; \
+		sys.argv[:] = ['', 'check', 'build/elsewhere']; runpy.run_path('tests/native/elsewhere.py', run_name='__main__')"
 
 clean:
 	rm -rf build $(VENV)

@@ -12,8 +12,8 @@ import torch
 from rrwkv_export.architectures.base import Tensors
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.checkpoint.containers.entries import DTYPES, Entry, Source, brackets
-from rrwkv_export.checkpoint.containers.pages import drop
 from rrwkv_export.errors import TensorError
+from rrwkv_export.pages import drop
 
 
 class Weights(Mapping[str, torch.Tensor]):
@@ -56,7 +56,8 @@ class Weights(Mapping[str, torch.Tensor]):
         entry = self._entries[name]
         stored = entry.load()
         tensor = stored.to(dtype or stored.dtype, copy=True).contiguous().reshape(self._shapes[name])
-        drop(stored, entry.file)
+        if stored.is_contiguous():
+            drop(entry.file, stored.data_ptr(), stored.numel() * stored.element_size())
         self._check_finite(name, tensor)
         return tensor
 

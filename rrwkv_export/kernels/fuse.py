@@ -9,6 +9,7 @@ what only the body needs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
@@ -16,29 +17,19 @@ from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.architectures.linears import Linear
 from rrwkv_export.graph.names import INPUT_IDS, POSITION, WKVForm
 from rrwkv_export.kernels.bindings import main_names, step_names, wkv_names
+from rrwkv_export.kernels.room import Room
+from rrwkv_export.kernels.rooms import room_of
+from rrwkv_export.kernels.rwkv4 import RWKV4, WKV, WKV_OUTPUTS
 from rrwkv_export.onnx.functions import Attributes, Part, shared
 
 Names = Mapping[ir.Value, str]
-DOMAIN, STEP, MAIN, WKV = "rrwkv", "DecodeStep", "Prefill", "GatedWKV"
-_LAYERS = {STEP: "DecodeLayer", MAIN: "PrefillLayer"}
-_OUTPUTS = (
-    *("logits", "shift_out", "wkv_out", "medium_sum_out", "medium_weight_out"),
-    *("medium_bank_out", "medium_key_out"),
-)
-_MADE_IN_STEP = {
-    "plain": ("ln1", "ln2", "time_mix.wkv.summands", "after_channel_mix"),
-    "stable": ("ln1", "ln2", "time_mix.wkv.last", "time_mix.wkv.maximum", "after_channel_mix"),
-}
-"""What others read of a layer, where there is one token; and where there are several:"""
-_MADE_IN_MAIN = (
-    *("time_mix.last", "channel_mix.last", "time_mix.wkv.last", "time_mix.wkv.maximum.last"),
-    *("medium.open", "medium.bank", "medium.bank_keys", "after_channel_mix"),
-)
-_WKV_OUTPUTS = {"plain": ("gated", "wkv.last"), "stable": ("gated", "wkv.last", "wkv.maximum.last")}
+DOMAIN = "rrwkv"
 
 
 def fuse_wkv(model: ir.Model, config: ModelConfig, form: WKVForm) -> None:
-    """Change a main graph in place."""
+    """Change a main graph in place, if its recurrence is RWKV-4's."""
+    if room_of(config) is not RWKV4:
+        return
     graph = model.graph
     made = {str(value.name): value for node in graph for value in node.outputs}
     graph.opset_imports[DOMAIN] = 1
@@ -47,7 +38,7 @@ def fuse_wkv(model: ir.Model, config: ModelConfig, form: WKVForm) -> None:
         prefix = f"blocks.{index}.time_mix."
         values = {name.removeprefix(prefix): value for name, value in made.items() if name.startswith(prefix)}
         within = {value for name, value in values.items() if name.startswith("wkv.") or name in ("r", "gated")}
-        part = Part(DOMAIN, graph, [values[name] for name in _WKV_OUTPUTS[form]], within)
+        part = Part(DOMAIN, graph, [values[name] for name in WKV_OUTPUTS[form]], within)
         names = wkv_names(graph, values, prefix, form)
         attributes: Attributes = {"inputs": ",".join(names.get(value, "") for value in part.inputs)}
         part.call(shared(part.function(WKV, prefix, attributes), functions), f"{prefix}gated_wkv", attributes)
@@ -57,27 +48,41 @@ def fuse_wkv(model: ir.Model, config: ModelConfig, form: WKVForm) -> None:
 
 def fuse_step(model: ir.Model, config: ModelConfig, form: WKVForm, linears: Iterable[Linear]) -> bool:
     """Change a decode graph in place; False, and nothing is changed, where no kernel can compute what it says."""
-    names = step_names(model.graph, config, form, linears) if _is_known(config) else None
-    if names is not None:
-        _fuse(model, config, STEP, names, _MADE_IN_STEP[form])
-    return names is not None
+    room = _room_of(config)
+    names = step_names(model.graph, config, room, form, linears) if room else None
+    if room is None or names is None:
+        return False
+    _fuse(model, config, room, names, _Kind(room.step, "step", "DecodeLayer", room.made_in_step[form]))
+    return True
 
 
 def fuse_main(model: ir.Model, config: ModelConfig, form: WKVForm, linears: Iterable[Linear]) -> bool:
     """The same of a main graph."""
-    names = main_names(model.graph, config, form, linears) if _is_known(config) else None
-    if names is not None:
-        _count_apart(model.graph)
-        _fuse(model, config, MAIN, names, _MADE_IN_MAIN)
-    return names is not None
+    room = _room_of(config)
+    names = main_names(model.graph, config, room, form, linears) if room else None
+    if room is None or names is None:
+        return False
+    _count_apart(model.graph)
+    _fuse(model, config, room, names, _Kind(room.main, "main", "PrefillLayer", room.made_in_main))
+    return True
 
 
-def _is_known(config: ModelConfig) -> bool:
-    """Whether the kernels know layers of this config: in theirs, attention is as wide as the rest."""
-    return config.attention_width == config.hidden_size
+def _room_of(config: ModelConfig) -> Room | None:
+    """What the kernels know of layers of this config: in theirs, attention is as wide as the rest."""
+    return room_of(config) if config.attention_width == config.hidden_size else None
 
 
-def _fuse(model: ir.Model, config: ModelConfig, kind: str, names: Names, made_in_layer: Sequence[str]) -> None:
+@dataclass(frozen=True)
+class _Kind:
+    """A function for a whole graph: its name, that of its call, that of a layer's, and what others read of a layer."""
+
+    whole: str
+    call: str
+    layer: str
+    made_in_layer: Sequence[str]
+
+
+def _fuse(model: ir.Model, config: ModelConfig, room: Room, names: Names, kind: _Kind) -> None:
     """All between the embedded tokens and the outputs as one call.
 
     Within the function each layer is a call too, for layers of equal bodies share one.
@@ -86,21 +91,30 @@ def _fuse(model: ir.Model, config: ModelConfig, kind: str, names: Names, made_in
     graph.opset_imports[DOMAIN] = 1
     functions: dict[bytes, ir.Function] = {}
     for index in range(config.num_layers):
-        _fuse_layer(graph, f"blocks.{index}.", _LAYERS[kind], made_in_layer, functions)
+        crossing = [room.crossing] if room.crossing and index == 0 and config.num_layers > 1 else []
+        _fuse_layer(graph, f"blocks.{index}.", kind.layer, [*kind.made_in_layer, *crossing], functions)
     graph.sort()
     embedded = {value for value, name in names.items() if name == "x"}
-    outputs = [value for name in _OUTPUTS for value in graph.outputs if value.name == name]
+    given = {str(value.name): value for value in graph.outputs}
+    outputs = [given[name] for name in _outputs(room) if name in given]
     part = Part(DOMAIN, graph, outputs, {value for node in graph for value in node.outputs} - embedded)
     attributes: Attributes = {
         "inputs": ",".join(names.get(value, "") for value in part.inputs),
         "epsilon": float(config.layer_norm_epsilon),
         "layers": config.num_layers,
         "interval": config.medium.interval if config.medium else 0,
+        **room.attributes,
     }
-    whole = part.function(kind, attributes=attributes)
-    part.call(whole, {STEP: "step", MAIN: "main"}[kind], attributes)
+    whole = part.function(kind.whole, attributes=attributes)
+    part.call(whole, kind.call, attributes)
     model.functions.update({function.identifier(): function for function in (*functions.values(), whole)})
     graph.sort()
+
+
+def _outputs(room: Room) -> tuple[str, ...]:
+    """Of a call, in their order, as far as a graph has them."""
+    mediums = ("medium_sum_out", "medium_weight_out", "medium_bank_out", "medium_key_out")
+    return ("logits", "shift_out", room.recurrent, *mediums)
 
 
 def _fuse_layer(

@@ -16,6 +16,7 @@ from rrwkv_export.architectures.linears import Linear, linears
 from rrwkv_export.bundle import GRAPH_FILE
 from rrwkv_export.errors import RecipeError, TextError
 from rrwkv_export.graph.names import WKVForm
+from rrwkv_export.kernels.rooms import room_of
 from rrwkv_export.quantize.rewrite.rewrite import Rewriter
 from rrwkv_export.texts import Text, read_text
 from rrwkv_runtime.manifest import Manifest, verify_files
@@ -62,8 +63,8 @@ class Source:
 
     @property
     def has_kernels(self) -> bool:
-        """Whether rrwkv-native may have kernels for its graphs: they know wkv, on a CPU."""
-        return not self.for_gpu and any(spec.role == "wkv" for spec in self.manifest.states)
+        """Whether rrwkv-native may have kernels for its graphs: they know its architecture, on a CPU."""
+        return not self.for_gpu and room_of(self.config) is not None
 
     @property
     def in_fixed_shapes(self) -> list[str]:

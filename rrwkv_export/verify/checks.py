@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from rrwkv_export.graph.names import WKVForm
+from rrwkv_export.pages import drop_all
 from rrwkv_export.progress import Progress
 from rrwkv_export.verify.compare import Array, logits_error, states_error
 from rrwkv_export.verify.parity import Check, Parity, Tolerance, default_tolerance
 from rrwkv_export.verify.reference import Reference
 from rrwkv_runtime.execution.loading import OPTIMIZATION_LEVELS
-from rrwkv_runtime.manifest import Manifest
+from rrwkv_runtime.manifest import Manifest, resolve_inside
 from rrwkv_runtime.model import Model
 from rrwkv_runtime.state import State
 
@@ -53,6 +54,7 @@ def verify(
     measuring = _checks(loaded, _Measure(reference, tolerance), {**options, "provider": provider.name})
     for check in measuring:
         checks.append(check)
+        _let_go(bundle, manifest)
         report("verifying", len(checks), total)
     return Parity(
         reference.sample,
@@ -67,6 +69,12 @@ def verify(
         tolerance=tolerance.reason,
         notes=_doubts(manifest, reference),
     )
+
+
+def _let_go(bundle: Path, manifest: Manifest) -> None:
+    """What was read of mapped weights leaves memory: the next way may run another graph, which has mapped them anew."""
+    for name in {data for graph in manifest.graphs.values() for data in graph.data}:
+        drop_all(resolve_inside(bundle, name))
 
 
 def _doubts(manifest: Manifest, reference: Reference) -> tuple[str, ...]:
@@ -162,8 +170,10 @@ def chunk_lengths(config: Mapping[str, Any]) -> list[int]:
 
 def token_by_token(loaded: Model, ids: Sequence[int]) -> Array:
     """Logits [T, V] of one-token steps."""
-    decoder = loaded.decoder()
-    return np.stack([decoder.step(token).copy() for token in ids])
+    decoder, logits = loaded.decoder(), np.empty((len(ids), loaded.vocab_size), np.float32)
+    for row, token in zip(logits, ids):
+        row[:] = decoder.step(token)
+    return logits
 
 
 def _restored(loaded: Model, ids: Sequence[int]) -> Array:

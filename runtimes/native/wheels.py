@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -46,18 +47,22 @@ def zig() -> Path:
     """The program. Raises SystemExit where it is not installed."""
     found = importlib.util.find_spec("ziglang")
     if found is None or not found.submodule_search_locations:
-        sys.exit("wheels.py: the cross compiler is not installed; pip install ziglang scikit-build-core wheel ninja")
+        sys.exit("wheels.py: the compiler, the package ziglang, is not installed; `make wheels` does it")
     return Path(found.submodule_search_locations[0]) / ("zig.exe" if os.name == "nt" else "zig")
 
 
 def definitions(target: Target) -> dict[str, str]:
-    """What CMake is told to compile for a target, as `-D`."""
+    """What CMake is told to compile for a target. Its trials are linked as the library is: for other options Zig would
+    compile its C++ library once more.
+    """
     return {
         "CMAKE_SYSTEM_NAME": target.system,
         "CMAKE_SYSTEM_PROCESSOR": target.processor,
         "CMAKE_CXX_COMPILER": f"{zig()};c++",
         "CMAKE_CXX_COMPILER_TARGET": target.zig,
-        "CMAKE_SHARED_LINKER_FLAGS": "-s",
+        "CMAKE_TRY_COMPILE_CONFIGURATION": "Release",
+        "CMAKE_CXX_FLAGS": "-fPIC",
+        "CMAKE_EXE_LINKER_FLAGS": "-shared -s",
         "CMAKE_MODULE_LINKER_FLAGS": "-s",
     }
 
@@ -76,7 +81,7 @@ def build(platform: str, folder: Path) -> Path:
         subprocess.run([sys.executable, "-m", "wheel", *tags], check=True, stdout=subprocess.DEVNULL)
         (wheel,) = Path(made).glob("*.whl")
         folder.mkdir(parents=True, exist_ok=True)
-        return Path(os.replace(wheel, folder / wheel.name) or folder / wheel.name)
+        return Path(shutil.move(wheel, folder / wheel.name))
 
 
 def main() -> None:

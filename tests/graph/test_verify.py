@@ -204,6 +204,17 @@ def test_errors_are_relative_to_the_largest_logit():
     assert logits_error(np.array([[1.0, -8.0], [2.0, 4.0]]), np.array([[1.0, -8.0], [2.5, 4.0]])) == 0.5 / 8
 
 
+@pytest.mark.parametrize("row", [0, 9])
+def test_of_many_logits_every_row_counts(row):
+    expected = np.ones((10, 2**17))
+    found, unknown = expected.astype(np.float32), expected.copy()
+    found[row, -1], unknown[row, -1] = 1.5, np.nan
+    assert logits_error(expected, found) == 0.5
+    assert logits_error(expected, expected) == 0
+    assert logits_error(expected, unknown) == math.inf
+    assert math.isnan(logits_error(unknown, expected))
+
+
 def test_one_bad_check_among_good_ones_fails():
     errors = {"all tokens at once": (1e-7, 1e-5), "token by token": (3e-5, 1e-5), "states": (4e-5, 1e-4)}
     with pytest.raises(ParityError, match=r"'token by token' is off by 3.00e-05, more than --rtol 1e-05"):

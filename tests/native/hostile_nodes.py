@@ -35,6 +35,7 @@ _ATTRIBUTES = {
     "layers": (-(2**63), -1, 0, 1, 3, 10000, 10001, 2**31, 2**63 - 1, 2.5, "2"),
     "interval": (-(2**63), -1, 0, 1, 2, 2**31, 2**62, 2**63 - 1, 0.5),
     "epsilon": (0.0, -1.0, float("nan"), float("inf"), 1e38, 1, "small"),
+    "group_norm_epsilon": (0.0, -1.0, float("nan"), float("inf"), 1e38, 1, "small"),
 }
 
 
@@ -82,7 +83,7 @@ def node_of(path: Path) -> Node:
     called = dict(zip(node.input, names))
     rng = np.random.default_rng(0)
     norm = next(value for key, value in constants.items() if called[key] in ("ln_out.weight", "bonus"))
-    tokens, channels = 1 if node.op_type == "DecodeStep" else _TOKENS, norm.size
+    tokens, channels = 1 if node.op_type.startswith("DecodeStep") else _TOKENS, norm.size
     given: dict[str, np.ndarray] = {}
     for name in node.input:
         if not name or name in constants:
@@ -174,6 +175,7 @@ def _names(rng: random.Random, node: Node) -> None:
     names, i, j = node.names, rng.randrange(len(node.names)), rng.randrange(len(node.names))
     kind = rng.randrange(8)
     others = ["", "x", "shift", "wkv", "position", "medium_bank", "medium_key.0", "blocks.0.ffn.key.weight4", "decays"]
+    others += ["matrix", "shortest", "blocks.0.att.v0", "blocks.1.att.w1.weight8", "blocks.1.att.r_k"]
     if kind == 0:
         names[i] = rng.choice([*others, names[j], "é" * rng.randrange(300), "blocks.99.ln1.weight"])
     elif kind == 1:
@@ -187,7 +189,9 @@ def _names(rng: random.Random, node: Node) -> None:
     elif kind == 5:
         names[:] = [name.replace("blocks.1", "blocks.0") for name in names]
     elif kind == 6:
-        names[i] = rng.choice([".weight4", ".weight8", ".float8", ".half", ".weight"]).join(names[i].rsplit(".", 1)[:1])
+        names[i] = rng.choice([".weight4", ".weight8", ".float8", ".half", ".single", ".weight"]).join(
+            names[i].rsplit(".", 1)[:1]
+        )
     else:
         names.insert(i, rng.choice(others))
 

@@ -26,7 +26,7 @@ from rrwkv_export.quantize.quantize import quantize
 from rrwkv_export.quantize.recipes import shipped_recipe
 from rrwkv_export.quantize.source import Calibration
 from rrwkv_export.texts import Text
-from rrwkv_runtime.errors import DamagedBundle, ProviderError
+from rrwkv_runtime.errors import DamagedBundle
 from rrwkv_runtime.execution import native
 from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.model import Model
@@ -190,7 +190,7 @@ def test_threads_that_never_come_are_not_waited_for(quantized):
     """A session with fewer threads than the kernels were told of."""
     path, options = quantized(WIDE, "int8-static"), ort.SessionOptions()
     options.intra_op_num_threads = 1
-    native.register(options, rrwkv_native.library(), 4)
+    native.register(options, native.Kernels(rrwkv_native.path()), 4)
     session = ort.InferenceSession(path / "model.onnx", options)
     manifest = Manifest.load(path)
     states = {spec.input: spec.initial() for spec in manifest.states}
@@ -247,7 +247,7 @@ def test_what_the_kernel_does_not_know_stays_as_it_is(make_tiny, tmp_path):
         ("float16", "blocks.0.att.value.weight.half"),
     ],
 )
-def test_a_weight_of_another_shape_is_an_error(file, scheme, name, quantized, tmp_path, monkeypatch):
+def test_a_weight_of_another_shape_is_an_error(file, scheme, name, quantized, tmp_path):
     bundle = tmp_path / "bundle"
     shutil.copytree(quantized(ATTENTION, scheme), bundle)
     model = onnx.load(str(bundle / file))
@@ -257,7 +257,6 @@ def test_a_weight_of_another_shape_is_an_error(file, scheme, name, quantized, tm
     manifest = Manifest.load(bundle).to_json()
     files = file_entries([bundle / entry["name"] for entry in manifest["files"]], "")
     save_manifest(bundle, manifest | {"files": [vars(entry) for entry in files]})
-    monkeypatch.setattr(rrwkv_native, "library", rrwkv_native.path)  # it is refused on any processor
     with pytest.raises(DamagedBundle, match=rf"'(main|step)': {NAMES.get(name, name)} must be "):
         Model.load(bundle, native=True)
 
@@ -277,37 +276,14 @@ def test_weights_are_mapped_once(quantized):
 
 
 @pytest.mark.parametrize("change", [{"offset": 1 << 40}, {"offset": 3, "dtype": "float32"}, {"shape": [1 << 30] * 2}])
-def test_weights_that_lie_elsewhere_are_refused(change, quantized, tmp_path, monkeypatch):
+def test_weights_that_lie_elsewhere_are_refused(change, quantized, tmp_path):
     bundle = tmp_path / "bundle"
     shutil.copytree(quantized(WIDE, "int8-static"), bundle)
     manifest = Manifest.load(bundle).to_json()
     manifest["graphs"]["main"]["weights"][0] |= change
     save_manifest(bundle, manifest)
-    monkeypatch.setattr(rrwkv_native, "library", rrwkv_native.path)
     with pytest.raises(DamagedBundle, match="does not lie in the weights' file"):
         Model.load(bundle, native=True)
-
-
-def test_a_broken_library_is_said(monkeypatch, quantized):
-    def broken():
-        raise OSError("librrwkv_native.so: file too short")
-
-    monkeypatch.setattr(rrwkv_native, "library", broken)
-    with pytest.raises(ProviderError, match=r"file too short.*install it again"):
-        Model.load(quantized(ATTENTION, "int8-static"))
-
-
-def test_wanted_and_not_there(monkeypatch, quantized):
-    path = quantized(ATTENTION, "int8-static")
-    with pytest.raises(ProviderError, match="for provider 'cpu', not 'xnnpack'"):
-        native.find("xnnpack", True)
-    monkeypatch.setattr(rrwkv_native, "library", lambda: None)
-    with pytest.raises(ProviderError, match="AVX-512 VNNI"):
-        Model.load(path, native=True)
-    monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ProviderError, match=r"pip install \./runtimes/native"):
-        Model.load(path, native=True)
-    assert Model.load(path).forward([1, 2])[0].shape == (1, 300)
 
 
 @needs_vnni

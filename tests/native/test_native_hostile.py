@@ -21,6 +21,7 @@ from hostile_nodes import Node, node_of, outcome
 
 from rrwkv_export.architectures.config import MediumConfig
 from rrwkv_export.architectures.rwkv4 import RWKV4Config
+from rrwkv_export.architectures.rwkv7 import RWKV7Config
 from rrwkv_export.bundle import file_entries, save_manifest
 from rrwkv_export.quantize.quantize import quantize
 from rrwkv_export.quantize.recipes import shipped_recipe
@@ -35,6 +36,8 @@ rrwkv_native = pytest.importorskip("rrwkv_native", reason="rrwkv-native is not i
 V, C, F, R, K = 40, 24, 50, 16, 2
 MEDIUMS = RWKV4Config(V, C, 2, F, medium=MediumConfig(interval=3, slots=K, key_size=R))
 WITHOUT = RWKV4Config(V, C, 2, F)
+RANKS = {"decay_rank": 5, "rate_rank": 7, "value_rank": 3, "gate_rank": 20}
+RWKV7 = RWKV7Config(V, C, 2, F, head_size=8, **RANKS)
 # By the scheme: a model, its form of wkv, and what differs from the scheme's own recipe.
 BUNDLES = {
     "int8-static": (MEDIUMS, "plain", {}),
@@ -42,6 +45,8 @@ BUNDLES = {
     "int4": (MEDIUMS, "stable", {"block": 16}),
     "float16": (replace(MEDIUMS, medium=replace(MEDIUMS.medium, squeeze="mean")), "plain", {}),
     "head in float32": (WITHOUT, "stable", {}),
+    "rwkv7 int8": (replace(RWKV7, medium=MEDIUMS.medium), "plain", {}),
+    "rwkv7 low-rank float32": (RWKV7, "plain", {}),
 }
 
 
@@ -50,10 +55,13 @@ def bundles(make_tiny, tmp_path_factory) -> dict[str, Path]:
     """Read only."""
     text, made = Text("random", "0" * 64, (np.random.default_rng(0).integers(0, V, 300),)), {}
     for name, (config, wkv, default) in BUNDLES.items():
-        recipe = shipped_recipe("float16" if name == "head in float32" else name)
+        scheme = {"head in float32": "float16", "rwkv7 int8": "int8", "rwkv7 low-rank float32": "int4"}.get(name, name)
+        recipe = shipped_recipe(scheme, config.architecture)
         recipe = replace(recipe, default=replace(recipe.default, **default))
         if name == "head in float32":
             recipe = replace(recipe, roles={"head": {"weights": 32}})
+        elif name == "rwkv7 low-rank float32":
+            recipe = recipe.with_role("low_rank.*", weights=32)
         made[name] = tmp_path_factory.mktemp("hostile") / name
         quantize(make_tiny(config, wkv=wkv).path, made[name], recipe, Calibration((text,), None, 0))
     return made
@@ -150,6 +158,46 @@ OF_WEIGHTS = [
     ("float16", MAIN, resized("blocks.1.medium.up.half", 1, 8), "medium.up.half must be float16"),
     ("float16", STEP, typed("blocks.1.att.key.half", np.float32), "key.half must be float16 [24, 24], not float32"),
     ("head in float32", MAIN, resized("decay", 0, 23), "decay must be float32 [24], not float32 [23"),
+    ("rwkv7 int8", STEP, resized("blocks.0.att.r_k", 0, 4), "blocks.0.att.r_k must have 24 values, not 32"),
+    (
+        "rwkv7 int8",
+        MAIN,
+        resized("blocks.0.att.r_k", 1, 0),
+        "blocks.0.att.r_k must be float32 [*, *], not float32 [3, 0",
+    ),
+    (
+        "rwkv7 int8",
+        MAIN,
+        resized("blocks.1.att.r_k", 0, 2),
+        "blocks.1.att.r_k must be float32 [3, 8], not float32 [2, 8",
+    ),
+    (
+        "rwkv7 int8",
+        STEP,
+        resized("blocks.1.att.ln_x.bias", 1, 7),
+        "ln_x.bias must be float32 [3, 8], not float32 [3, 7]",
+    ),
+    (
+        "rwkv7 int8",
+        MAIN,
+        resized("blocks.1.att.w2.weight8", 1, 2),
+        "att.w2.weight8 must be uint8 [24, 1, 32], not uint8",
+    ),
+    ("rwkv7 int8", MAIN, resized("blocks.1.att.v0", 0, 23), "blocks.1.att.v0 must be float32 [24], not float32 [23"),
+    (
+        "rwkv7 int8",
+        STEP,
+        resized("blocks.0.time_mix.now", 0, 5),
+        "time_mix.now must be float32 [6, 24], not float32 [5",
+    ),
+    ("rwkv7 int8", STEP, resized("shortest", 0, 2), "shortest must be float32 [], not float32 [2]"),
+    (
+        "rwkv7 low-rank float32",
+        STEP,
+        resized("blocks.0.att.g2.single", 0, 19),
+        "g2.single must be float32 [20, 24], not",
+    ),
+    ("rwkv7 low-rank float32", MAIN, resized("blocks.1.att.v1.single", 1, 0), "v1.single must be float32 [24, *], not"),
 ]
 OF_NODES = [
     ("int8-static", MAIN, names(lambda n: n.append("x")), "attribute inputs names"),
@@ -158,10 +206,19 @@ OF_NODES = [
     ("int4", MAIN, absent("x"), "absent"),
     ("float16", MAIN, absent("ln_out.bias"), "absent"),
     ("head in float32", MAIN, names(lambda n: n.__setitem__(n.index("v"), "")), "input v is missing"),
-    ("int8-dynamic", STEP, attribute("layers", 3), "input blocks.2.bonus is missing"),
+    ("int8-dynamic", STEP, attribute("layers", 3), "input blocks.2.ln1.weight is missing"),
     ("int8-dynamic", MAIN, attribute("layers", -1), "layers must be from 1 to 10000, not -1"),
     ("int4", MAIN, attribute("interval", -(2**63)), "interval must be from 0 to 1073741824, not -9223372036854775808"),
     ("int4", MAIN, attribute("epsilon", float("nan")), "epsilon must be a number from 0 on, not nan"),
+    (
+        "rwkv7 int8",
+        STEP,
+        attribute("group_norm_epsilon", -1.0),
+        "group_norm_epsilon must be a number from 0 on, not -1",
+    ),
+    ("rwkv7 int8", MAIN, absent("matrix"), "absent"),
+    ("rwkv7 int8", STEP, lambda node: setattr(node, "operator", "DecodeStep"), "input blocks.0.bonus is missing"),
+    ("int8-static", STEP, lambda node: setattr(node, "operator", "DecodeStepRWKV7"), "blocks.0.att.r_k is missing"),
     ("int8-static", MAIN, lambda node: setattr(node, "outputs", 5), "it must have 7 outputs, not 5"),
 ]
 OF_RUNS = [
@@ -173,6 +230,9 @@ OF_RUNS = [
     ("int8-static", STEP, resized("medium_bank.1", 0, 1), "medium_bank.1 must be float32 [2, 24], not float32 [1, 24]"),
     ("int4", STEP, resized("wkv", 1, 2), "wkv must be float32 [2, 3, 24], not float32 [2, 2, 24]"),
     ("int8-dynamic", MAIN, typed("shift", np.float16), "shift must be float32 [2, 2, 24], not float16 [2, 2, 24]"),
+    ("rwkv7 int8", STEP, resized("matrix", 2, 9), "matrix must be float32 [2, 3, 8, 8], not float32 [2, 3, 9, 8]"),
+    ("rwkv7 int8", MAIN, resized("matrix", 0, 3), "matrix must be float32 [2, 3, 8, 8], not float32 [3, 3, 8, 8]"),
+    ("rwkv7 low-rank float32", MAIN, typed("matrix", np.float16), "matrix must be float32 [2, 3, 8, 8], not float16"),
     ("head in float32", MAIN, resized("v", 0, 6), "v must be float32 [7, 24], not float32 [6, 1, 24]"),
 ]
 

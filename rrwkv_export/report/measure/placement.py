@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rrwkv_export.kernels.fuse import MAIN, WKV
+from rrwkv_export.kernels.rooms import OPERATORS
 from rrwkv_runtime.errors import DamagedBundle
 from rrwkv_runtime.execution.placement import Node, Placement, count
 from rrwkv_runtime.manifest import resolve_inside
@@ -29,7 +29,7 @@ def placement(model: Model) -> Placement:
     So too where a kernel of rrwkv-native computes a call.
     """
     assigned = model.nodes[str(model.manifest.graph_that_runs("any"))]
-    if model.provider != "cpu" or any(node.operator in (MAIN, WKV) for node in assigned):
+    if model.provider != "cpu" or any(node.operator in OPERATORS for node in assigned):
         return count(assigned)
     with tempfile.TemporaryDirectory(prefix="rrwkv-profile-") as folder:
         events = json.loads(_profile(model, Path(folder)).read_text(encoding="utf-8"))

@@ -9,29 +9,35 @@ from pathlib import Path
 __all__ = ["library", "path", "reason", "tables"]
 
 _NOT_BUILT = "no C++ compiler that can build them was found when rrwkv-native was installed"
+_NOTHING_FASTER = "this processor has nothing that makes them faster than onnxruntime's own"
 
 
 def path() -> Path:
-    """The library. Raises ImportError where the package was installed without one."""
+    """The library, whether it is of use here or not. Raises ImportError where the package was installed without one."""
     if (found := _found()) is None:
         raise ImportError(_NOT_BUILT)
     return found
 
 
 def library() -> Path | None:
-    """The library, or None where the package was installed without one. Raises OSError if it does not load."""
-    return path() if tables() else None
+    """The library, or None where it is not there, or the processor has nothing that makes its kernels faster than
+    onnxruntime's own. Raises OSError if it does not load.
+    """
+    return path() if reason() is None else None
 
 
 def reason() -> str | None:
-    """Why there is no library, in a few words; None where there is one."""
-    return _NOT_BUILT if _found() is None else None
+    """Why `library` is None, in a few words; None where it is not. Raises OSError as that does."""
+    if _found() is None:
+        return _NOT_BUILT
+    return _NOTHING_FASTER if tables()[0] == "scalar" else None
 
 
 @cache
 def tables() -> tuple[str, ...]:
-    """The tables of kernels that this processor runs, the best one first: a session takes that, or the one that its
-    entry `rrwkv.kernels` names. None of them without a library. Raises OSError if it does not load.
+    """The tables of kernels that this processor can run, the best one first; the last is "scalar", which any can. A
+    session takes the first, or the one that its entry `rrwkv.kernels` names. None without a library. Raises OSError if
+    it does not load.
     """
     if (found := _found()) is None:
         return ()

@@ -79,7 +79,7 @@ class Model:
                           none such, a variant
         spin              threads look for work all the time while a run lasts; False lets them sleep, which is slower
                           and saves a battery
-        native            which kernels of rrwkv-native to use, by name, as "avx2"; True: the best, which must be there;
+        native            which kernels of rrwkv-native to use, by name, as "avx2"; True: some must be there;
                           False: none; None or "auto": what the environment's RRWKV_NATIVE says, else the best for this
                           processor where they are installed
         prepack           lay matrices out anew for each session's products, which in floats takes their memory once

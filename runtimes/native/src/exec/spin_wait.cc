@@ -16,12 +16,12 @@ bool fetch_expected() {
   return true;
 }
 
-// A moment in which a core does nothing, and what shares it may.
+// Lets the processor do what else it has to do meanwhile.
 void pause() {
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(__x86_64__) || defined(_M_X64)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
-  __asm__ volatile("isb");  // `yield` is nothing on most of them
+  __asm__ volatile("isb" : : : "memory");
 #endif
 }
 

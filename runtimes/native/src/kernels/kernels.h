@@ -6,6 +6,9 @@
 // exact, so that they are the same in any order.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "exec/memory_range.h"
 #include "kernels/operands.h"
 
@@ -47,21 +50,27 @@ struct FloatKernels {
   void (*multiply_panel)(const float* packed, size_t inputs, const float* panel, size_t apart, const Target& to);
 };
 
-// uint8 activations times int8 weights [K, columns], rows `stride` apart.
+// uint8 activations times int8 weights [K, columns], rows `stride` apart. How activations are written is the table's
+// own affair.
 struct Int8Kernels {
   Ends (*ends)(const float* x, size_t n);
   // round(x / scale) + zero, within 0 .. 255.
   void (*quantize)(const float* x, float scale, int zero, size_t n, uint8_t* y);
   // sums += the columns'
   void (*column_sums)(const int8_t* weight, size_t rows, size_t columns, int32_t* sums);
-  // sums [columns] of one row. after: what is read next, to be fetched at the end; null: the rows that follow.
+  // sums [columns] of one row. after: what is read next, to be fetched at the end.
   void (*accumulate)(const int8_t* weight, size_t stride, size_t rows, size_t columns, const uint8_t* x,
-                     const char* after, int32_t* sums);
+                     const MemoryRange& after, int32_t* sums);
   // y [n] of one row, of the sums and of `others` more, `stride` apart.
   void (*scale)(const Int8Scaling& by, const int32_t* sums, size_t others, size_t stride, size_t n, float* y);
-  // Some rows (from and to a multiple of four) in the order of products: packed [columns / 16, depth / 4, 16 columns,
-  // 4 rows], and to a multiple of 64 columns. sums: the columns' of these rows.
-  void (*pack)(const int8_t* weight, size_t stride, size_t K, Span rows, size_t columns, int8_t* packed, int32_t* sums);
+  // Bytes of a value, activation or weight, in products of many rows; and a row of activations as these take it.
+  size_t value_bytes;
+  void (*quantize_row)(const float* x, float scale, int zero, size_t n, uint8_t* y);
+  // Some rows (from and to a multiple of four) in the order of products, [columns / 16, depth, 16 columns] of values,
+  // groups of rows beside each other as the table multiplies them; to a multiple of 64 columns. sums: the columns' of
+  // these rows.
+  void (*pack)(const int8_t* weight, size_t stride, size_t K, Span rows, size_t columns, uint8_t* packed,
+               int32_t* sums);
   // Of sums [rows, 32].
   void (*scale_panel)(const Int8Scaling& by, const int32_t* sums, const Target& to);
 };
@@ -83,10 +92,12 @@ struct BlockwiseKernels {
   // One row, in the order of `multiply`: bytes, the scales of blocks and those of lanes, and zeros.
   void (*quantize)(const BlockwiseWeights& w, const float* x, uint8_t* bytes, float* scales, float* lane_scales,
                    float* zeros);
+  // Bytes of a value, activation or weight, in products of many rows.
+  size_t (*value_bytes)(size_t bits);
   // A row of many, in the order of `multiply_tile`.
   void (*quantize_row)(const BlockwiseWeights& w, const float* x, uint8_t* bytes, float* scales, float* zeros);
   // Some outputs of y. after: as above.
-  void (*multiply)(const BlockwiseWeights& w, const BlockwiseRow& x, Span outputs, const char* after, float* y);
+  void (*multiply)(const BlockwiseWeights& w, const BlockwiseRow& x, Span outputs, const MemoryRange& after, float* y);
   // 16 outputs as a tile has them; at the end fewer: the others are the last again, and not used.
   void (*unpack)(const BlockwiseWeights& w, size_t output, uint8_t* bytes, float* scales);
   // 16 rows times 16 outputs, of which those count that the target has.
@@ -97,33 +108,60 @@ struct BlockwiseKernels {
 struct BlockwiseFloatKernels {
   // What the weights' zero adds to each block.
   void (*zeros)(const BlockwiseWeights& w, const float* x, float* zeros);
-  void (*multiply)(const BlockwiseWeights& w, const float* x, const float* zeros, Span outputs, const char* after,
-                   float* y);
+  void (*multiply)(const BlockwiseWeights& w, const float* x, const float* zeros, Span outputs,
+                   const MemoryRange& after, float* y);
   // 16 outputs as floats [K, 16]; at the end fewer: the others are the last again, and not used.
   void (*unpack)(const BlockwiseWeights& w, size_t output, float* weights);
 };
 
-struct Float16Kernels {
+// Weights that are floats once they are read: of 16 bits, or of 32.
+template <typename Value>
+struct FloatColumnKernels {
   // Some outputs of y, each summed in the order of its inputs. after: what is read next, to be fetched at the end.
-  void (*multiply)(const Float16Weights& w, const float* x, Span outputs, const MemoryRange& after, float* y);
+  void (*multiply)(const FloatWeights<Value>& w, const float* x, Span outputs, const MemoryRange& after, float* y);
   // 32 outputs as floats, two panels [inputs, 16]; zeros where there are fewer.
-  void (*unpack)(const Float16Weights& w, size_t output, float* left, float* right);
+  void (*unpack)(const FloatWeights<Value>& w, size_t output, float* left, float* right);
+};
+
+// RWKV-7's time-mix, over n values of a token, or one head's. Sums of a head are made in sixteen lanes, of which the
+// i-th takes the values i, i + 16, …, and which are then added up by halves.
+struct RWKV7Kernels {
+  // x = tanh(x)
+  void (*tanh)(size_t n, float* x);
+  // x = σ(x)
+  void (*sigmoid)(size_t n, float* x);
+  // x = σ(z0 + x)
+  void (*rate)(const float* z0, size_t n, float* x);
+  // w = exp(scale σ(w0 + w))
+  void (*decay)(const float* w0, float scale, size_t n, float* w);
+  // v += (first - v) ⊙ σ(v0 + x)
+  void (*blend)(const float* first, const float* v0, const float* x, size_t n, float* v);
+  // Of a head: κ, -κ ⊙ a, and k as it is learned.
+  void (*keys)(const KeyWeights& w, const float* a, size_t n, float* k, float* kappa, float* rewritten);
+  // Of a head, S [n, n], i of the value, j of the key: next_ij = S_ij w_j + (Σ_j S_ij κ_j) rewritten_j + v_i k_j, and
+  // y_i = Σ_j next_ij r_j. next may be S.
+  void (*delta_rule)(const DeltaToken& x, size_t n, const float* S, float* next, float* y);
+  // Of a head: o = (GN(y) + (Σ_j r_j k_j r_k[j]) v) ⊙ g, which may be r or g. y is lost.
+  void (*give)(const HeadOutput& of, const DeltaToken& x, float* y, const float* g, size_t n, float* o);
 };
 
 struct Kernels {
+  const char* name;
   RowKernels rows;
   FloatKernels floats;
   Int8Kernels int8;
   TileKernels tiles;
   BlockwiseKernels blockwise;
   BlockwiseFloatKernels blockwise_float;
-  Float16Kernels float16;
+  FloatColumnKernels<uint16_t> float16;
+  FloatColumnKernels<float> float32;
+  RWKV7Kernels rwkv7;
 };
 
-// Whether this processor has what the kernels are made of.
-bool run_here();
+// The tables that this processor can run, the best one first; the last is `scalar`, which any can.
+const std::vector<const Kernels*>& tables_here();
 
-// The best table for it. matrix_unit: whether the processor's matrix unit may be used, where it has one.
-const Kernels& kernels_here(bool matrix_unit);
+// The best one, or the one of this name. Raises std::runtime_error if there is none that runs here.
+const Kernels& kernels_here(const std::string& name = "");
 
 }  // namespace rrwkv

@@ -44,6 +44,23 @@ struct NewWkvState {
   float *sums, *exponent;
 };
 
+// RWKV-7's learned keys of a head [N]: κ = k ⊙ k_k over its length, at least `shortest`; k ⊙ (k_a_rest + a ⊙ k_a).
+struct KeyWeights {
+  const float *k_k, *k_a, *k_a_rest;
+  float shortest;
+};
+
+// One token of a head of RWKV-7, all [N]: rewritten is -κ ⊙ a.
+struct DeltaToken {
+  const float *r, *w, *k, *v, *kappa, *rewritten;
+};
+
+// What a head of RWKV-7 gives: GroupNorm's gain and bias, and the bonus r_k, all [N].
+struct HeadOutput {
+  const float *gain, *bias, *r_k;
+  float epsilon;
+};
+
 // How sums of uint8 times int8 [K, columns] become floats: (sum - zero · the column's sum) · x_scale · scale.
 struct Int8Scaling {
   float x_scale;
@@ -52,11 +69,11 @@ struct Int8Scaling {
   const float* scale;
 };
 
-// A piece of a product in whole numbers. x [32, depth], which must be there to its end, though only some rows count; of
-// a packed panel. from, to: rows of weights, multiples of 64.
+// A piece of a product in whole numbers, of values of one or two bytes as Int8Kernels says. x [32, depth], which must
+// be there to its end, though only some rows count; of a packed panel. from, to: rows of weights, multiples of 64.
 struct Piece {
   const uint8_t* x;
-  const int8_t* packed;
+  const uint8_t* packed;
   size_t rows, depth, from, to;
 };
 
@@ -95,16 +112,17 @@ struct BlockwiseRows {
   size_t stride;
 };
 
-// Weights of 16 outputs: [K / 4, 16, 4], of four bits a block's even ones before its odd ones; scales [blocks, 16].
+// Weights of 16 outputs as a table of kernels has them; scales [blocks, 16].
 struct BlockwiseTile {
   const uint8_t* bytes;
   const float* scales;
-  size_t block, blocks;
+  size_t block, blocks, bits;
 };
 
-// float16 [inputs, outputs].
-struct Float16Weights {
-  const uint16_t* weight;
+// float16 (as its bits) or float32 [inputs, outputs].
+template <typename Value>
+struct FloatWeights {
+  const Value* weight;
   size_t inputs, outputs;
 };
 

@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "model/layer.h"
+#include "model/head.h"
 
 namespace rrwkv {
 
@@ -16,10 +16,10 @@ struct ModelWeights {
   bool has_mediums() const { return layer().medium != nullptr; }
 };
 
-// Of all layers: shift [L, 2, C], wkv [L, 2 or 3, C].
+// Of all layers: shift [L, 2, C], and what time-mix keeps [L, …].
 struct ModelRun {
-  const float *shift, *wkv;
-  float *new_shift, *new_wkv;
+  const float *shift, *recurrent;
+  float *new_shift, *new_recurrent;
   std::vector<MediumRun> mediums;  // of each layer; none without mediums
 };
 
@@ -29,8 +29,6 @@ class Model {
   // x: the embedded tokens [T, C]. Logits [N, V] of the last `scored` of them.
   void run(const float* x, const ModelRun& run, size_t scored, const Execution& exec, float* logits) const;
   const ModelWeights& weights() const { return w_; }
-  // A layer's in the state `wkv`.
-  size_t wkv_rows() const { return w_.layer().wkv.stable ? 3 : 2; }
 
  private:
   ModelWeights w_;

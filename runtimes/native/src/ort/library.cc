@@ -1,7 +1,7 @@
 // What onnxruntime loads: SessionOptions.register_custom_ops_library gives RegisterCustomOps the session's options.
 //
 // The operators are rrwkv::DecodeStep, one token, rrwkv::Prefill, any number of them, and for graphs of which no more
-// can be computed rrwkv::GatedWKV.
+// can be computed rrwkv::GatedWKV: of RWKV-4. Those of other architectures are called after them.
 #include <algorithm>
 #include <cstdlib>
 #include <exception>
@@ -23,6 +23,7 @@ struct Op : OrtCustomOp {
   Api api;
   const char* name;
   Settings settings;
+  std::unique_ptr<Node> (*make)(const Api&, const OrtKernelInfo*, const Settings&);
 };
 
 const Op& self(const OrtCustomOp* op) { return *static_cast<const Op*>(op); }
@@ -45,13 +46,12 @@ struct Kernel {
   std::unique_ptr<Node> node;
 };
 
-template <typename Kind>
 OrtStatus* create(const OrtCustomOp* op, const void*, const OrtKernelInfo* info, void** kernel) {
   const Op& of = self(op);
   *kernel = nullptr;
   return guarded(of.api, [&] {
     try {
-      *kernel = new Kernel{of.api, std::make_unique<Kind>(of.api, info, of.settings)};
+      *kernel = new Kernel{of.api, of.make(of.api, info, of.settings)};
     } catch (const std::runtime_error& error) {  // onnxruntime itself says which node only of one that runs
       throw std::runtime_error(title_of(of.api, of.name, info) + ": " + error.what());
     }
@@ -63,10 +63,19 @@ OrtStatus* compute(void* kernel, OrtKernelContext* context) {
   return guarded(of.api, [&] { of.node->run(context); });
 }
 
-// One input and one output are declared, each as many values as a node has; inputs of several types.
 template <typename Kind>
-Op op_of(const Api& api, const char* name, const Settings& settings) {
-  Op op{{}, api, name, settings};
+std::unique_ptr<Node> make(const Api& api, const OrtKernelInfo* info, const Settings& settings) {
+  return std::make_unique<Kind>(api, info, settings);
+}
+
+template <typename Kind, const Architecture& kOf>
+std::unique_ptr<Node> make(const Api& api, const OrtKernelInfo* info, const Settings& settings) {
+  return std::make_unique<Kind>(api, info, settings, kOf);
+}
+
+// One input and one output are declared, each as many values as a node has; inputs of several types.
+Op op_of(const Api& api, const char* name, const Settings& settings, decltype(Op::make) make) {
+  Op op{{}, api, name, settings, make};
   op.version = kApiVersion;
   op.GetName = [](const OrtCustomOp* of) { return self(of).name; };
   op.GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };
@@ -82,7 +91,7 @@ Op op_of(const Api& api, const char* name, const Settings& settings) {
   op.GetVariadicInputHomogeneity = [](const OrtCustomOp*) { return 0; };
   op.GetVariadicOutputMinArity = [](const OrtCustomOp*) { return 1; };
   op.GetVariadicOutputHomogeneity = [](const OrtCustomOp*) { return 1; };
-  op.CreateKernelV2 = create<Kind>;
+  op.CreateKernelV2 = create;
   op.KernelComputeV2 = compute;
   op.GetStartVersion = [](const OrtCustomOp*) { return 1; };
   op.GetEndVersion = [](const OrtCustomOp*) { return 1; };
@@ -90,28 +99,30 @@ Op op_of(const Api& api, const char* name, const Settings& settings) {
 }
 
 std::string setting(const Api& api, const OrtSessionOptions* options, const char* key) {
-  char text[16] = "";
+  char text[64] = "";
   size_t size = sizeof text;
   if (OrtStatus* status = api.setting(options, key, text, &size)) api.release(status);
   return text;
 }
 
 // What a session's options do not tell, whoever registers the library says. "rrwkv.threads": how many the session has.
-// "rrwkv.amx": 0 leaves the matrix unit out; the sums are the same.
+// "rrwkv.kernels": the name of a table of kernels, where it is not to be the best. Raises std::runtime_error.
 Settings settings_of(const Api& api, const OrtSessionOptions* options) {
   const unsigned long given = std::strtoul(setting(api, options, "rrwkv.threads").c_str(), nullptr, 10);
   const size_t threads = given ? given : std::thread::hardware_concurrency();
   const bool spin = setting(api, options, "session.intra_op.allow_spinning") != "0";
-  const Kernels& kernels = kernels_here(setting(api, options, "rrwkv.amx") != "0");
+  const Kernels& kernels = kernels_here(setting(api, options, "rrwkv.kernels"));
   return {std::clamp<size_t>(threads, 1, kMostThreads), spin, &kernels};
 }
 
 // A session keeps pointers to operators and domain, so they stay as long as the process does.
 OrtStatus* add_ops(const Api& api, OrtSessionOptions* options) {
   const Settings settings = settings_of(api, options);
-  const Op* ops[] = {new Op(op_of<StepNode>(api, "DecodeStep", settings)),
-                     new Op(op_of<PrefillNode>(api, "Prefill", settings)),
-                     new Op(op_of<WkvNode>(api, "GatedWKV", settings))};
+  const Op* ops[] = {new Op(op_of(api, "DecodeStep", settings, make<StepNode, kRWKV4>)),
+                     new Op(op_of(api, "Prefill", settings, make<PrefillNode, kRWKV4>)),
+                     new Op(op_of(api, "GatedWKV", settings, make<WkvNode>)),
+                     new Op(op_of(api, "DecodeStepRWKV7", settings, make<StepNode, kRWKV7>)),
+                     new Op(op_of(api, "PrefillRWKV7", settings, make<PrefillNode, kRWKV7>))};
   OrtCustomOpDomain* domain = nullptr;
   OrtStatus* status = api.create_domain("rrwkv", &domain);
   for (const Op* op : ops)
@@ -128,8 +139,15 @@ OrtStatus* add_ops(const Api& api, OrtSessionOptions* options) {
 #define RRWKV_EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 
-// Whether this processor has what the kernels are made of.
-RRWKV_EXPORT int rrwkv_native_runs_here() { return rrwkv::run_here(); }
+// The names of the tables of kernels that this processor can run, the best one first, divided by commas.
+RRWKV_EXPORT const char* rrwkv_native_tables() {
+  static const std::string names = [] {
+    std::string all;
+    for (const rrwkv::Kernels* table : rrwkv::tables_here()) all += (all.empty() ? "" : ",") + std::string(table->name);
+    return all;
+  }();
+  return names.c_str();
+}
 
 RRWKV_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
   const rrwkv::Api api(base);

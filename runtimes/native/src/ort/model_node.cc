@@ -3,7 +3,7 @@
 #include <limits>
 #include <string>
 
-#include "ort/weights.h"
+#include "ort/weights/model.h"
 
 namespace rrwkv {
 namespace {
@@ -20,22 +20,29 @@ Given given_if(bool there, const NodeInfo& info, const char* name) { return ther
 
 }  // namespace
 
-ModelNode::ModelNode(const Api& api, const NodeInfo& info, const Settings& settings)
+ModelNode::ModelNode(const Api& api, const NodeInfo& info, const Settings& settings, const Architecture& architecture)
     : Node(api, settings),
-      model_(model_weights(info, *settings.kernels)),
+      model_(model_weights(info, *settings.kernels, architecture)),
       x_(info.given("x")),
       shift_(info.given("shift")),
-      wkv_(info.given("wkv")),
+      recurrent_(info.given(architecture.state)),
       position_(given_if(has_mediums(), info, "position")),
       sum_(given_if(has_mediums(), info, "medium_sum")),
       weight_(given_if(has_mediums(), info, "medium_weight")) {}
 
+Shape ModelNode::state_shape() const {
+  Shape shape{size(layers())};
+  for (const size_t n : model_.weights().layer().time->state_shape()) shape.push_back(size(n));
+  return shape;
+}
+
 ModelRun ModelNode::run_of(OrtKernelContext* context, size_t slots) const {
-  const size_t L = layers(), C = channels(), rows = model_.wkv_rows();
+  const size_t L = layers(), C = channels();
+  const Shape kept = state_shape();
   ModelRun run{input(context, shift_, {L, 2, C}),
-               input(context, wkv_, {L, rows, C}),
+               input(context, recurrent_, kept),
                output(context, 1, {L, 2, C}),
-               output(context, 2, {L, rows, C}),
+               output(context, 2, kept),
                {}};
   if (!has_mediums()) return run;
   const size_t position = whole_number(context, position_, 0, kLastPosition);
@@ -53,10 +60,12 @@ float* ModelNode::logits(OrtKernelContext* context, size_t scored) const {
   return output(context, 0, {scored, model_.weights().head.weights().matrix->outputs});
 }
 
-StepNode::StepNode(const Api& api, const OrtKernelInfo* info, const Settings& settings)
-    : StepNode(api, NodeInfo(api, info), settings) {}
+StepNode::StepNode(const Api& api, const OrtKernelInfo* info, const Settings& settings,
+                   const Architecture& architecture)
+    : StepNode(api, NodeInfo(api, info), settings, architecture) {}
 
-StepNode::StepNode(const Api& api, const NodeInfo& info, const Settings& settings) : ModelNode(api, info, settings) {
+StepNode::StepNode(const Api& api, const NodeInfo& info, const Settings& settings, const Architecture& architecture)
+    : ModelNode(api, info, settings, architecture) {
   info.expect_outputs(has_mediums() ? 5 : 3);
   if (!has_mediums()) return;
   for (size_t i = 0; i < layers(); ++i) {
@@ -79,11 +88,13 @@ void StepNode::run(OrtKernelContext* context) const {
            [&](const Threads& threads) { model_.run(x, run, 1, {1, true, *settings_.kernels, threads}, given); });
 }
 
-PrefillNode::PrefillNode(const Api& api, const OrtKernelInfo* info, const Settings& settings)
-    : PrefillNode(api, NodeInfo(api, info), settings) {}
+PrefillNode::PrefillNode(const Api& api, const OrtKernelInfo* info, const Settings& settings,
+                         const Architecture& architecture)
+    : PrefillNode(api, NodeInfo(api, info), settings, architecture) {}
 
-PrefillNode::PrefillNode(const Api& api, const NodeInfo& info, const Settings& settings)
-    : ModelNode(api, info, settings),
+PrefillNode::PrefillNode(const Api& api, const NodeInfo& info, const Settings& settings,
+                         const Architecture& architecture)
+    : ModelNode(api, info, settings, architecture),
       num_logits_(info.given("num_logits")),
       bank_(given_if(has_mediums(), info, "medium_bank")),
       key_(given_if(has_mediums(), info, "medium_key")) {

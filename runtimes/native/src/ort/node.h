@@ -32,10 +32,14 @@ class Node {
   }
 
   // An input's values, of this shape, ones apart.
-  const float* input(OrtKernelContext* context, const Given& given, std::initializer_list<size_t> shape) const {
+  const float* input(OrtKernelContext* context, const Given& given, const Shape& shape) const {
     const Value found = value(context, given);
-    expect(found, given.name, kFloat, Shape(shape.begin(), shape.end()));
+    expect(found, given.name, kFloat, shape);
     return static_cast<const float*>(found.data);
+  }
+
+  const float* input(OrtKernelContext* context, const Given& given, std::initializer_list<size_t> shape) const {
+    return input(context, given, Shape(shape.begin(), shape.end()));
   }
 
   // From `least` to `most`.

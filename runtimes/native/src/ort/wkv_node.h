@@ -1,7 +1,7 @@
 // The operator rrwkv::GatedWKV: a node of the graph as the recurrence over any number of tokens.
 #pragma once
 
-#include "model/wkv.h"
+#include "model/rwkv4/wkv.h"
 #include "ort/node.h"
 
 namespace rrwkv {

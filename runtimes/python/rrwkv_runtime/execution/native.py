@@ -10,6 +10,8 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +25,7 @@ VARIABLE = "RRWKV_NATIVE"
 AUTO, ON, OFF = "auto", "on", "off"
 # All there are, whichever processor runs them.
 SCALAR = "scalar"  # plain C++: for what others are held against, and slower than onnxruntime's own
-TABLES = (SCALAR, "avx2", "avx2-vnni", "avx512", "avx512-amx", "neon", "neon-dotprod")
+TABLES = (SCALAR, "avx2", "avx2-vnni", "avx512", "avx512-amx", "neon", "neon-i8mm")
 CHOICES = (AUTO, ON, OFF, *TABLES)
 
 
@@ -54,50 +56,51 @@ def find(provider: str, wanted: bool | str | None) -> Kernels | None:
     """The kernels, or None to do without.
 
     wanted: None or "auto" does what RRWKV_NATIVE says, and without it takes the best where they are installed, if that
-    is not "scalar"; True or "on" must have some; False or "off" leaves them out; the name of a table must have this
-    one. Raises InputError for other names, ProviderError if what is wanted cannot be had.
+    is not "scalar"; True or "on" must have some, those that RRWKV_NATIVE names or the best; False or "off" leaves them
+    out; the name of a table must have this one. Raises InputError for other names, ProviderError if what is wanted
+    cannot be had.
     """
     chosen = choice(wanted)
     if provider != "cpu":
         if chosen not in (AUTO, OFF):
             raise ProviderError(f"the native kernels are for provider 'cpu', not {provider!r}")
         return None
-    if chosen == AUTO:
-        chosen = choice(os.environ.get(VARIABLE) or AUTO, VARIABLE)
+    if chosen in (AUTO, ON):
+        said = choice(os.environ.get(VARIABLE) or AUTO, VARIABLE)
+        chosen = said if said in TABLES or chosen == AUTO else chosen
     if chosen == OFF:
         return None
     if why := missing():
         if chosen != AUTO:
             raise ProviderError(f"there are no native kernels here: {why}; or do without (--no-native)")
         return None
-    there = tables()
+    there, library = tables(), importlib.import_module(PACKAGE).path()
     if chosen == AUTO and there[0] == SCALAR:
         return None
     if chosen in (AUTO, ON):
-        return Kernels(_package().path())
+        return Kernels(library)
     if chosen not in there:
         raise ProviderError(
             f"the native kernels {chosen!r} do not run on this processor; it runs {', '.join(there)}: name one, or none"
         )
-    return Kernels(_package().path(), chosen)
+    return Kernels(library, chosen)
 
 
 def missing() -> str | None:
-    """Why there are none to run, and what to do about it; None where there are."""
+    """Why there are none to run, and what to do about it; None where there are. Raises ProviderError."""
     if importlib.util.find_spec(PACKAGE) is None:
         return f"rrwkv-native is not installed; {hint('rrwkv-native')}"
-    if why := _package().reason():
+    with _loading() as package:
+        why = None if package.tables() else package.reason()
+    if why:
         return f"{why}; install g++ or clang, and then it again: {hint('rrwkv-native')}"
     return None
 
 
 def tables() -> tuple[str, ...]:
     """The names of those that run here, the best one first. Raises ProviderError if the library does not load."""
-    try:
-        found: tuple[str, ...] = _package().tables()
-    except (ImportError, OSError, AttributeError) as error:
-        remedy = f"install it again ({hint('rrwkv-native')}), or leave it out (--no-native)"
-        raise ProviderError(f"rrwkv-native does not load ({error}): {remedy}") from None
+    with _loading() as package:
+        found: tuple[str, ...] = package.tables()
     return found
 
 
@@ -114,5 +117,11 @@ def register(options: Any, kernels: Kernels, threads: int) -> None:
     options.register_custom_ops_library(str(kernels.library))
 
 
-def _package() -> ModuleType:
-    return importlib.import_module(PACKAGE)
+@contextmanager
+def _loading() -> Iterator[ModuleType]:
+    """The package; what it raises within, as one of another version may, is a ProviderError."""
+    try:
+        yield importlib.import_module(PACKAGE)
+    except (ImportError, OSError, AttributeError) as error:
+        remedy = f"install it again ({hint('rrwkv-native')}), or leave it out (--no-native)"
+        raise ProviderError(f"rrwkv-native does not load ({error}): {remedy}") from None

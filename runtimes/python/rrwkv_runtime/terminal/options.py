@@ -206,7 +206,7 @@ SPIN = Option(
 NATIVE = Option(
     ("--native",),
     f"Whether to run on the kernels of rrwkv-native, and on which: {', '.join(CHOICES)}. By default (auto) the best "
-    "for this processor, where they are installed; --native alone is on. RRWKV_NATIVE in the environment sets the default.",
+    "for this processor where they are installed; alone it is on. RRWKV_NATIVE in the environment sets the default.",
     str,
     "WORD",
     words=CHOICES,

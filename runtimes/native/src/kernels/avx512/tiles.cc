@@ -1,5 +1,5 @@
 #include "kernels/avx512/avx512.h"
-#include "kernels/avx512/vectors.h"
+#include "kernels/avx512/products.h"
 
 namespace rrwkv::avx512 {
 namespace {

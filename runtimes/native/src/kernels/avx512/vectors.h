@@ -1,58 +1,80 @@
-// Sixteen values at a time. Exponentials have the bits of onnxruntime's own kernels where their processor has AVX-512.
-// Compile without contraction of products and sums (-ffp-contract=off): where one is fused, it is written so.
+// Sixteen lanes as a vector of AVX-512.
 #pragma once
 
 #include <immintrin.h>
 
-#include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <initializer_list>
+
+#include "kernels/lanes/each.h"
 
 namespace rrwkv::avx512 {
 
-constexpr size_t kLanes = 16;
+using lanes::kLanes;
 
-inline __mmask16 lanes(size_t left) { return left >= kLanes ? 0xffff : static_cast<__mmask16>((1u << left) - 1); }
+inline __mmask16 first(size_t left) { return left >= kLanes ? 0xffff : static_cast<__mmask16>((1u << left) - 1); }
 
-// Of so many that are left, which of the second sixteen there are.
-inline __mmask16 lanes_after(size_t left) { return left > kLanes ? lanes(left - kLanes) : 0; }
+struct Ints {
+  __m512i v;
 
-// Four bytes, in every lane.
-inline __m512i four_bytes(const uint8_t* x) {
-  int32_t four;
-  std::memcpy(&four, x, sizeof four);
-  return _mm512_set1_epi32(four);
-}
+  static Ints all(int32_t value) { return {_mm512_set1_epi32(value)}; }
+  static Ints load(const int32_t* from) { return {_mm512_loadu_si512(from)}; }
+  static Ints load(const int32_t* from, size_t left) { return {_mm512_maskz_loadu_epi32(first(left), from)}; }
+  // The lowest byte of each.
+  void store_bytes(uint8_t* to, size_t left) const { _mm512_mask_cvtepi32_storeu_epi8(to, first(left), v); }
+};
 
-// exp(x): x = m log 2 + r, a polynomial of r times 2^m; the constants are those of MLAS (compute.cpp), which names
-// njuffa's as their source.
-inline __m512 exponential(__m512 x) {
-  const __m512 rounding = _mm512_set1_ps(0x1.8p23f);
-  x = _mm512_max_ps(_mm512_set1_ps(-103.9720840454f), x);
-  x = _mm512_min_ps(_mm512_set1_ps(88.7762626647950f), x);
-  const __m512 m = _mm512_sub_ps(_mm512_fmadd_ps(x, _mm512_set1_ps(1.44269504088896341f), rounding), rounding);
-  x = _mm512_fmadd_ps(m, _mm512_set1_ps(-6.93145752e-1f), x);
-  x = _mm512_fmadd_ps(m, _mm512_set1_ps(-1.42860677e-6f), x);
-  __m512 p = _mm512_set1_ps(0x1.694000p-10f);
-  for (float c : {0x1.125edcp-7f, 0x1.555b5ap-5f, 0x1.555450p-3f, 0x1.fffff6p-2f, 1.0f, 1.0f})
-    p = _mm512_fmadd_ps(p, x, _mm512_set1_ps(c));
-  return _mm512_scalef_ps(p, m);
-}
+struct Floats {
+  __m512 v;
 
-// σ(x) = 1/2 + x P(x²) / Q(x²); the constants are those of MLAS (logistic.cpp), which names Eigen as their source.
-inline __m512 sigmoid(__m512 x) {
-  x = _mm512_max_ps(_mm512_set1_ps(-18.0f), x);
-  x = _mm512_min_ps(_mm512_set1_ps(18.0f), x);
-  const __m512 square = _mm512_mul_ps(x, x);
-  __m512 p = _mm512_set1_ps(4.37031012579801e-11f), q = _mm512_set1_ps(6.10247389755681e-13f);
-  for (float c : {1.15627324459942e-07f, 6.08574864600143e-05f, 8.51377133304701e-03f, 2.48287947061529e-01f})
-    p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(c));
-  for (float c : {5.76102136993427e-09f, 6.29106785017040e-06f, 1.70198817374094e-03f, 1.16817656904453e-01f,
-                  9.93151921023180e-01f})
-    q = _mm512_fmadd_ps(q, square, _mm512_set1_ps(c));
-  const __m512 y = _mm512_add_ps(_mm512_div_ps(_mm512_mul_ps(p, x), q), _mm512_set1_ps(0.5f));
-  return _mm512_min_ps(_mm512_max_ps(y, _mm512_setzero_ps()), _mm512_set1_ps(1.0f));
-}
+  static Floats all(float value) { return {_mm512_set1_ps(value)}; }
+  static Floats load(const float* from) { return {_mm512_loadu_ps(from)}; }
+  static Floats load(const float* from, size_t left) { return {_mm512_maskz_loadu_ps(first(left), from)}; }
+  // Values that are a stride apart.
+  static Floats gather(const float* from, size_t stride, size_t left) {
+    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i offset = _mm512_mullo_epi32(lane, _mm512_set1_epi32(static_cast<int>(stride)));
+    return {_mm512_mask_i32gather_ps(_mm512_setzero_ps(), first(left), offset, from, 4)};
+  }
+  static Floats of_bytes(const uint8_t* from) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))};
+  }
+  static Floats of_halves(const uint16_t* from) {
+    return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)))};
+  }
+  static Floats of_halves(const uint16_t* from, size_t left) {
+    return {_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(left), from))};
+  }
+  void store(float* to) const { _mm512_storeu_ps(to, v); }
+  void store(float* to, size_t left) const { _mm512_mask_storeu_ps(to, first(left), v); }
+};
+
+inline Floats operator+(Floats a, Floats b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline Floats operator-(Floats a, Floats b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline Floats operator*(Floats a, Floats b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline Floats operator/(Floats a, Floats b) { return {_mm512_div_ps(a.v, b.v)}; }
+// Of what is no number, the second.
+inline Floats max(Floats a, Floats b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline Floats min(Floats a, Floats b) { return {_mm512_min_ps(a.v, b.v)}; }
+inline Floats abs(Floats a) { return {_mm512_abs_ps(a.v)}; }
+inline Floats fma(Floats a, Floats b, Floats c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+// p · 2^m, m a whole number.
+inline Floats times_power_of_two(Floats p, Floats m) { return {_mm512_scalef_ps(p.v, m.v)}; }
+
+inline Ints operator+(Ints a, Ints b) { return {_mm512_add_epi32(a.v, b.v)}; }
+inline Ints operator-(Ints a, Ints b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+inline Ints operator*(Ints a, Ints b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
+inline Floats floats_of(Ints a) { return {_mm512_cvtepi32_ps(a.v)}; }
+// To the nearest, ties to even; the least there is where there is none.
+inline Ints rounded(Floats a) { return {_mm512_cvtps_epi32(a.v)}; }
+
+// The eight last are added to the eight first, and so on.
+inline float sum(Floats a) { return _mm512_reduce_add_ps(a.v); }
+inline float largest(Floats a) { return _mm512_reduce_max_ps(a.v); }
+inline float least(Floats a) { return _mm512_reduce_min_ps(a.v); }
+inline int32_t sum(Ints a) { return _mm512_reduce_add_epi32(a.v); }
+
+inline void fetch(const void* address) { _mm_prefetch(static_cast<const char*>(address), _MM_HINT_T0); }
 
 }  // namespace rrwkv::avx512

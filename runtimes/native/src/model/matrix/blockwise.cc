@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "exec/streams.h"
 #include "model/matrix/float_rows.h"
 #include "model/matrix/tiles.h"
 
@@ -11,7 +12,7 @@ namespace rrwkv {
 
 MemoryRange Blockwise::start(size_t part, size_t parts) const {
   const auto [begin, end] = part_of(part, parts, outputs, 1);
-  return {reinterpret_cast<const char*>(w_.weight + begin * w_.row_bytes), (end - begin) * w_.row_bytes};
+  return streams_of(w_.weight + begin * w_.row_bytes, end - begin, w_.row_bytes);
 }
 
 void BlockwiseInt8::quantize(const float* x, QuantizedActivations& to) const {
@@ -22,11 +23,13 @@ void BlockwiseInt8::quantize(const float* x, QuantizedActivations& to) const {
 void BlockwiseInt8::multiply(QuantizedActivations& x, size_t part, size_t parts, const MemoryRange& after,
                              float* y) const {
   const BlockwiseRow row{x.bytes.data(), x.scales.data(), x.zeros.data()};
-  kernels_.blockwise.multiply(w_, row, part_of(part, parts, outputs, 1), after.begin, y);
+  kernels_.blockwise.multiply(w_, row, part_of(part, parts, outputs, 1), after, y);
 }
 
+size_t BlockwiseInt8::row_bytes() const { return w_.activation_bytes() * kernels_.blockwise.value_bytes(w_.bits); }
+
 void BlockwiseInt8::quantize_rows(const float* x, size_t rows, QuantizedActivations& to, const Threads& threads) const {
-  const size_t all = padded(rows, kSide), size = w_.activation_bytes();  // the last ones are multiplied, and not used
+  const size_t all = padded(rows, kSide), size = row_bytes();  // the last ones are multiplied, and not used
   uint8_t* bytes = to.bytes.of(all * size);
   float *scales = to.values.of(all * w_.blocks), *zeros = to.zeros.of(all * w_.blocks);
   threads.share_spans(threads.count, rows, 1, [&](size_t begin, size_t end) {
@@ -39,7 +42,7 @@ void BlockwiseInt8::quantize_rows(const float* x, size_t rows, QuantizedActivati
 // 16 outputs and 16 rows at a time, block by block.
 void BlockwiseInt8::multiply_rows(QuantizedActivations& x, size_t rows, const Threads& threads, float* y) const {
   std::atomic<size_t> taken{0};
-  const size_t size = w_.activation_bytes();
+  const size_t size = row_bytes();
   threads.share(threads.count, [&](size_t) {
     static thread_local Scratch<uint8_t> bytes_of_thread;
     static thread_local Scratch<float> scales_of_thread;
@@ -52,7 +55,7 @@ void BlockwiseInt8::multiply_rows(QuantizedActivations& x, size_t rows, const Th
         const BlockwiseRows some{x.bytes.data() + t * size, x.values.data() + t * w_.blocks,
                                  x.zeros.data() + t * w_.blocks, size};
         const Target to{y + t * outputs + n, std::min(kSide, rows - t), std::min(kSide, outputs - n), outputs};
-        kernels_.blockwise.multiply_tile({bytes, scales, w_.block, w_.blocks}, some, *tiles, to);
+        kernels_.blockwise.multiply_tile({bytes, scales, w_.block, w_.blocks, w_.bits}, some, *tiles, to);
       }
     }
   });
@@ -68,7 +71,7 @@ void BlockwiseFloat::quantize(const float* x, QuantizedActivations& to) const {
 void BlockwiseFloat::multiply(QuantizedActivations& x, size_t part, size_t parts, const MemoryRange& after,
                               float* y) const {
   const Span some = part_of(part, parts, outputs, 1);
-  kernels_.blockwise_float.multiply(w_, x.values.data(), x.zeros.data(), some, after.begin, y);
+  kernels_.blockwise_float.multiply(w_, x.values.data(), x.zeros.data(), some, after, y);
 }
 
 void BlockwiseFloat::quantize_rows(const float* x, size_t rows, QuantizedActivations& to,

@@ -25,6 +25,10 @@ class BlockwiseInt8 : public Blockwise {
   void multiply(QuantizedActivations& x, size_t part, size_t parts, const MemoryRange& after, float* y) const override;
   void quantize_rows(const float* x, size_t rows, QuantizedActivations& to, const Threads& threads) const override;
   void multiply_rows(QuantizedActivations& x, size_t rows, const Threads& threads, float* y) const override;
+
+ private:
+  // Of many rows of activations.
+  size_t row_bytes() const;
 };
 
 // Of 8 bits, times activations as they are.

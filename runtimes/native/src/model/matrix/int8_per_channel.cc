@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 
+#include "exec/streams.h"
 #include "model/matrix/tiles.h"
 
 namespace rrwkv {
@@ -13,10 +14,8 @@ constexpr size_t kWide = 64;        // columns, and
 constexpr size_t kDeep = 16;        // rows, of which each part but the last has a multiple
 constexpr size_t kNarrow = 4096;    // outputs up to which the parts of a matrix are rows, each one stretch of memory
 constexpr size_t kGroup = 5 << 19;  // bytes of packed weights
-constexpr size_t kStretch = 512;    // rows of a packed panel at a time
-constexpr size_t kSegment = 8192;   // columns at a time of a wider one: their sums stay in the first cache
-
-const char* begin_of(const int8_t* weights) { return reinterpret_cast<const char*>(weights); }
+constexpr size_t kStretch = 512;    // bytes of a column of a packed panel at a time
+constexpr size_t kSegment = 4096;   // columns at a time of a wider one: their sums stay in the first cache
 
 // DynamicQuantizeLinear's scale and zero point; of values that are no numbers any zero point will do.
 Int8PerChannel::Range range_of(Ends ends) {
@@ -53,12 +52,9 @@ Int8PerChannel::Block Int8PerChannel::block(size_t part, size_t parts) const {
   return {0, inputs, columns.begin, columns.end - columns.begin};
 }
 
-// Of one stretch of memory, or of the columns that come first.
 MemoryRange Int8PerChannel::start(size_t part, size_t parts) const {
   const Block b = block(part, parts);
-  const char* begin = begin_of(weight_ + b.row * outputs + b.column);
-  if (b.columns == outputs) return {begin, b.rows * outputs};
-  return {begin, std::min(b.columns, kSegment), b.rows, outputs};
+  return streams_of(weight_ + b.row * outputs + b.column, b.rows, outputs);
 }
 
 void Int8PerChannel::multiply(QuantizedActivations& x, size_t part, size_t parts, const MemoryRange& after,
@@ -66,13 +62,13 @@ void Int8PerChannel::multiply(QuantizedActivations& x, size_t part, size_t parts
   const Block all = block(part, parts);
   if (outputs <= kNarrow)
     return kernels_.int8.accumulate(weight_ + all.row * outputs, outputs, all.rows, outputs, x.bytes.data() + all.row,
-                                    after.begin, x.sums.data() + part * outputs);
+                                    after, x.sums.data() + part * outputs);
   alignas(64) int32_t sums[kSegment];
   for (size_t column = all.column, end = all.column + all.columns; column < end; column += kSegment) {
     const size_t count = std::min(kSegment, end - column);
     const bool last = column + kSegment >= end;
     kernels_.int8.accumulate(weight_ + column, outputs, inputs, count, x.bytes.data(),
-                             last ? after.begin : begin_of(weight_ + column + kSegment), sums);
+                             last ? after : streams_of(weight_ + column + kSegment, inputs, outputs), sums);
     kernels_.int8.scale({x.scale, x.zero, column_sums() + column, scale_ + column}, sums, 0, outputs, count,
                         y + column);
   }
@@ -86,6 +82,7 @@ void Int8PerChannel::finish(const QuantizedActivations& x, size_t parts, float* 
 
 void Int8PerChannel::quantize_rows(const float* x, size_t rows, QuantizedActivations& to,
                                    const Threads& threads) const {
+  if (rows == 1) return quantize(x, to);
   const size_t depth = padded(inputs, kDepth), parts = threads.count;
   Range range = range_;
   if (!has_range_) {
@@ -99,23 +96,25 @@ void Int8PerChannel::quantize_rows(const float* x, size_t rows, QuantizedActivat
   }
   to.scale = range.scale;
   to.zero = range.zero;
-  uint8_t* bytes = to.bytes.of(padded(rows, kBlock) * depth);
+  const size_t row_bytes = depth * kernels_.int8.value_bytes;
+  uint8_t* bytes = to.bytes.of(padded(rows, kBlock) * row_bytes);
   threads.share_spans(parts, rows, 1, [&](size_t begin, size_t end) {
     for (size_t t = begin; t < end; ++t)
-      kernels_.int8.quantize(x + t * inputs, range.scale, range.zero, inputs, bytes + t * depth);
+      kernels_.int8.quantize_row(x + t * inputs, range.scale, range.zero, inputs, bytes + t * row_bytes);
   });
 }
 
 // In groups of columns whose packed weights stay in the second caches: all threads pack a group, each some of its rows,
 // which follow each other in memory; then they take panels of it as they come.
 void Int8PerChannel::multiply_rows(QuantizedActivations& x, size_t rows, const Threads& threads, float* y) const {
-  const size_t depth = padded(inputs, kDepth), most = std::max(kGroup / depth / kPacked * kPacked, kPacked);
+  const size_t depth = padded(inputs, kDepth), column_bytes = depth * kernels_.int8.value_bytes;
+  const size_t most = std::max(kGroup / column_bytes / kPacked * kPacked, kPacked);
   const size_t parts = threads.count, width = std::min(most, padded(outputs, kPacked));
   if (rows == 1) {  // nothing to pack for
     const Product product{this, &x, y};
     return multiply_row(&product, 1, nullptr, threads);
   }
-  int8_t* packed = x.packed.of(width * depth);
+  uint8_t* packed = x.packed.of(width * column_bytes);
   int32_t* column_sums = x.sums.of(parts * width);
   for (size_t begin = 0; begin < outputs; begin += width) {
     const size_t end = std::min(begin + width, outputs);
@@ -131,18 +130,19 @@ void Int8PerChannel::multiply_rows(QuantizedActivations& x, size_t rows, const T
 
 void Int8PerChannel::multiply_group(QuantizedActivations& x, size_t rows, Span columns, const Threads& threads,
                                     float* y) const {
-  const size_t depth = padded(inputs, kDepth);
+  const size_t depth = padded(inputs, kDepth), row_bytes = depth * kernels_.int8.value_bytes;
+  const size_t stretch = kStretch / kernels_.int8.value_bytes;
   std::atomic<size_t> taken{columns.begin};
   threads.share(threads.count, [&](size_t) {
     static thread_local Scratch<int32_t> of_thread;
     const Tiles tiles(kernels_.tiles);
     int32_t* sums = of_thread.of(padded(rows, kBlock) * kPanel);
     for (size_t n = taken.fetch_add(kPanel); n < columns.end; n = taken.fetch_add(kPanel)) {
-      const int8_t* panel = x.packed.data() + (n - columns.begin) * depth;
-      for (size_t from = 0; from < depth; from += kStretch)  // a part that stays in the first cache, with all rows
+      const uint8_t* panel = x.packed.data() + (n - columns.begin) * row_bytes;
+      for (size_t from = 0; from < depth; from += stretch)  // a part that stays in the first cache, with all rows
         for (size_t t = 0; t < rows; t += kBlock)
-          tiles->multiply({x.bytes.data() + t * depth, panel, std::min(kBlock, rows - t), depth, from,
-                           std::min(from + kStretch, depth)},
+          tiles->multiply({x.bytes.data() + t * row_bytes, panel, std::min(kBlock, rows - t), depth, from,
+                           std::min(from + stretch, depth)},
                           sums + t * kPanel);
       const Int8Scaling by{x.scale, x.zero, x.sums.data() + n - columns.begin, scale_ + n};
       kernels_.int8.scale_panel(by, sums, {y + n, rows, std::min(kPanel, columns.end - n), outputs});

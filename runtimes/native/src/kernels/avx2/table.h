@@ -1,0 +1,80 @@
+// The table of AVX2's kernels; included once with AVX-VNNI, and once without.
+#include "kernels/avx2/avx2.h"
+#include "kernels/avx2/pack.h"
+#include "kernels/avx2/tiles.h"
+#include "kernels/lanes/blockwise_float.h"
+#include "kernels/lanes/blockwise_tile.h"
+#include "kernels/lanes/float_columns.h"
+#include "kernels/lanes/floats.h"
+#include "kernels/lanes/int8_per_channel.h"
+#include "kernels/lanes/rows.h"
+#include "kernels/lanes/rwkv7.h"
+
+namespace rrwkv::avx2::RRWKV_DOTS {
+namespace {
+
+using Int8 = lanes::Int8Rows<Floats, Ints, 0>;
+using Block = lanes::Blockwise<Floats, BlockLanes>;
+
+struct Halves {
+  using Type = uint16_t;
+  static Floats load(const uint16_t* from) { return Floats::of_halves(from); }
+  static Floats load(const uint16_t* from, size_t left) { return Floats::of_halves(from, left); }
+  static void fetch(const void* address) { RRWKV_DOTS::fetch(address); }
+};
+struct Singles {
+  using Type = float;
+  static Floats load(const float* from) { return Floats::load(from); }
+  static Floats load(const float* from, size_t left) { return Floats::load(from, left); }
+  static void fetch(const void* address) { RRWKV_DOTS::fetch(address); }
+};
+
+#if defined(__AVXVNNI__)
+constexpr auto quantize_int8_row = Int8::quantize;
+constexpr auto scale_panel = Int8::scale_panel;
+size_t value_bytes(size_t) { return 1; }
+#else
+constexpr auto quantize_int8_row = Int8::quantize_words;
+constexpr auto scale_panel = Int8::scale_panel_of_words;
+size_t value_bytes(size_t bits) { return bits == 8 ? 2 : 1; }
+#endif
+
+void quantize_row(const BlockwiseWeights& w, const float* x, uint8_t* bytes, float* scales, float* zeros) {
+  lanes::quantize_blocks<Floats>(w, x, bytes, scales, zeros);
+  if (w.bits == 4) return lanes::part_runs(bytes, w.activation_bytes(), std::min(w.block, lanes::kRun));
+  if (value_bytes(w.bits) == 2) lanes::widen(bytes, w.activation_bytes());
+}
+
+void unpack(const BlockwiseWeights& w, size_t output, uint8_t* bytes, float* scales) {
+  value_bytes(w.bits) == 1 ? lanes::unpack_bytes(w, output, bytes) : lanes::unpack_words(w, output, bytes);
+  for (size_t b = 0; b < w.blocks; ++b) lanes::scales_of(w, output, b, scales + kSide * b);
+}
+
+void multiply_tile(const BlockwiseTile& w, const BlockwiseRows& x, const TileKernels&, const Target& to) {
+#if !defined(__AVXVNNI__)
+  if (w.bits == 4) return lanes::multiply_tile<Floats>(w, x, 1, dot_block4, to);
+#endif
+  const size_t bytes = value_bytes(w.bits);
+  const auto dots = [bytes](const uint8_t* x, size_t stride, const uint8_t* weights, size_t depth, int32_t* dots) {
+    dot_block(x, stride, weights, depth * bytes, dots);
+  };
+  lanes::multiply_tile<Floats>(w, x, bytes, dots, to);
+}
+
+}  // namespace
+
+const Kernels kTable = {
+    RRWKV_NAME,
+    lanes::Rows<Floats>::kTable,
+    lanes::FloatProducts<Floats, 6, 1>::kTable,
+    {Int8::ends, Int8::quantize, Int8::column_sums, lanes::accumulate<Fours>, Int8::scale, kValueBytes,
+     quantize_int8_row, pack, scale_panel},
+    {begin, end, multiply, nullptr},
+    {Block::quantize, value_bytes, quantize_row, Block::multiply, unpack, multiply_tile},
+    lanes::BlockwiseFloats<Floats, BlockLanes>::kTable,
+    lanes::FloatColumns<Floats, Halves, 4>::kTable,
+    lanes::FloatColumns<Floats, Singles, 4>::kTable,
+    lanes::RWKV7<Floats>::kTable,
+};
+
+}  // namespace rrwkv::avx2::RRWKV_DOTS

@@ -1,0 +1,146 @@
+// BlockwiseKernels over sixteen lanes, each of which holds four bytes of weights.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include "exec/streams.h"
+#include "kernels/kernels.h"
+#include "kernels/lanes/each.h"
+
+namespace rrwkv::lanes {
+
+constexpr size_t kRun = 128;    // values of 4 bits that 64 bytes hold
+constexpr size_t kVector = 64;  // bytes of sixteen lanes
+
+// Bytes in runs: of each the even ones, then the odd ones, as 4-bit weights lie in theirs.
+inline void part_runs(uint8_t* bytes, size_t count, size_t run) {
+  uint8_t odd[kRun / 2];
+  for (size_t from = 0; from < count; from += run) {
+    uint8_t* x = bytes + from;
+    for (size_t i = 0; i < run / 2; ++i) {
+      odd[i] = x[2 * i + 1];
+      x[i] = x[2 * i];
+    }
+    std::memcpy(x + run / 2, odd, run / 2);
+  }
+}
+
+// Of one row: bytes, and of each block the scale, and that times what the weights' zero adds.
+template <class Floats>
+void quantize_blocks(const BlockwiseWeights& w, const float* x, uint8_t* bytes, float* scales, float* zeros) {
+  std::memset(bytes, 0, w.activation_bytes());
+  for (size_t b = 0; b < w.blocks; ++b) {
+    const size_t first = b * w.block, last = std::min(first + w.block, w.inputs);
+    Floats most_of = Floats::all(0);
+    for (size_t i = first; i < last; i += kLanes) most_of = max(most_of, abs(Floats::load(x + i, last - i)));
+    const float most = largest(most_of), inverse = most > 0 ? 127.0f / most : 0.0f;
+    int32_t total = 0;
+    for (size_t i = first; i < last; i += kLanes) {
+      const auto whole = rounded(Floats::load(x + i, last - i) * Floats::all(inverse));
+      total = static_cast<int32_t>(static_cast<uint32_t>(total) + static_cast<uint32_t>(sum(whole)));
+      whole.store_bytes(bytes + i, last - i);
+    }
+    scales[b] = most / 127.0f;
+    zeros[b] = -static_cast<float>(1 << (w.bits - 1)) * scales[b] * static_cast<float>(total);
+  }
+}
+
+// Lanes: dots of 64 bytes of a processor. kAtOnce: rows whose sums stay in registers.
+template <class Floats, class Lanes>
+struct Blockwise {
+  static void quantize(const BlockwiseWeights& w, const float* x, uint8_t* bytes, float* scales, float* lane_scales,
+                       float* zeros) {
+    quantize_blocks<Floats>(w, x, bytes, scales, zeros);
+    if (w.bits == 4) part_runs(bytes, w.activation_bytes(), kRun);
+    std::memset(lane_scales, 0, w.vectors * kLanes * sizeof(float));
+    const size_t in_block = w.block * w.bits / 32;
+    for (size_t b = 0; b < w.blocks; ++b) std::fill_n(lane_scales + b * in_block, in_block, scales[b]);
+  }
+
+  // One row of `rows`: what a vector of weights adds.
+  template <int kBits, size_t kInBlock>
+  static Floats add_vector(const uint8_t* weight, const uint8_t* x, const float* scale, size_t held, Floats x_scales,
+                           Floats sum) {
+    const auto dots = kBits == 8 ? Lanes::dot8(weight, x) : Lanes::dot4(weight, x, x + kVector);
+    return fma(floats_of(dots), Lanes::template spread<kInBlock>(scale, held) * x_scales, sum);
+  }
+
+  // y of some rows, `apart` rows from each other. in_block: lanes of a block; kInBlock: as many, up to sixteen.
+  template <int kBits, size_t kInBlock, size_t kRows>
+  static void rows(const BlockwiseWeights& w, const BlockwiseRow& x, size_t first, size_t apart, Fetch* next,
+                   float* y) {
+    const uint8_t* weight = w.weight + first * w.row_bytes;
+    const float* scale = w.scale + first * w.blocks;
+    const size_t in_block = w.block * kBits / 32, whole = w.row_bytes / kVector;
+    Floats sums[kRows];
+    for (Floats& sum : sums) sum = Floats::all(0);
+    for (size_t v = 0; v < whole; ++v) {
+      const size_t block = v * kLanes / in_block;
+      const Floats x_scales = Floats::load(x.scales + kLanes * v);
+      for (size_t i = 0; i < kRows; ++i) {
+        const uint8_t* at = weight + i * apart * w.row_bytes + kVector * v;
+        next ? void(next->line<Cache::kFirst>()) : Lanes::fetch(at + kAhead);
+        sums[i] = add_vector<kBits, kInBlock>(at, x.bytes + 512 / kBits * v, scale + i * apart * w.blocks + block,
+                                              kLanes / kInBlock, x_scales, sums[i]);
+      }
+    }
+    if (whole < w.vectors) {  // less than a vector is left, and it may be the last of the memory
+      const size_t block = whole * kLanes / in_block, left = w.row_bytes - whole * kVector;
+      for (size_t i = 0; i < kRows; ++i) {
+        uint8_t last[kVector] = {};
+        std::memcpy(last, weight + i * apart * w.row_bytes + kVector * whole, left);
+        sums[i] = add_vector<kBits, kInBlock>(last, x.bytes + 512 / kBits * whole, scale + i * apart * w.blocks + block,
+                                              w.blocks - block, Floats::load(x.scales + kLanes * whole), sums[i]);
+      }
+    }
+    for (size_t b = 0; b < w.blocks; b += kLanes) {
+      const Floats zeros = Floats::load(x.zeros + b, w.blocks - b);
+      for (size_t i = 0; i < kRows; ++i)
+        sums[i] = fma(Floats::load(scale + i * apart * w.blocks + b, w.blocks - b), zeros, sums[i]);
+    }
+    for (size_t i = 0; i < kRows; ++i) y[first + i * apart] = sum(sums[i]);
+  }
+
+  template <int kBits, size_t kInBlock>
+  static void multiply_lanes(const BlockwiseWeights& w, const BlockwiseRow& x, Span outputs, const MemoryRange& after,
+                             float* y) {
+    static_assert(kStreams % Lanes::kRowsAtOnce == 0);
+    const size_t last = outputs.begin + (outputs.end - outputs.begin) / kStreams - 1;
+    Fetch next = first_of(after);
+    in_streams(
+        outputs,
+        [&](size_t i, size_t apart) {
+          for (size_t j = 0; j < kStreams; j += Lanes::kRowsAtOnce)
+            rows<kBits, kInBlock, Lanes::kRowsAtOnce>(w, x, i + j * apart, apart, i == last ? &next : nullptr, y);
+        },
+        [&](size_t i) { rows<kBits, kInBlock, 1>(w, x, i, 0, nullptr, y); });
+  }
+
+  template <int kBits>
+  static void multiply_bits(const BlockwiseWeights& w, const BlockwiseRow& x, Span outputs, const MemoryRange& after,
+                            float* y) {
+    switch (w.block * kBits / 32) {  // lanes of a block
+      case 2:
+        return multiply_lanes<kBits, 2>(w, x, outputs, after, y);
+      case 4:
+        return multiply_lanes<kBits, 4>(w, x, outputs, after, y);
+      case 8:
+        return multiply_lanes<kBits, 8>(w, x, outputs, after, y);
+      default:
+        return multiply_lanes<kBits, 16>(w, x, outputs, after, y);
+    }
+  }
+
+  static void multiply(const BlockwiseWeights& w, const BlockwiseRow& x, Span outputs, const MemoryRange& after,
+                       float* y) {
+    w.bits == 8 ? multiply_bits<8>(w, x, outputs, after, y) : multiply_bits<4>(w, x, outputs, after, y);
+  }
+};
+
+// A block's of 16 outputs from this one on; where there are fewer, the last one's again.
+inline void scales_of(const BlockwiseWeights& w, size_t output, size_t block, float* scales) {
+  for (size_t i = 0; i < kSide; ++i) scales[i] = w.scale[std::min(output + i, w.outputs - 1) * w.blocks + block];
+}
+
+}  // namespace rrwkv::lanes

@@ -1,0 +1,3 @@
+#define RRWKV_DOTS dotprod
+#define RRWKV_NAME "neon"
+#include "kernels/neon/table.h"

@@ -1,0 +1,3 @@
+#define RRWKV_DOTS i8mm
+#define RRWKV_NAME "neon-i8mm"
+#include "kernels/neon/table.h"

@@ -1,0 +1,110 @@
+// Products of whole numbers of one row. NEON multiplies signed bytes: so activations of Int8Kernels are written 128
+// below their values.
+#pragma once
+
+#include "kernels/kernels.h"
+#include "kernels/neon/vectors.h"
+
+namespace rrwkv::neon::RRWKV_DOTS {
+
+inline int8x16_t signed_bytes(const void* from) { return vld1q_s8(static_cast<const int8_t*>(from)); }
+
+// Of each four bytes the same.
+inline int8x16_t four_bytes(const uint8_t* x) {
+  int32_t four;
+  std::memcpy(&four, x, sizeof four);
+  return vreinterpretq_s8_s32(vdupq_n_s32(four));
+}
+
+// Four rows of 16 bytes, a column's four beside each other: the j-th holds columns 4 j .. 4 j + 3.
+inline void interleave(const int8x16_t rows[4], int8x16_t four[4]) {
+  const auto zipped = [](int8x16_t a, int8x16_t b, bool high) {
+    return vreinterpretq_s16_s8(high ? vzip2q_s8(a, b) : vzip1q_s8(a, b));
+  };
+  const int16x8_t ab_low = zipped(rows[0], rows[1], false), ab_high = zipped(rows[0], rows[1], true);
+  const int16x8_t cd_low = zipped(rows[2], rows[3], false), cd_high = zipped(rows[2], rows[3], true);
+  four[0] = vreinterpretq_s8_s16(vzip1q_s16(ab_low, cd_low));
+  four[1] = vreinterpretq_s8_s16(vzip2q_s16(ab_low, cd_low));
+  four[2] = vreinterpretq_s8_s16(vzip1q_s16(ab_high, cd_high));
+  four[3] = vreinterpretq_s8_s16(vzip2q_s16(ab_high, cd_high));
+}
+
+// See `lanes::accumulate`.
+struct Fours {
+  static constexpr size_t kColumns = 16;
+
+  struct Factors {
+    explicit Factors(const uint8_t bytes[4]) : x(four_bytes(bytes)) {}
+    int8x16_t x;
+  };
+
+  static void add(const int8_t* row, size_t apart, const Factors& factors, int32_t* sums) {
+    const int8x16_t rows[4] = {vld1q_s8(row), vld1q_s8(row + apart), vld1q_s8(row + 2 * apart),
+                               vld1q_s8(row + 3 * apart)};
+    int8x16_t four[4];
+    interleave(rows, four);
+    for (size_t i = 0; i < 4; ++i) vst1q_s32(sums + 4 * i, vdotq_s32(vld1q_s32(sums + 4 * i), four[i], factors.x));
+  }
+  static void put_in_order(int32_t*) {}
+  static int32_t value(uint8_t x) { return static_cast<int8_t>(x); }
+  static void fetch(const void* address) { RRWKV_DOTS::fetch(address); }
+};
+
+// Sums of uint8 times int8, four and four.
+inline int32x4_t dot(uint8x16_t w, int8x16_t x) {
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+  return vusdotq_s32(vdupq_n_s32(0), w, x);
+#else
+  const int32x4_t of_zeros = vshlq_n_s32(vdotq_s32(vdupq_n_s32(0), x, vdupq_n_s8(64)), 1);  // of the same x once
+  return vdotq_s32(of_zeros, vreinterpretq_s8_u8(veorq_u8(w, vdupq_n_u8(128))), x);
+#endif
+}
+
+// The same of 4-bit weights.
+inline int32x4_t dot(uint8x16_t w, int8x16_t even, int8x16_t odd) {
+  const int32x4_t dots = vdotq_s32(vdupq_n_s32(0), vreinterpretq_s8_u8(vandq_u8(w, vdupq_n_u8(15))), even);
+  return vdotq_s32(dots, vreinterpretq_s8_u8(vshrq_n_u8(w, 4)), odd);
+}
+
+// See `lanes::Blockwise`.
+struct BlockLanes {
+  static constexpr size_t kRowsAtOnce = 2;
+
+  static Ints dot8(const uint8_t* w, const uint8_t* x) {
+    Ints dots;
+    for (size_t i = 0; i < 4; ++i) dots.q[i] = dot(vld1q_u8(w + 16 * i), signed_bytes(x + 16 * i));
+    return dots;
+  }
+  static Ints dot4(const uint8_t* w, const uint8_t* even, const uint8_t* odd) {
+    Ints dots;
+    for (size_t i = 0; i < 4; ++i)
+      dots.q[i] = dot(vld1q_u8(w + 16 * i), signed_bytes(even + 16 * i), signed_bytes(odd + 16 * i));
+    return dots;
+  }
+  // Each of `held` scales in as many lanes.
+  template <size_t kInBlock>
+  static Floats spread(const float* scale, size_t held) {
+    constexpr size_t kScales = kLanes / kInBlock;
+    float some[kScales] = {};
+    if (held < kScales) {
+      std::copy_n(scale, held, some);
+      scale = some;
+    }
+    Floats y;
+    for (size_t i = 0; i < 4; ++i) {
+      if constexpr (kInBlock >= 4) {
+        y.q[i] = vdupq_n_f32(scale[4 * i / kInBlock]);
+      } else {
+        const float32x2_t two = vld1_f32(scale + 2 * i);
+        y.q[i] = vcombine_f32(vdup_lane_f32(two, 0), vdup_lane_f32(two, 1));
+      }
+    }
+    return y;
+  }
+  static void fetch(const void* address) { RRWKV_DOTS::fetch(address); }
+};
+
+inline void begin(size_t) {}
+inline void end() {}
+
+}  // namespace rrwkv::neon::RRWKV_DOTS

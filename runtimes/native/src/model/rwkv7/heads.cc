@@ -1,0 +1,48 @@
+#include "model/rwkv7/heads.h"
+
+#include "exec/scratch.h"
+
+namespace rrwkv::rwkv7 {
+namespace {
+
+constexpr size_t kWorthIt = 1 << 14;  // values of S before several threads rewrite them faster
+
+// The rates of some channels of a token.
+void open(const HeadsWeights& w, const HeadsRun& x, const RWKV7Kernels& kernels, size_t t, Span channels) {
+  const size_t c = channels.begin, n = channels.end - c, at = t * w.channels() + c;
+  kernels.decay(w.w0 + c, w.decay_scale, n, x.w + at);
+  kernels.rate(w.a0 + c, n, x.a + at);
+  if (w.v0) kernels.blend(x.v_first + at, w.v0 + c, x.v_rate + at, n, x.v + at);
+}
+
+// One head over all tokens, whose S stays in the first cache.
+void run_head(const HeadsWeights& w, const HeadsRun& x, const Recurrent& S, const Execution& exec, size_t head) {
+  static thread_local Scratch<float> of_thread;
+  const size_t N = w.size, C = w.channels(), c = head * N;
+  const RWKV7Kernels& kernels = exec.kernels.rwkv7;
+  const KeyWeights keys{w.keys.k_k + c, w.keys.k_a + c, w.keys.k_a_rest + c, w.keys.shortest};
+  const HeadOutput output{w.output.gain + c, w.output.bias + c, w.output.r_k + c, w.output.epsilon};
+  const size_t apart = padded(N, kLine);
+  float *kappa = of_thread.of(3 * apart), *rewritten = kappa + apart, *y = rewritten + apart;
+  const float* before = S.before + c * N;
+  float* after = S.after + c * N;
+  for (size_t at = c; at < exec.tokens * C; at += C) {
+    kernels.keys(keys, x.a + at, N, x.k + at, kappa, rewritten);
+    const DeltaToken token{x.r + at, x.w + at, x.k + at, x.v + at, kappa, rewritten};
+    kernels.delta_rule(token, N, before, after, y);
+    kernels.give(output, token, y, x.g + at, N, x.r + at);
+    before = after;
+  }
+}
+
+}  // namespace
+
+void run_heads(const HeadsWeights& w, const HeadsRun& x, const Recurrent& S, const Execution& exec) {
+  const size_t parts = exec.tokens * w.channels() * w.size < kWorthIt ? 1 : exec.threads.count;
+  exec.threads.share_spans(parts, w.count, 1, [&](size_t begin, size_t end) {
+    for (size_t t = 0; t < exec.tokens; ++t) open(w, x, exec.kernels.rwkv7, t, {begin * w.size, end * w.size});
+    for (size_t head = begin; head < end; ++head) run_head(w, x, S, exec, head);
+  });
+}
+
+}  // namespace rrwkv::rwkv7
