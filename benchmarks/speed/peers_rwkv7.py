@@ -120,13 +120,13 @@ def row(name: str, threads: int, samples: Samples, beside: str | None) -> list[s
 
 
 def measure_all(size: str, folder: Path) -> dict[tuple[str, int], tuple[float, float]]:
-    """Prints the table. Gives the ratios by peer and threads."""
+    """Prints a table for each number of threads. Gives the ratios by peer and threads."""
     config, weights = SIZES[size], folder / f"{size}.pth"
     if not isinstance(config, RWKV7Config):
         raise SystemExit(f"{size} is no RWKV-7")
     if not weights.exists():
         write_pth(weights, config, torch.float32)
-    bundles, rows = make_bundles(folder, weights, config), list[list[str]]()
+    bundles = make_bundles(folder, weights, config)
     ratios: dict[tuple[str, int], tuple[float, float]] = {}
     for threads in THREADS:
         torch.set_num_threads(threads)
@@ -136,10 +136,10 @@ def measure_all(size: str, folder: Path) -> dict[tuple[str, int], tuple[float, f
             exact = {name: step for name, step in steps.items() if beside[name] == "float32"}
             require_agreement(models["rrwkv-export float32"], exact)
         samples = measure(models, steps, config.vocab_size)
-        rows += [row(name, threads, samples, beside.get(name)) for name in (*models, *steps)]
+        rows = [row(name, threads, samples, beside.get(name)) for name in (*models, *steps)]
+        print(table(COLUMNS, rows), end="\n\n", flush=True)
         ratios |= {(name, threads): ratio(name, samples, scheme) for name, scheme in beside.items()}
-    print(table(COLUMNS, rows))
-    print(f"\nMedians of {ROUNDS} rounds in alternation; × is how many times as fast ours is.")
+    print(f"Medians of {ROUNDS} rounds in alternation; × is how many times as fast ours is.")
     return ratios
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 import psutil
 import pytest
-from checkpoint_files import RRWKV, RWKV4
+from checkpoint_files import RRWKV, RWKV4, RWKV7
 from test_cli import start
 
 from rrwkv_export.bench import RENDERERS, Options, bench, read_earlier, subjects
@@ -51,8 +51,8 @@ def records(demo_bundle, make_tiny):
 def record(**changes):
     plain = Record(
         "int8", "b" * 64, "c" * 64, "int8", 10**6, 9, 2 * 10**6, 10**5, "cpu", 2, "tg128", 128, 2, 100.0, 1.5, 100.0,
-        10.0, 0.1, 10.0, (9.9, 10.1), (0.0, 0.5), 0.25, 1, 2e9, "a pattern", 3 * 10**8, 1.05, 0.105, None, 3e9, 50.0, 100.0,
-        2 * 10**8, 10**8, "2026-01-02T03:04:05+00:00",
+        10.0, 0.1, 10.0, (9.9, 10.1), (0.0, 0.5), 0.25, 1, 2e9, "a pattern", 3 * 10**8, 1.05, 0.105, None, 3e9,
+        50.0, 100.0, 2 * 10**8, 10**8, "2026-01-02T03:04:05+00:00",
         {"processor": "a", "load average before": "0.1", "caches": "L3 1 MiB"},
     )  # fmt: skip
     return replace(plain, **changes)
@@ -138,6 +138,27 @@ def test_a_token_reads_all_weights_but_one_row_of_the_embedding(demo_bundle):
     main = {name: graph for name, graph in manifest.graphs.items() if name == "main"}
     outer = len(onnx.load(str(demo_bundle / "model.onnx"), load_external_data=False).graph.node)
     assert token_cost(demo_bundle, dataclasses.replace(manifest, graphs=main)).nodes > outer  # the loops' bodies
+
+
+def test_a_token_of_rwkv7_reads_its_low_rank_matrices_and_moves_its_state_both_ways(make_tiny):
+    made = make_tiny(RWKV7)
+    config, manifest = made.config, made.model.manifest
+    V, C, L = config.vocab_size, config.hidden_size, config.num_layers
+    cost = token_cost(made.path, manifest)
+    weights = 4 * (config.parameters() - (V - 1) * C)
+    assert weights < cost.read < 1.05 * weights  # the mixes lie there twice; low-rank matrices are 0.13 of it
+    kept = 2 * C + config.heads * config.head_size**2  # of a layer: two tokens' shifts and S
+    assert cost.state == 2 * (4 * L * kept + 8)  # and the position
+    assert cost.moved == cost.read + cost.state
+
+
+def test_a_state_that_a_step_only_reads_counts_once(demo_bundle):
+    manifest = Manifest.load(demo_bundle)
+    decode = manifest.graphs[manifest.graph_that_runs("one")]
+    assert decode.reads
+    only = sum(spec.nbytes for spec in manifest.states if spec.input in decode.reads)
+    whole = sum(spec.nbytes for spec in manifest.states)
+    assert token_cost(demo_bundle, manifest).state <= 2 * whole - only
 
 
 def test_the_step_graph_is_what_a_token_costs_where_there_is_one(make_tiny):
