@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rrwkv_export.quantize.rewrite.rewrite import Insert
     from rrwkv_export.quantize.source import Calibration
 
-SCHEMES = ("int8", "int8-static", "int8-dynamic", "int8-weight", "int4", "float16", "qnn")
+SCHEMES = ("int8", "int8-static", "int8-dynamic", "int8-weight", "int4", "float16", "float32", "qnn")
 TARGETS = ("x86-vnni", "x86", "arm64", "qnn")
 
 

@@ -63,7 +63,7 @@ def _names(
     for linear, result in products:
         if linear.role == EMB:
             continue  # only looked up
-        found = parts_of(made[result], floats=linear.is_low_rank)
+        found = parts_of(made[result])
         if found is None:
             return None
         named += [(f"{linear.name}.{part}", value) for part, value in found.items()]

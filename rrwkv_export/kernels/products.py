@@ -8,13 +8,9 @@ Parts = dict[str, ir.Value]
 _IN_WHOLE_NUMBERS = 4  # MatMulNBits' accuracy_level
 
 
-def parts_of(result: ir.Value, *, floats: bool = False) -> Parts | None:
-    """What a product reads, by the kernel's names of its parts; None if its form is none of the kernel's.
-
-    floats: whether weights may be in float32.
-    """
-    forms = (*_FORMS, _floats) if floats else _FORMS
-    return next(filter(None, (form(result) for form in forms)), None)
+def parts_of(result: ir.Value) -> Parts | None:
+    """What a product reads, by the kernel's names of its parts; None if its form is none of the kernel's."""
+    return next(filter(None, (form(result) for form in _FORMS)), None)
 
 
 def _columns(result: ir.Value) -> Parts | None:
@@ -66,7 +62,7 @@ def _floats(result: ir.Value) -> Parts | None:
     return _named(("single", product.inputs[1])) if product and _is(product.inputs[1], "FLOAT") else None
 
 
-_FORMS = (_columns, _dynamic_columns, _blocks, _halves)
+_FORMS = (_columns, _dynamic_columns, _blocks, _halves, _floats)
 
 
 def _made_by(value: ir.Value | None, op_type: str) -> ir.Node | None:

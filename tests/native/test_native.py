@@ -163,10 +163,11 @@ def test_a_prompt_in_blocks_is_as_close_as_onnxruntimes_orders_of_summing(scheme
 
 
 @needs_vnni
+@pytest.mark.parametrize("scheme", ["float16", "float32"])
 @pytest.mark.parametrize("wkv", ["plain", "stable"])
 @pytest.mark.parametrize("config", [ATTENTION, WIDE, RWKV_4], ids=["attention", "wide", "rwkv-4"])
-def test_weights_in_float16_give_the_same_in_runs_in_steps_and_by_more_threads(config, wkv, quantized):
-    path = quantized(config, "float16", wkv=wkv)
+def test_weights_as_floats_give_the_same_in_runs_in_steps_and_by_more_threads(config, wkv, scheme, quantized):
+    path = quantized(config, scheme, wkv=wkv)
     assert (calls(path), calls(path, "model.onnx")) == (["DecodeStep"], ["Prefill"])
     ours = Model.load(path, threads=1, native=True)
     at_once = ours.forward(IDS, num_logits=len(IDS))[0]
@@ -231,7 +232,10 @@ def test_layers_of_one_kind_share_a_function_and_others_have_their_own(file, who
 
 
 def test_what_the_kernel_does_not_know_stays_as_it_is(make_tiny, tmp_path):
-    path, recipe = tmp_path / "head-in-float32", replace(shipped_recipe("float16"), roles={"head": {"weights": 32}})
+    path, recipe = (
+        tmp_path / "head-none-of-theirs",
+        replace(shipped_recipe("float16"), roles={"head": {"weights": 4, "inputs": "float", "compute": "float32"}}),
+    )
     quantize(make_tiny(ATTENTION).path, path, recipe, Calibration((), None, 0))
     assert calls(path) == []
     assert set(calls(path, "model.onnx")) == {"GatedWKV"}

@@ -44,7 +44,7 @@ BUNDLES = {
     "int8-dynamic": (WITHOUT, "stable", {}),
     "int4": (MEDIUMS, "stable", {"block": 16}),
     "float16": (replace(MEDIUMS, medium=replace(MEDIUMS.medium, squeeze="mean")), "plain", {}),
-    "head in float32": (WITHOUT, "stable", {}),
+    "head none of theirs": (WITHOUT, "stable", {}),
     "rwkv7 int8": (replace(RWKV7, medium=MEDIUMS.medium), "plain", {}),
     "rwkv7 low-rank float32": (RWKV7, "plain", {}),
 }
@@ -55,11 +55,12 @@ def bundles(make_tiny, tmp_path_factory) -> dict[str, Path]:
     """Read only."""
     text, made = Text("random", "0" * 64, (np.random.default_rng(0).integers(0, V, 300),)), {}
     for name, (config, wkv, default) in BUNDLES.items():
-        scheme = {"head in float32": "float16", "rwkv7 int8": "int8", "rwkv7 low-rank float32": "int4"}.get(name, name)
+        of = {"head none of theirs": "float16", "rwkv7 int8": "int8", "rwkv7 low-rank float32": "int4"}
+        scheme = of.get(name, name)
         recipe = shipped_recipe(scheme, config.architecture)
         recipe = replace(recipe, default=replace(recipe.default, **default))
-        if name == "head in float32":
-            recipe = replace(recipe, roles={"head": {"weights": 32}})
+        if name == "head none of theirs":
+            recipe = replace(recipe, roles={"head": {"weights": 4, "inputs": "float", "compute": "float32"}})
         elif name == "rwkv7 low-rank float32":
             recipe = recipe.with_role("low_rank.*", weights=32)
         made[name] = tmp_path_factory.mktemp("hostile") / name
@@ -157,7 +158,7 @@ OF_WEIGHTS = [
     ),
     ("float16", MAIN, resized("blocks.1.medium.up.half", 1, 8), "medium.up.half must be float16"),
     ("float16", STEP, typed("blocks.1.att.key.half", np.float32), "key.half must be float16 [24, 24], not float32"),
-    ("head in float32", MAIN, resized("decay", 0, 23), "decay must be float32 [24], not float32 [23"),
+    ("head none of theirs", MAIN, resized("decay", 0, 23), "decay must be float32 [24], not float32 [23"),
     ("rwkv7 int8", STEP, resized("blocks.0.att.r_k", 0, 4), "blocks.0.att.r_k must have 24 values, not 32"),
     (
         "rwkv7 int8",
@@ -205,7 +206,7 @@ OF_NODES = [
     ("int4", STEP, names(lambda n: n.__setitem__(n.index("x"), "wkv")), "attribute inputs names wkv twice"),
     ("int4", MAIN, absent("x"), "absent"),
     ("float16", MAIN, absent("ln_out.bias"), "absent"),
-    ("head in float32", MAIN, names(lambda n: n.__setitem__(n.index("v"), "")), "input v is missing"),
+    ("head none of theirs", MAIN, names(lambda n: n.__setitem__(n.index("v"), "")), "input v is missing"),
     ("int8-dynamic", STEP, attribute("layers", 3), "input blocks.2.ln1.weight is missing"),
     ("int8-dynamic", MAIN, attribute("layers", -1), "layers must be from 1 to 10000, not -1"),
     ("int4", MAIN, attribute("interval", -(2**63)), "interval must be from 0 to 1073741824, not -9223372036854775808"),
@@ -233,7 +234,7 @@ OF_RUNS = [
     ("rwkv7 int8", STEP, resized("matrix", 2, 9), "matrix must be float32 [2, 3, 8, 8], not float32 [2, 3, 9, 8]"),
     ("rwkv7 int8", MAIN, resized("matrix", 0, 3), "matrix must be float32 [2, 3, 8, 8], not float32 [3, 3, 8, 8]"),
     ("rwkv7 low-rank float32", MAIN, typed("matrix", np.float16), "matrix must be float32 [2, 3, 8, 8], not float16"),
-    ("head in float32", MAIN, resized("v", 0, 6), "v must be float32 [7, 24], not float32 [6, 1, 24]"),
+    ("head none of theirs", MAIN, resized("v", 0, 6), "v must be float32 [7, 24], not float32 [6, 1, 24]"),
 ]
 
 
@@ -279,7 +280,7 @@ def test_a_bundle_that_does_not_fit_is_damaged(bundles, tmp_path, monkeypatch):
 def test_no_hostile_node_ends_the_process(bundles):
     """Changed at random, but always alike; many more of them: `make native-sanitized`."""
     graphs = [path / file for path in bundles.values() for file in (MAIN, STEP)]
-    graphs.remove(bundles["head in float32"] / STEP)
+    graphs.remove(bundles["head none of theirs"] / STEP)
     command = [sys.executable, hostile_nodes.__file__, rrwkv_native.path(), 0, os.environ.get("HOSTILE", 200), *graphs]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -81,7 +81,7 @@ def test_they_give_what_the_main_graph_gives(scheme, rounded):
         logits, state = static.forward(ids, num_logits=len(ids), chunk=chunk)
         errors = relative(logits, expected)
         assert errors[:4].max() < 1e-5
-        assert errors.max() < (1e-5 if scheme == "float16" else 0.02)
+        assert errors.max() < (1e-5 if scheme.startswith("float") else 0.02)
         for name, value in end.values.items():
             np.testing.assert_allclose(state.values[name], value, atol=0.05, err_msg=name)
 
@@ -100,7 +100,7 @@ def test_states_go_from_the_main_graph_to_them_and_back(scheme, rounded):
     assert errors.max() < 0.02
 
 
-@pytest.mark.parametrize("scheme", ON_CPU)
+@pytest.mark.parametrize("scheme", [scheme for scheme in ON_CPU if scheme != "float32"])
 def test_the_weights_are_the_main_graphs_and_stored_once(scheme, rounded):
     out = rounded(scheme)
     assert sorted(path.name for path in (out / "variants").iterdir()) == sorted(f"{name}.onnx" for name in GRAPHS)

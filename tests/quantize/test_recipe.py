@@ -24,7 +24,7 @@ def test_sites_are_all_matrices():
 def test_shipped_recipes_cover_every_matrix(scheme):
     recipe = shipped_recipe(scheme)
     assert recipe.scheme == scheme
-    assert all(recipe.choice(linear).weights < 32 for linear in SITES.values())
+    assert all((recipe.choice(linear).weights < 32) == (scheme != "float32") for linear in SITES.values())
     assert TEXT.is_file()
 
 
