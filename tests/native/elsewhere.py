@@ -45,7 +45,7 @@ def make(folder: Path) -> None:
 
 
 def check(folder: Path, wanted: Iterable[str]) -> int:
-    """The number of schemes and tables whose logits differ by a bit, and of tables that are not there; all are printed."""
+    """How many schemes and tables have logits that differ by a bit, or tables are not there; all are printed."""
     missing = set(wanted) - set(native.tables())
     print(*(f"{table}: not there\n" for table in missing), end="")
     different = len(missing)
