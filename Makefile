@@ -174,7 +174,7 @@ arm64-native: $(VENV)/.installed-dev
 	@rm -rf build/arm64-native && $(BIN)/python -m zipfile -e dist/rrwkv_native-*manylinux*aarch64.whl build/arm64-native
 	@PYTHONPATH=tests $(BIN)/python tests/native/elsewhere.py make build/elsewhere > /dev/null
 	@benchmarks/engines/arm64.sh build/arm64 -c "import sys, runpy; sys.path[:0] = ['build/arm64-native']; \
-		sys.argv[:] = ['', 'check', 'build/elsewhere']; runpy.run_path('tests/native/elsewhere.py', run_name='__main__')"
+		sys.argv[:] = ['', 'check', 'build/elsewhere', 'neon', 'scalar']; runpy.run_path('tests/native/elsewhere.py', run_name='__main__')"
 
 clean:
 	rm -rf build $(VENV)

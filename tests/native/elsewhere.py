@@ -1,4 +1,5 @@
-"""The kernels' logits on another processor: `python tests/native/elsewhere.py make FOLDER` here, `check FOLDER` there.
+"""The kernels' logits on another processor: `python tests/native/elsewhere.py make FOLDER` here, `check FOLDER TABLE…`
+there, where these tables must be.
 
 Every table has the same bits on every processor, so there is nothing to allow for. `check` needs rrwkv_runtime and
 rrwkv_native alone; `make arm64-native` runs it on an emulated Arm64.
@@ -7,6 +8,7 @@ rrwkv_native alone; `make arm64-native` runs it on an emulated Arm64.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +44,11 @@ def make(folder: Path) -> None:
         np.save(folder / f"{scheme}.npy", logits(folder / scheme, native.SCALAR))
 
 
-def check(folder: Path) -> int:
-    """The number of schemes and tables whose logits differ by a bit; each is printed."""
-    different = 0
+def check(folder: Path, wanted: Iterable[str]) -> int:
+    """How many schemes and tables have logits that differ by a bit, or tables are not there; all are printed."""
+    missing = set(wanted) - set(native.tables())
+    print(*(f"{table}: not there\n" for table in missing), end="")
+    different = len(missing)
     for table in native.tables():
         for scheme in SCHEMES:
             same = bool((logits(folder / scheme, table) == np.load(folder / f"{scheme}.npy")).all())
@@ -60,4 +64,4 @@ def logits(bundle: Path, table: str) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    sys.exit(make(Path(sys.argv[2])) if sys.argv[1] == "make" else check(Path(sys.argv[2])))
+    sys.exit(make(Path(sys.argv[2])) if sys.argv[1] == "make" else check(Path(sys.argv[2]), sys.argv[3:]))

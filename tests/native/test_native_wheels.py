@@ -71,4 +71,5 @@ def test_the_wheel_for_this_machine_runs_without_a_compiler(tmp_path):
     said = subprocess.run([sys.executable, "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True)
     where, *tables = said.stdout.split()
     assert Path(where) == tmp_path / "rrwkv_native"
-    assert tables[-1] == "scalar"
+    compiled = pytest.importorskip("rrwkv_native", reason="nothing is compiled here that it can be held against")
+    assert tables == [*compiled.tables()]

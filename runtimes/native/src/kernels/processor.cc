@@ -4,10 +4,38 @@
 
 #include <cpuid.h>
 
+// Asked by hand: what stands behind __builtin_cpu_supports is not in every compiler's library.
 namespace rrwkv {
+namespace {
+
+constexpr unsigned bit(int i) { return 1u << i; }
+
+struct Features {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+};
+
+Features features(unsigned leaf, unsigned part) {
+  Features f;
+  __get_cpuid_count(leaf, part, &f.a, &f.b, &f.c, &f.d);
+  return f;
+}
+
+// The registers that the system saves, as the processor counts them.
+unsigned saved() {
+  constexpr unsigned kAsks = bit(27);
+  if (!(features(1, 0).c & kAsks)) return 0;
+  unsigned low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return low;
+}
+
+bool all(unsigned of, unsigned wanted) { return (of & wanted) == wanted; }
+
+}  // namespace
 
 bool has_avx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  constexpr unsigned kSaved = bit(1) | bit(2), kFma = bit(12), kAvx = bit(28), kF16c = bit(29), kAvx2 = bit(5);
+  return all(saved(), kSaved) && all(features(1, 0).c, kFma | kAvx | kF16c) && all(features(7, 0).b, kAvx2);
 }
 
 #if defined(RRWKV_NATIVE_EMULATED)
@@ -15,15 +43,15 @@ bool has_avx_vnni() { return has_avx2(); }
 bool has_avx512_vnni() { return has_avx2(); }
 #else
 bool has_avx_vnni() {
-  constexpr unsigned kAvxVnni = 1u << 4;
-  unsigned a, b, c, d;
-  return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & kAvxVnni);
+  constexpr unsigned kAvxVnni = bit(4);
+  return has_avx2() && all(features(7, 1).a, kAvxVnni);
 }
 
 bool has_avx512_vnni() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("fma");
+  constexpr unsigned kSaved = bit(5) | bit(6) | bit(7), kF = bit(16), kDQ = bit(17), kBW = bit(30), kVL = bit(31);
+  constexpr unsigned kVnni = bit(11);
+  return has_avx2() && all(saved(), kSaved) && all(features(7, 0).b, kF | kDQ | kBW | kVL) &&
+         all(features(7, 0).c, kVnni);
 }
 #endif
 
