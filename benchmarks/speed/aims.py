@@ -46,7 +46,7 @@ def of_kernels(results: Sequence[kernels.Result], used: str, threads: int) -> It
     for scheme in ("int8-dynamic", "int4"):
         yield share(f"rwkv7-0.19b:{scheme}", RWKV7_SHARE)
         yield f"rwkv7-0.19b:{scheme}, prefill, tokens/s", RWKV7_PREFILL, by_name[f"rwkv7-0.19b:{scheme}", used].prefill
-    yield "demo:int8, decode, tokens/s", None, 1 / by_name["demo:int8", used].decode
+    yield "demo:int8, decode, ms a token", None, 1e3 * by_name["demo:int8", used].decode
 
 
 def of_mediums(prices: dict[tuple[str, str, int], float], used: str, threads: int) -> Iterator[Row]:
@@ -67,8 +67,12 @@ def print_reached(used: str, rows: Iterator[Row]) -> None:
     said = []
     for what, least, found in rows:
         reached = "–" if least is None or found is None else "yes" if found >= least else "no"
-        said.append([what, *("–" if value is None else f"{value:,.3g}" for value in (least, found)), reached])
+        said.append([what, *map(_number, (least, found)), reached])
     print(f"\n{used}\n\n{table(('what', 'aim, at least', 'found', 'reached'), said)}\n")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def main(folder: Path, tables: Sequence[str], threads: Sequence[int]) -> None:
