@@ -64,6 +64,7 @@ def definitions(target: Target) -> dict[str, str]:
         "CMAKE_CXX_FLAGS": "-fPIC",
         "CMAKE_EXE_LINKER_FLAGS": "-shared -s",
         "CMAKE_MODULE_LINKER_FLAGS": "-s",
+        "CMAKE_SHARED_LINKER_FLAGS": "-s",
     }
 
 
