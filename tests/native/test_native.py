@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
 import sys
@@ -32,9 +33,8 @@ from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.model import Model
 
 rrwkv_native = pytest.importorskip("rrwkv_native", reason="rrwkv-native is not installed")
-needs_vnni = pytest.mark.skipif(rrwkv_native.library() is None, reason="the processor has no AVX-512 VNNI")
-# Where the kernels are emulated, onnxruntime has none of these bits either.
-emulated = Path("/proc/cpuinfo").exists() and "avx512_vnni" not in Path("/proc/cpuinfo").read_text()
+needs_kernels = pytest.mark.skipif(rrwkv_native.library() is None, reason="the processor has none of the kernels")
+on_x86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="not onnxruntime's bits on Arm")
 
 ATTENTION = replace(SMALL, vocab_size=300)
 WIDE = RWKV4Config(5000, 192, 2, 700, medium=MediumConfig(interval=5, slots=40, key_size=48, squeeze="mean"))
@@ -87,8 +87,8 @@ def calls(path, file="decode.onnx"):
     return [node.op_type for node in graph.node if node.domain == DOMAIN]
 
 
-@needs_vnni
-@pytest.mark.skipif(emulated, reason="onnxruntime has other bits without AVX-512 VNNI")
+@on_x86
+@needs_kernels
 @pytest.mark.parametrize("scheme", ["int8-static", "int8-dynamic"])
 @pytest.mark.parametrize("wkv", ["plain", "stable"])
 @pytest.mark.parametrize("config", [ATTENTION, WIDE, RWKV_4], ids=["attention", "wide", "rwkv-4"])
@@ -99,7 +99,7 @@ def test_weights_in_columns_give_onnxruntimes_bits(config, wkv, scheme, quantize
     assert_same(decoded(path, native=True), decoded(path, native=False))
 
 
-@needs_vnni
+@needs_kernels
 @pytest.mark.parametrize(("scheme", "block"), [("int8-static", None), ("int4", 16), ("int4", 64), ("int8", 128)])
 def test_the_matrix_unit_changes_no_bit(scheme, block, monkeypatch, quantized):
     path, register = quantized(WIDE, scheme, block), native.register
@@ -113,7 +113,7 @@ def test_the_matrix_unit_changes_no_bit(scheme, block, monkeypatch, quantized):
     assert_same(decoded(path, native=True), with_it)
 
 
-@needs_vnni
+@needs_kernels
 @pytest.mark.parametrize("block", [16, 32, 64, 128])
 @pytest.mark.parametrize("scheme", ["int8", "int4", "int8-weight"])
 def test_weights_in_blocks_are_as_close_as_onnxruntimes_orders_of_summing(scheme, block, quantized):
@@ -129,7 +129,7 @@ def test_weights_in_blocks_are_as_close_as_onnxruntimes_orders_of_summing(scheme
     assert max(errors) < 0.02  # where an activation lies on the edge between two whole numbers
 
 
-@needs_vnni
+@needs_kernels
 @pytest.mark.parametrize("block", [16, 32, 64, 128])
 @pytest.mark.parametrize("scheme", ["int8", "int4", "int8-weight"])
 def test_a_prompt_in_blocks_gives_the_same_however_it_is_cut(scheme, block, quantized):
@@ -147,7 +147,7 @@ def test_a_prompt_in_blocks_gives_the_same_however_it_is_cut(scheme, block, quan
     assert errors.max() < 0.05
 
 
-@needs_vnni
+@needs_kernels
 @pytest.mark.parametrize("block", [16, 32, 64, 128])
 @pytest.mark.parametrize("scheme", ["int8", "int4", "int8-weight"])
 def test_a_prompt_in_blocks_is_as_close_as_onnxruntimes_orders_of_summing(scheme, block, quantized):
@@ -162,7 +162,7 @@ def test_a_prompt_in_blocks_is_as_close_as_onnxruntimes_orders_of_summing(scheme
     assert max(errors) < 0.02
 
 
-@needs_vnni
+@needs_kernels
 @pytest.mark.parametrize("scheme", ["float16", "float32"])
 @pytest.mark.parametrize("wkv", ["plain", "stable"])
 @pytest.mark.parametrize("config", [ATTENTION, WIDE, RWKV_4], ids=["attention", "wide", "rwkv-4"])
@@ -179,14 +179,14 @@ def test_weights_as_floats_give_the_same_in_runs_in_steps_and_by_more_threads(co
     assert_same(decoded(path, native=True, threads=3), decoded(path, native=True))
 
 
-@needs_vnni
+@needs_kernels
 @pytest.mark.parametrize("threads", [2, 7])
 def test_the_number_of_threads_does_not_change_a_bit(threads, quantized):
     path = quantized(WIDE, "int8-static")
     assert_same(decoded(path, native=True, threads=threads), decoded(path, native=True))
 
 
-@needs_vnni
+@needs_kernels
 def test_threads_that_never_come_are_not_waited_for(quantized):
     """A session with fewer threads than the kernels were told of."""
     path, options = quantized(WIDE, "int8-static"), ort.SessionOptions()
@@ -199,7 +199,7 @@ def test_threads_that_never_come_are_not_waited_for(quantized):
     np.testing.assert_array_equal(logits, Model.load(path, threads=1).forward(IDS)[0])
 
 
-@needs_vnni
+@needs_kernels
 def test_conversations_at_once_do_not_meet(quantized):
     """Of one model, each in a thread of its own: they take turns at the session's threads."""
     model = Model.load(quantized(WIDE, "int8-static"), threads=3, native=True)
@@ -214,7 +214,7 @@ def test_conversations_at_once_do_not_meet(quantized):
             np.testing.assert_array_equal(together, alone)
 
 
-@needs_vnni
+@needs_kernels
 def test_threads_that_sleep_change_no_bit(quantized):
     path = quantized(WIDE, "int8-static")
     assert_same(decoded(path, native=True, threads=2, spin=False), decoded(path, native=True))
@@ -265,7 +265,7 @@ def test_a_weight_of_another_shape_is_an_error(file, scheme, name, quantized, tm
         Model.load(bundle, native=True)
 
 
-@needs_vnni
+@needs_kernels
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_weights_are_mapped_once(quantized):
     """However many sessions read them: what a process is said to hold of the file is no more than the file."""
@@ -290,7 +290,7 @@ def test_weights_that_lie_elsewhere_are_refused(change, quantized, tmp_path):
         Model.load(bundle, native=True)
 
 
-@needs_vnni
+@needs_kernels
 def test_bench_counts_the_nodes_that_run():
     """A call is one node where the kernels run, and its body's nodes everywhere else."""
     assert Options().fused
@@ -298,16 +298,16 @@ def test_bench_counts_the_nodes_that_run():
     assert not Options(provider="openvino").fused
 
 
-@needs_vnni
+@needs_kernels
 def test_info_says_what_runs_on_them(quantized, tmp_path):
     shown = rrwkv("info", quantized(ATTENTION, "int8-static"), "--provider", "cpu", cwd=tmp_path)
     assert "DecodeStep 1" in shown.stdout
-    assert f"those of rrwkv-native {native.version()}" in shown.stdout
+    assert f"{native.tables()[0]}, of rrwkv-native {native.version()}" in shown.stdout
 
 
 def test_each_room_of_the_kernels_includes_only_what_is_below_it():
     """And only `kernels` has a processor's instructions: the rest is compiled for any."""
-    source, rooms = Path(__file__).parents[2] / "runtimes/native/src", ["exec", "kernels", "model", "ort"]
+    source, rooms = Path(__file__).parents[2] / "runtimes/native/src", ["exec", "kernels", "model", "ort", "probe"]
     for file in source.rglob("*.*"):
         room, text = file.relative_to(source).parts[0], file.read_text()
         included = re.findall(r'#include "(\w+)/', text)
