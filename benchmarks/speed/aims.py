@@ -93,7 +93,7 @@ if __name__ == "__main__":
     given = kernels.parser(__doc__).parse_args()
     found = given.native or kernels.default_tables()
     if not found:
-        raise SystemExit("there are no kernels here to measure: install rrwkv-native (runtimes/native/README.md)")
+        raise SystemExit("there are no kernels here to measure; runtimes/native/README.md says how to install them")
     with tempfile.TemporaryDirectory() as temporary:
         place = given.folder or Path(temporary)
         place.mkdir(parents=True, exist_ok=True)

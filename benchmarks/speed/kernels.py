@@ -74,7 +74,7 @@ def make(name: str, folder: Path) -> Path:
         if not weights.exists():
             write_directory(weights, SIZES[size])
         write_bundle(bundle, open_checkpoint(weights))
-    if scheme in ("", "float32"):
+    if not scheme:
         return bundle
     quantized = folder / f"{size}-{scheme}"
     if not quantized.exists():

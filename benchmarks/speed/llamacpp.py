@@ -17,7 +17,7 @@ import torch
 
 from rrwkv_export.architectures.rwkv7 import RWKV7Config
 
-INSTALL = "pip install llama-cpp-python gguf   (it compiles llama.cpp, some ten minutes)"
+INSTALL = "it takes PyPI's llama-cpp-python, which compiles llama.cpp in some ten minutes, and gguf"
 KINDS = {"Q8_0": 7, "Q4_0": 2}  # llama.h's llama_ftype
 MOST_TOKENS = 1024  # of a batch
 

@@ -83,7 +83,7 @@ def peers(folder: Path, weights: Path, config: RWKV7Config, threads: int) -> tup
         name = f"rwkv {metadata.version('rwkv')} float32"
         steps[name], beside[name] = blinkdl(weights), "float32"
     else:
-        print("BlinkDL's rwkv is not installed: pip install rwkv\n")
+        print("BlinkDL's rwkv is not installed; it is rwkv on PyPI\n")
     return steps, beside
 
 
