@@ -31,7 +31,7 @@ inline void interleave(const int8x16_t rows[4], int8x16_t four[4]) {
 
 // See `lanes::accumulate`.
 struct Fours {
-  static constexpr size_t kColumns = 16;
+  static constexpr size_t kColumns = 32;
 
   struct Factors {
     explicit Factors(const uint8_t bytes[4]) : x(four_bytes(bytes)) {}
@@ -39,11 +39,16 @@ struct Fours {
   };
 
   static void add(const int8_t* row, size_t apart, const Factors& factors, int32_t* sums) {
-    const int8x16_t rows[4] = {vld1q_s8(row), vld1q_s8(row + apart), vld1q_s8(row + 2 * apart),
-                               vld1q_s8(row + 3 * apart)};
-    int8x16_t four[4];
-    interleave(rows, four);
-    for (size_t i = 0; i < 4; ++i) vst1q_s32(sums + 4 * i, vdotq_s32(vld1q_s32(sums + 4 * i), four[i], factors.x));
+    for (size_t n = 0; n < kColumns; n += 16) {
+      const int8x16_t rows[4] = {vld1q_s8(row + n), vld1q_s8(row + n + apart), vld1q_s8(row + n + 2 * apart),
+                                 vld1q_s8(row + n + 3 * apart)};
+      int8x16_t four[4];
+      interleave(rows, four);
+      for (size_t i = 0; i < 4; ++i) {
+        int32_t* of_four = sums + n + 4 * i;
+        vst1q_s32(of_four, vdotq_s32(vld1q_s32(of_four), four[i], factors.x));
+      }
+    }
   }
   static void put_in_order(int32_t*) {}
   static int32_t value(uint8_t x) { return static_cast<int8_t>(x); }
