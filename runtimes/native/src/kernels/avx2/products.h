@@ -76,7 +76,6 @@ struct Fours {
     for (size_t i = 0; i < 4; ++i) store256(sums + 8 * i, s[i]);
   }
   static int32_t value(uint8_t x) { return x; }
-  static void fetch(const void* address) { RRWKV_DOTS::fetch(address); }
 };
 
 // uint8 times int8, four and four.
@@ -123,7 +122,6 @@ struct BlockLanes {
     const __m256i high = _mm256_add_epi32(low, _mm256_set1_epi32(8 / kInBlock));
     return {_mm256_permutevar8x32_ps(some, low), _mm256_permutevar8x32_ps(some, high)};
   }
-  static void fetch(const void* address) { RRWKV_DOTS::fetch(address); }
 
  private:
   // As many scales as sixteen lanes are of.

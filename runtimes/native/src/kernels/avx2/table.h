@@ -16,19 +16,6 @@ namespace {
 using Int8 = lanes::Int8Rows<Floats, Ints, 0>;
 using Block = lanes::Blockwise<Floats, BlockLanes>;
 
-struct Halves {
-  using Type = uint16_t;
-  static Floats load(const uint16_t* from) { return Floats::of_halves(from); }
-  static Floats load(const uint16_t* from, size_t left) { return Floats::of_halves(from, left); }
-  static void fetch(const void* address) { RRWKV_DOTS::fetch(address); }
-};
-struct Singles {
-  using Type = float;
-  static Floats load(const float* from) { return Floats::load(from); }
-  static Floats load(const float* from, size_t left) { return Floats::load(from, left); }
-  static void fetch(const void* address) { RRWKV_DOTS::fetch(address); }
-};
-
 #if defined(__AVXVNNI__)
 constexpr auto quantize_int8_row = Int8::quantize;
 constexpr auto scale_panel = Int8::scale_panel;
@@ -40,8 +27,7 @@ size_t value_bytes(size_t bits) { return bits == 8 ? 2 : 1; }
 #endif
 
 void quantize_row(const BlockwiseWeights& w, const float* x, uint8_t* bytes, float* scales, float* zeros) {
-  lanes::quantize_blocks<Floats>(w, x, bytes, scales, zeros);
-  if (w.bits == 4) return lanes::part_runs(bytes, w.activation_bytes(), std::min(w.block, lanes::kRun));
+  lanes::quantize_row_of_bytes<Floats>(w, x, bytes, scales, zeros);
   if (value_bytes(w.bits) == 2) lanes::widen(bytes, w.activation_bytes());
 }
 
@@ -72,8 +58,8 @@ constexpr Kernels kTable = {
     {begin, end, multiply, nullptr},
     {Block::quantize, value_bytes, quantize_row, Block::multiply, unpack, multiply_tile},
     lanes::BlockwiseFloats<Floats, BlockLanes>::kTable,
-    lanes::FloatColumns<Floats, Halves, 4>::kTable,
-    lanes::FloatColumns<Floats, Singles, 4>::kTable,
+    lanes::kFloat16<Floats, 4>,
+    lanes::kFloat32<Floats, 4>,
     lanes::RWKV7<Floats>::kTable,
 };
 

@@ -163,6 +163,4 @@ inline int32_t sum(Ints a) {
   return _mm_cvtsi128_si32(_mm_add_epi32(v, _mm_shuffle_epi32(v, 0xb1)));
 }
 
-inline void fetch(const void* address) { _mm_prefetch(static_cast<const char*>(address), _MM_HINT_T0); }
-
 }  // namespace rrwkv::avx2::RRWKV_DOTS

@@ -38,7 +38,6 @@ struct Fours {
     for (size_t i = 0; i < 4; ++i) _mm512_storeu_si512(sums + 16 * i, s[i]);
   }
   static int32_t value(uint8_t x) { return x; }
-  static void fetch(const void* address) { avx512::fetch(address); }
 };
 
 // See `lanes::Blockwise`.
@@ -62,7 +61,6 @@ struct BlockLanes {
     const __m512i which = _mm512_srli_epi32(lane, static_cast<unsigned>(__builtin_ctzll(kInBlock)));
     return {_mm512_permutexvar_ps(which, _mm512_maskz_loadu_ps(first(held), scale))};
   }
-  static void fetch(const void* address) { avx512::fetch(address); }
 };
 
 }  // namespace rrwkv::avx512

@@ -13,26 +13,6 @@ namespace {
 using Int8 = lanes::Int8Rows<Floats, Ints, 0>;
 using Block = lanes::Blockwise<Floats, BlockLanes>;
 
-struct Halves {
-  using Type = uint16_t;
-  static Floats load(const uint16_t* from) { return Floats::of_halves(from); }
-  static Floats load(const uint16_t* from, size_t left) { return Floats::of_halves(from, left); }
-  static void fetch(const void* address) { avx512::fetch(address); }
-};
-struct Singles {
-  using Type = float;
-  static Floats load(const float* from) { return Floats::load(from); }
-  static Floats load(const float* from, size_t left) { return Floats::load(from, left); }
-  static void fetch(const void* address) { avx512::fetch(address); }
-};
-
-size_t one_byte(size_t) { return 1; }
-
-void quantize_row(const BlockwiseWeights& w, const float* x, uint8_t* bytes, float* scales, float* zeros) {
-  lanes::quantize_blocks<Floats>(w, x, bytes, scales, zeros);
-  if (w.bits == 4) lanes::part_runs(bytes, w.activation_bytes(), std::min(w.block, lanes::kRun));
-}
-
 }  // namespace
 
 constexpr Kernels kTable = {
@@ -42,10 +22,10 @@ constexpr Kernels kTable = {
     {Int8::ends, Int8::quantize, Int8::column_sums, lanes::accumulate<Fours>, Int8::scale, 1, Int8::quantize, pack,
      Int8::scale_panel},
     {begin, end, multiply, dot},
-    {Block::quantize, one_byte, quantize_row, Block::multiply, unpack, multiply_tile},
+    {Block::quantize, lanes::one_byte, lanes::quantize_row_of_bytes<Floats>, Block::multiply, unpack, multiply_tile},
     lanes::BlockwiseFloats<Floats, BlockLanes>::kTable,
-    lanes::FloatColumns<Floats, Halves, 4>::kTable,
-    lanes::FloatColumns<Floats, Singles, 4>::kTable,
+    lanes::kFloat16<Floats, 4>,
+    lanes::kFloat32<Floats, 4>,
     lanes::RWKV7<Floats>::kTable,
 };
 

@@ -75,6 +75,4 @@ inline float largest(Floats a) { return _mm512_reduce_max_ps(a.v); }
 inline float least(Floats a) { return _mm512_reduce_min_ps(a.v); }
 inline int32_t sum(Ints a) { return _mm512_reduce_add_epi32(a.v); }
 
-inline void fetch(const void* address) { _mm_prefetch(static_cast<const char*>(address), _MM_HINT_T0); }
-
 }  // namespace rrwkv::avx512

@@ -46,6 +46,15 @@ void quantize_blocks(const BlockwiseWeights& w, const float* x, uint8_t* bytes, 
   }
 }
 
+// A row of many, where a value is a byte.
+template <class Floats>
+void quantize_row_of_bytes(const BlockwiseWeights& w, const float* x, uint8_t* bytes, float* scales, float* zeros) {
+  quantize_blocks<Floats>(w, x, bytes, scales, zeros);
+  if (w.bits == 4) part_runs(bytes, w.activation_bytes(), std::min(w.block, kRun));
+}
+
+inline size_t one_byte(size_t) { return 1; }
+
 // Lanes: dots of 64 bytes of a processor. kAtOnce: rows whose sums stay in registers.
 template <class Floats, class Lanes>
 struct Blockwise {
@@ -80,7 +89,7 @@ struct Blockwise {
       const Floats x_scales = Floats::load(x.scales + kLanes * v);
       for (size_t i = 0; i < kRows; ++i) {
         const uint8_t* at = weight + i * apart * w.row_bytes + kVector * v;
-        next ? void(next->line<Cache::kFirst>()) : Lanes::fetch(at + kAhead);
+        next ? void(next->line<Cache::kFirst>()) : fetch(at + kAhead);
         sums[i] = add_vector<kBits, kInBlock>(at, x.bytes + 512 / kBits * v, scale + i * apart * w.blocks + block,
                                               kLanes / kInBlock, x_scales, sums[i]);
       }

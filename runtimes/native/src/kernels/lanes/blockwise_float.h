@@ -30,7 +30,7 @@ struct BlockwiseFloats {
         const Floats values = Floats::load(x + k);
         for (size_t i = 0; i < kRows; ++i) {
           const uint8_t* bytes = weight + i * apart * w.row_bytes + k;
-          if (k % kLineBytes == 0) next ? void(next->line<Cache::kFirst>()) : Lanes::fetch(bytes + kAhead);
+          if (k % kLineBytes == 0) next ? void(next->line<Cache::kFirst>()) : fetch(bytes + kAhead);
           sums[i] = fma(Floats::of_bytes(bytes), values, sums[i]);
         }
       }

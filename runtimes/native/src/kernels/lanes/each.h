@@ -11,6 +11,9 @@ namespace rrwkv::lanes {
 
 constexpr size_t kLanes = 16;
 
+// Into the first cache, what is read soon.
+inline void fetch(const void* address) { __builtin_prefetch(address, 0, 3); }
+
 // Sixteen values of a row from the i-th on.
 template <class Floats>
 struct Whole {

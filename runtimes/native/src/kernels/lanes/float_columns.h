@@ -9,7 +9,21 @@
 
 namespace rrwkv::lanes {
 
-// Values: how sixteen weights become Floats, and their type. kVectors: vectors of sums that stay in registers.
+// How sixteen weights become Floats, and their type.
+template <class Floats>
+struct Halves {
+  using Type = uint16_t;
+  static Floats load(const uint16_t* from) { return Floats::of_halves(from); }
+  static Floats load(const uint16_t* from, size_t left) { return Floats::of_halves(from, left); }
+};
+template <class Floats>
+struct Singles {
+  using Type = float;
+  static Floats load(const float* from) { return Floats::load(from); }
+  static Floats load(const float* from, size_t left) { return Floats::load(from, left); }
+};
+
+// Values: one of these. kVectors: vectors of sums that stay in registers.
 template <class Floats, class Values, size_t kVectors>
 struct FloatColumns {
   using Weights = FloatWeights<typename Values::Type>;
@@ -24,7 +38,7 @@ struct FloatColumns {
     for (; row < end; ++row) {
       const auto* weights = w.weight + row * w.outputs + column;
       for (size_t i = 0; i < kVectors * kLanes; i += kInLine)
-        next ? void(next->line<Cache::kFirst>()) : Values::fetch(weights + i + ahead);
+        next ? void(next->line<Cache::kFirst>()) : fetch(weights + i + ahead);
       const Floats value = Floats::all(x[row]);
       for (size_t i = 0; i < kVectors; ++i) sums[i] = fma(value, Values::load(weights + kLanes * i), sums[i]);
     }
@@ -56,7 +70,7 @@ struct FloatColumns {
     const size_t first = w.outputs - output, second = first > kLanes ? first - kLanes : 0;
     for (size_t k = 0; k < w.inputs; ++k) {
       const auto* row = w.weight + k * w.outputs + output;
-      Values::fetch(row + kDeep * w.outputs);
+      fetch(row + kDeep * w.outputs);
       Values::load(row, first).store(left + kLanes * k);
       (second ? Values::load(row + kLanes, second) : Floats::all(0)).store(right + kLanes * k);
     }
@@ -64,5 +78,10 @@ struct FloatColumns {
 
   static constexpr FloatColumnKernels<typename Values::Type> kTable = {multiply, unpack};
 };
+
+template <class Floats, size_t kVectors>
+constexpr auto kFloat16 = FloatColumns<Floats, Halves<Floats>, kVectors>::kTable;
+template <class Floats, size_t kVectors>
+constexpr auto kFloat32 = FloatColumns<Floats, Singles<Floats>, kVectors>::kTable;
 
 }  // namespace rrwkv::lanes

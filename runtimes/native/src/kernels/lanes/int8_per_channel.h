@@ -102,7 +102,7 @@ void accumulate(const int8_t* weight, size_t stride, size_t rows, size_t columns
           row, apart, bytes, wide,
           [=](size_t n) {
             const int8_t* ahead = row + n + kAhead + (n + kAhead < columns ? 0 : stride - columns);
-            for (size_t i = 0; i < kStreams; ++i) Fours::fetch(ahead + i * apart);
+            for (size_t i = 0; i < kStreams; ++i) fetch(ahead + i * apart);
           },
           sums);
     } else {

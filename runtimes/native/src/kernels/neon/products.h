@@ -52,7 +52,6 @@ struct Fours {
   }
   static void put_in_order(int32_t*) {}
   static int32_t value(uint8_t x) { return static_cast<int8_t>(x); }
-  static void fetch(const void* address) { RRWKV_DOTS::fetch(address); }
 };
 
 // Sums of uint8 times int8, four and four.
@@ -106,7 +105,6 @@ struct BlockLanes {
     }
     return y;
   }
-  static void fetch(const void* address) { RRWKV_DOTS::fetch(address); }
 };
 
 inline void begin(size_t) {}

@@ -14,26 +14,6 @@ namespace {
 using Int8 = lanes::Int8Rows<Floats, Ints, 128>;
 using Block = lanes::Blockwise<Floats, BlockLanes>;
 
-struct Halves {
-  using Type = uint16_t;
-  static Floats load(const uint16_t* from) { return Floats::of_halves(from); }
-  static Floats load(const uint16_t* from, size_t left) { return Floats::of_halves(from, left); }
-  static void fetch(const void* address) { RRWKV_DOTS::fetch(address); }
-};
-struct Singles {
-  using Type = float;
-  static Floats load(const float* from) { return Floats::load(from); }
-  static Floats load(const float* from, size_t left) { return Floats::load(from, left); }
-  static void fetch(const void* address) { RRWKV_DOTS::fetch(address); }
-};
-
-size_t one_byte(size_t) { return 1; }
-
-void quantize_row(const BlockwiseWeights& w, const float* x, uint8_t* bytes, float* scales, float* zeros) {
-  lanes::quantize_blocks<Floats>(w, x, bytes, scales, zeros);
-  if (w.bits == 4) lanes::part_runs(bytes, w.activation_bytes(), std::min(w.block, lanes::kRun));
-}
-
 void multiply_tile(const BlockwiseTile& w, const BlockwiseRows& x, const TileKernels&, const Target& to) {
   lanes::multiply_tile<Floats>(w, x, 1, w.bits == 8 ? dot_block<true> : dot_block<false>, to);
 }
@@ -47,10 +27,10 @@ constexpr Kernels kTable = {
     {Int8::ends, Int8::quantize, Int8::column_sums, lanes::accumulate<Fours>, Int8::scale, 1, Int8::quantize, pack,
      Int8::scale_panel},
     {begin, end, multiply, nullptr},
-    {Block::quantize, one_byte, quantize_row, Block::multiply, unpack, multiply_tile},
+    {Block::quantize, lanes::one_byte, lanes::quantize_row_of_bytes<Floats>, Block::multiply, unpack, multiply_tile},
     lanes::BlockwiseFloats<Floats, BlockLanes>::kTable,
-    lanes::FloatColumns<Floats, Halves, 4>::kTable,
-    lanes::FloatColumns<Floats, Singles, 4>::kTable,
+    lanes::kFloat16<Floats, 4>,
+    lanes::kFloat32<Floats, 4>,
     lanes::RWKV7<Floats>::kTable,
 };
 

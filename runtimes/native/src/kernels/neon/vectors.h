@@ -164,6 +164,4 @@ inline int32_t sum(const Ints& a) {
   return vaddvq_s32(vaddq_s32(vaddq_s32(a.q[0], a.q[1]), vaddq_s32(a.q[2], a.q[3])));
 }
 
-inline void fetch(const void* address) { __builtin_prefetch(address, 0, 3); }
-
 }  // namespace rrwkv::neon::RRWKV_DOTS

@@ -25,7 +25,6 @@ struct Fours {
   }
   static void put_in_order(int32_t*) {}
   static int32_t value(uint8_t x) { return x; }
-  static void fetch(const void* address) { scalar::fetch(address); }
 };
 
 // See `lanes::Blockwise`.
@@ -51,7 +50,6 @@ struct BlockLanes {
       if (i / kInBlock < held) y.v[i] = scale[i / kInBlock];
     return y;
   }
-  static void fetch(const void* address) { scalar::fetch(address); }
 };
 
 // Some rows as [columns / 16, depth / 4, 16 columns, 4 rows].

@@ -176,7 +176,4 @@ inline Floats Floats::of_halves(const uint16_t* from, size_t left) {
   return y;
 }
 
-// Nothing that any processor can do.
-inline void fetch(const void*) {}
-
 }  // namespace rrwkv::scalar
