@@ -83,7 +83,7 @@ struct TileKernels {
   // Adds to sums [32, 32]; or makes them, if the piece is the first.
   void (*multiply)(const Piece& piece, int32_t* sums);
   // dots [count, 16, 16] of rows of int8 [16, count, depth], a stride apart, and uint8 weights [count, depth / 4, 16,
-  // 4].
+  // 4]. Null where `multiply_tile` needs none.
   void (*dot)(const uint8_t* x, size_t stride, const uint8_t* weights, size_t depth, size_t count, int32_t* dots);
 };
 

@@ -88,9 +88,4 @@ inline void dot_block(const uint8_t* x, size_t stride, const uint8_t* weights, s
     }
 }
 
-inline void dot(const uint8_t* x, size_t stride, const uint8_t* weights, size_t depth, size_t count, int32_t* dots) {
-  for (; count; --count, x += depth, weights += kSide * depth, dots += kSide * kSide)
-    dot_block(x, stride, weights, depth, dots);
-}
-
 }  // namespace rrwkv::scalar

@@ -33,7 +33,7 @@ constexpr Kernels kTable = {
     lanes::FloatProducts<Floats, 1, 1>::kTable,
     {Int8::ends, Int8::quantize, Int8::column_sums, lanes::accumulate<Fours>, Int8::scale, 1, Int8::quantize, pack,
      Int8::scale_panel},
-    {begin, end, multiply, dot},
+    {begin, end, multiply, nullptr},
     {Block::quantize, lanes::one_byte, lanes::quantize_row_of_bytes<Floats>, Block::multiply, unpack, multiply_tile},
     BlockFloats::kTable,
     lanes::kFloat16<Floats, 1>,

@@ -26,12 +26,9 @@ struct Ints {
     return y;
   }
   void store(int32_t* to) const { std::memcpy(to, v, sizeof v); }
-  // The lowest byte, or the lower two, of each.
+  // The lowest byte of each.
   void store_bytes(uint8_t* to, size_t left) const {
     for (size_t i = 0; i < std::min(left, kLanes); ++i) to[i] = static_cast<uint8_t>(v[i]);
-  }
-  void store_words(uint16_t* to, size_t left) const {
-    for (size_t i = 0; i < std::min(left, kLanes); ++i) to[i] = static_cast<uint16_t>(v[i]);
   }
 };
 

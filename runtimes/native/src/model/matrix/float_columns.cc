@@ -3,6 +3,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "exec/streams.h"
 #include "model/matrix/float_rows.h"
 
 namespace rrwkv {
@@ -17,7 +18,7 @@ const FloatColumnKernels<Value>& FloatColumns<Value>::kernels() const {
 
 template <typename Value>
 Span FloatColumns<Value>::columns(size_t part, size_t parts) const {
-  constexpr size_t kInLine = 64 / sizeof(Value);
+  constexpr size_t kInLine = kLineBytes / sizeof(Value);
   return part_of(part, parts, outputs, kInLine);
 }
 
