@@ -86,6 +86,8 @@ void hold_rows(size_t n) {
   hold("gate" + of, with(x, [&](const RowKernels& k, float* y) { k.gate(wide.data(), a.data(), n, y); }));
   hold("add_gated" + of,
        with(x, [&](const RowKernels& k, float* y) { k.add_gated(x.data(), wide.data(), a.data(), n, y); }));
+  hold("tanh" + of, with(wide, [&](const RowKernels& k, float* y) { k.tanh(n, y); }));
+  hold("sigmoid" + of, with(wide, [&](const RowKernels& k, float* y) { k.sigmoid(n, y); }));
   hold("exponentials" + of, with(wide, [&](const RowKernels& k, float* y) { k.exponentials(-200, 200, n, y); }));
   for (const bool stable : {false, true})
     hold(std::string("wkv, ") + (stable ? "stable" : "plain") + of, [&](const Kernels& k) {
@@ -98,7 +100,7 @@ void hold_rows(size_t n) {
     });
 }
 
-// RWKV-7's time-mix, of a head of n.
+// Time-mix of a head of n.
 void hold_heads(size_t n) {
   const Values r = some(n), w = some(n, 1), k = some(n), v = some(n), a = some(n), b = some(n), wide = some(n, 30);
   const Values S = some(n * n);
@@ -106,16 +108,29 @@ void hold_heads(size_t n) {
   const auto with = [&](const Values& start, const auto& action) {
     return [&start, action](const Kernels& table) {
       Values x = start;
-      action(table.rwkv7, x.data());
+      action(table, x.data());
       return x;
     };
   };
-  hold("tanh" + of, with(wide, [=](const RWKV7Kernels& t, float* x) { t.tanh(n, x); }));
-  hold("sigmoid" + of, with(wide, [=](const RWKV7Kernels& t, float* x) { t.sigmoid(n, x); }));
-  hold("rate" + of, with(wide, [&, n](const RWKV7Kernels& t, float* x) { t.rate(a.data(), n, x); }));
-  hold("decay" + of, with(wide, [&, n](const RWKV7Kernels& t, float* x) { t.decay(a.data(), -0.6f, n, x); }));
+  hold("move" + of, with(k, [&, n](const Kernels& t, float* x) { t.rwkv6.move(a.data(), b.data(), n, x); }));
+  hold("decay of RWKV-6" + of, with(wide, [&, n](const Kernels& t, float* x) { t.rwkv6.decay(a.data(), n, x); }));
+  const DecayToken decaying{r.data(), w.data(), k.data(), v.data(), a.data()};
+  hold("recurrence" + of, [&](const Kernels& table) {
+    Values found((n + 2) * n);
+    table.rwkv6.recurrence(decaying, n, S.data(), found.data(), found.data() + n * n);
+    table.rwkv6.recurrence(decaying, n, found.data(), found.data(), found.data() + n * n + n);
+    return found;
+  });
+  for (const float* gate : {static_cast<const float*>(nullptr), v.data()})
+    hold("give of RWKV-6" + of, [&, gate](const Kernels& table) {
+      Values y = wide, o(n);
+      table.rwkv6.give({a.data(), b.data(), 64e-5f}, y.data(), gate, n, o.data());
+      return o;
+    });
+  hold("rate" + of, with(wide, [&, n](const Kernels& t, float* x) { t.rwkv7.rate(a.data(), n, x); }));
+  hold("decay" + of, with(wide, [&, n](const Kernels& t, float* x) { t.rwkv7.decay(a.data(), -0.6f, n, x); }));
   hold("blend" + of,
-       with(v, [&, n](const RWKV7Kernels& t, float* x) { t.blend(a.data(), b.data(), wide.data(), n, x); }));
+       with(v, [&, n](const Kernels& t, float* x) { t.rwkv7.blend(a.data(), b.data(), wide.data(), n, x); }));
   hold("keys" + of, [&](const Kernels& table) {
     Values found(3 * n);
     std::copy(k.begin(), k.end(), found.begin());
@@ -132,7 +147,7 @@ void hold_heads(size_t n) {
   });
   hold("give" + of, [&](const Kernels& table) {
     Values y = wide, o(n);
-    table.rwkv7.give({a.data(), b.data(), w.data(), 64e-5f}, token, y.data(), S.data(), n, o.data());
+    table.rwkv7.give({{a.data(), b.data(), 64e-5f}, w.data()}, token, y.data(), S.data(), n, o.data());
     return o;
   });
 }

@@ -121,6 +121,10 @@ OrtStatus* add_ops(const Api& api, OrtSessionOptions* options) {
   const Op* ops[] = {new Op(op_of(api, "DecodeStep", settings, make<StepNode, kRWKV4>)),
                      new Op(op_of(api, "Prefill", settings, make<PrefillNode, kRWKV4>)),
                      new Op(op_of(api, "GatedWKV", settings, make<WkvNode>)),
+                     new Op(op_of(api, "DecodeStepRWKV5", settings, make<StepNode, kRWKV5>)),
+                     new Op(op_of(api, "PrefillRWKV5", settings, make<PrefillNode, kRWKV5>)),
+                     new Op(op_of(api, "DecodeStepRWKV6", settings, make<StepNode, kRWKV6>)),
+                     new Op(op_of(api, "PrefillRWKV6", settings, make<PrefillNode, kRWKV6>)),
                      new Op(op_of(api, "DecodeStepRWKV7", settings, make<StepNode, kRWKV7>)),
                      new Op(op_of(api, "PrefillRWKV7", settings, make<PrefillNode, kRWKV7>))};
   OrtCustomOpDomain* domain = nullptr;
