@@ -26,8 +26,8 @@ def _room(
         step=f"DecodeStep{name}",
         main=f"Prefill{name}",
         recurrent="matrix_out",
-        reads=ANY_GRAPH | (reads or {}),
-        layer_reads={"plain": ANY_LAYER | _ANY_HEADS | layer_reads},
+        reads={**ANY_GRAPH, **(reads or {})},
+        layer_reads={"plain": {**ANY_LAYER, **_ANY_HEADS, **layer_reads}},
         made_in_step={"plain": ("ln1", "ln2", "time_mix.recurrence.S_next", "after_channel_mix")},
         made_in_main=("time_mix.last", "channel_mix.last", "time_mix.recurrence.S_last", *MADE_IN_ANY_MAIN),
         captured={"plain": captured or {}},
@@ -38,12 +38,12 @@ def _room(
 
 RWKV5 = _room(
     "RWKV5",
-    _WITH_BONUS | {"time_mix.recurrence.kept": ("", "att.w")},
+    {**_WITH_BONUS, "time_mix.recurrence.kept": ("", "att.w")},
     captured={"time_mix.recurrence.w.column": "att.w"},
 )
 RWKV6 = _room(
     "RWKV6",
-    _WITH_BONUS | {"time_mix.w.sum": ("", "att.w0"), "time_mix.time_maa_w2": ("", "att.time_maa_w2")},
+    {**_WITH_BONUS, "time_mix.w.sum": ("", "att.w0"), "time_mix.time_maa_w2": ("", "att.time_maa_w2")},
 )
 RWKV7 = _room(
     "RWKV7",
