@@ -8,8 +8,10 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "exec/reading.h"
 #include "kernels/kernels.h"
 #include "model/matrix/blockwise.h"
 #include "model/matrix/float_columns.h"
@@ -168,8 +170,8 @@ void hold_floats(size_t count, size_t n) {
 }
 
 // One row, and then several.
-void hold_matrix(const std::string& what, size_t inputs, size_t outputs,
-                 const std::function<std::unique_ptr<Matrix>(const Kernels&)>& made) {
+void hold_matrix_as_read(const std::string& what, size_t inputs, size_t outputs,
+                         const std::function<std::unique_ptr<Matrix>(const Kernels&)>& made) {
   constexpr size_t kRows = 39;
   const Values x = some(kRows * inputs);
   hold(what + " of " + std::to_string(inputs) + " x " + std::to_string(outputs), [&](const Kernels& k) {
@@ -184,6 +186,26 @@ void hold_matrix(const std::string& what, size_t inputs, size_t outputs,
     matrix->multiply_rows(all, kRows, threads, y.data() + outputs);
     return y;
   });
+}
+
+void hold_matrix(const std::string& what, size_t inputs, size_t outputs,
+                 const std::function<std::unique_ptr<Matrix>(const Kernels&)>& made) {
+  for (const Reading& how : kReadings) {
+    read_as(how);
+    hold_matrix_as_read(what + ", " + how.words + ",", inputs, outputs, made);
+  }
+}
+
+// Tokens of which those that read in one way are the fastest.
+void hold_trial() {
+  const Reading& fastest = kReadings[kReadingCount - 1];
+  for (int token = 0; token < 100; ++token) {
+    const ReadingTrial trial(true);
+    if (&reading() != &fastest) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  if (&reading() == &fastest) return;
+  std::printf("the trial found %s the fastest, not %s\n", reading().words, fastest.words);
+  ++differing;
 }
 
 void hold_matrices(size_t inputs, size_t outputs) {
@@ -223,6 +245,7 @@ int check() {
   hold_floats(5, 300);
   for (const auto& [inputs, outputs] : {std::pair<size_t, size_t>{72, 130}, {5, 3}, {200, 72}, {48, 64}, {256, 4200}})
     hold_matrices(inputs, outputs);
+  hold_trial();
   return std::min(differing, 100);
 }
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <thread>
 
+#include "exec/reading.h"
 #include "kernels/kernels.h"
 #include "ort/model_node.h"
 #include "ort/wkv_node.h"
@@ -152,6 +153,9 @@ RRWKV_EXPORT const char* rrwkv_native_tables() {
   }();
   return names.c_str();
 }
+
+// How one token reads the rows of matrices, in words; it may change as long as that is tried.
+RRWKV_EXPORT const char* rrwkv_native_reading() { return rrwkv::reading().words; }
 
 RRWKV_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
   const rrwkv::Api api(base);

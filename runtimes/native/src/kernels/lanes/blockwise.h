@@ -154,16 +154,16 @@ struct Blockwise {
                              float* y) {
     constexpr size_t kRows = Lanes::kRowsAtOnce;
     static_assert(kStreams % kRows == 0);
-    const size_t last = outputs.begin + (outputs.end - outputs.begin) / kStreams - 1;
+    const Reading& how = reading();
     Fetch next = first_of(after);
-    const auto same = [](const uint8_t* at) RRWKV_INLINE { fetch(at + kAhead); };
+    const auto same = [ahead = how.ahead](const uint8_t* at) RRWKV_INLINE { fetch(at + ahead); };
     const auto others = [&next](const uint8_t*) RRWKV_INLINE { next.line<Cache::kFirst>(); };
     in_streams(
-        outputs,
-        [&](size_t i, size_t apart) {
+        how, outputs,
+        [&](size_t i, size_t apart, bool last) {
           for (size_t j = i; j < i + kStreams * apart; j += kRows * apart)
-            i == last ? rows<kBits, kInBlock, kRows>(w, x, j, apart, others, y)
-                      : rows<kBits, kInBlock, kRows>(w, x, j, apart, same, y);
+            last ? rows<kBits, kInBlock, kRows>(w, x, j, apart, others, y)
+                 : rows<kBits, kInBlock, kRows>(w, x, j, apart, same, y);
         },
         [&](size_t i) { rows<kBits, kInBlock, 1>(w, x, i, 0, same, y); });
   }
