@@ -11,6 +11,15 @@ export default tseslint.config(
     rules: {
       // A number in a text is what it is in JavaScript: its digits.
       "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true }],
+      // node:test waits for its tests itself.
+      "@typescript-eslint/no-floating-promises": [
+        "error",
+        {
+          allowForKnownSafeCalls: [
+            { from: "package", package: "node:test", name: ["test", "describe", "before", "after"] },
+          ],
+        },
+      ],
     },
   },
 );

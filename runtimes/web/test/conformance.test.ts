@@ -61,7 +61,9 @@ function close(found: Iterable<number | bigint>, expected: unknown): void {
 function same(found: readonly Token[], expected: readonly ExpectedToken[]): void {
   const shape = ({ id, text, finish, thought = "" }: Token | ExpectedToken): object => ({ id, text, finish, thought });
   assert.deepEqual(found.map(shape), expected.map(shape));
-  found.forEach((token, i) => assert.ok(Math.abs(token.logprob - (expected[i]?.logprob ?? NaN)) <= 1e-3));
+  found.forEach((token, i) => {
+    assert.ok(Math.abs(token.logprob - (expected[i]?.logprob ?? NaN)) <= 1e-3);
+  });
 }
 
 for (const [i, { value, text, sha256 }] of vectors.canonical_json.entries()) {
