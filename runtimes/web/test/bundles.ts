@@ -1,22 +1,14 @@
 /** Bundles and vectors that tests share. */
 
-import { openAsBlob } from "node:fs";
-import { readFile, stat } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 
-import { Model, opened, type Source } from "../src/index.js";
+import { Model } from "../src/index.js";
+import { folder } from "../src/node.js";
 
 /** The repository, from build/test/. */
 export const ROOT = fileURLToPath(new URL("../../../..", import.meta.url));
 export const CONFORMANCE = `${ROOT}/tests/conformance`;
-
-/** A bundle's folder as a source. */
-export function folder(path: string): Source {
-  return opened(path, async (name) => {
-    const found = await stat(`${path}/${name}`).catch(() => null);
-    return found?.isFile() === true ? openAsBlob(`${path}/${name}`) : null;
-  });
-}
 
 export async function json(path: string): Promise<unknown> {
   return JSON.parse(await readFile(path, "utf8"));

@@ -12,7 +12,8 @@ import { test } from "node:test";
 import { promisify } from "node:util";
 
 import { Chat, Model } from "../src/index.js";
-import { collected, error, flat, folder, ROOT } from "./bundles.js";
+import { folder } from "../src/node.js";
+import { collected, error, flat, ROOT } from "./bundles.js";
 
 interface Expected {
   ids: number[];
