@@ -66,9 +66,9 @@ function folderAt(url: URL): Source {
   return {
     name: folder.href,
     from: "network",
-    manifest: async (most, signal) => bounded(bodyOf(await get(MANIFEST_NAME, signal)), most),
+    manifest: async (most, signal) => bounded(piecesOf(bodyOf(await get(MANIFEST_NAME, signal))), most),
     async *files(wanted, signal) {
-      for (const entry of wanted) yield { entry, pieces: bodyOf(await get(entry.name, signal)) };
+      for (const entry of wanted) yield { entry, pieces: piecesOf(bodyOf(await get(entry.name, signal))) };
     },
   };
 }
@@ -77,9 +77,8 @@ function folderAt(url: URL): Source {
 async function fetched(url: URL, signal?: AbortSignal, name = ""): Promise<Response> {
   let response: Response;
   try {
-    // The manifest may be another one by now; the others have names that their hashes are held against.
-    const cache = name === MANIFEST_NAME ? "no-cache" : "default";
-    response = await fetch(url, { cache, ...(signal && { signal }) });
+    // What is there may be another bundle by now, of which a browser still knows some files.
+    response = await fetch(url, { cache: "no-cache", ...(signal && { signal }) });
   } catch (error) {
     throw signal?.aborted === true ? error : new BundleError(`${url.href}: cannot be fetched (${brief(error)})`);
   }
@@ -92,6 +91,20 @@ async function fetched(url: URL, signal?: AbortSignal, name = ""): Promise<Respo
 
 function bodyOf(response: Response): ReadableStream<Uint8Array> {
   return response.body ?? new Blob([]).stream();
+}
+
+/** A stream's pieces; not every browser iterates over streams. */
+async function* piecesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+  const reader = stream.getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    await reader.cancel().catch(() => undefined);
+  }
 }
 
 /** A source over something that opens files by their names in the bundle; null: there is none. */
@@ -109,7 +122,7 @@ export function opened(name: string, open: (name: string) => Promise<Blob | null
         const file = await open(entry.name);
         if (file === null) throw new DamagedBundle(`${name}: ${entry.name} is missing; copy the bundle whole`);
         checkSize(name, entry, file.size);
-        yield { entry, pieces: file.stream() };
+        yield { entry, pieces: piecesOf(file.stream()) };
       }
     },
   };
@@ -141,7 +154,7 @@ async function fileIn(directory: FileSystemDirectoryHandle, name: string): Promi
 }
 
 /** No more bytes of a stream than that. */
-export async function bounded(pieces: AsyncIterable<Uint8Array>, most: number): Promise<Uint8Array> {
+async function bounded(pieces: AsyncIterable<Uint8Array>, most: number): Promise<Uint8Array> {
   const kept: Uint8Array[] = [];
   let size = 0;
   for await (const piece of pieces) {
