@@ -1,4 +1,4 @@
-"""Tokenizers of several kinds, and what the Python runtime makes of texts with each, as JSON: `python tokenizer_cases.py`."""
+"""Tokenizers of several kinds, and what the Python runtime makes of texts with each, as JSON."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from rrwkv_runtime.text.plain_text import Part
 from rrwkv_runtime.tokenizer import JsonTokenizer
 
 CORPUS = ["The quick brown fox, it's 3.14! naïve café Zoë", "hello hello world", "a b  c   d <think>ok</think>"] * 4
-ALPHABET = ["a", " ", "  ", "\n", "hello", "wor", "ld", "'s", "3", "3.", ".", "é", "🙂", "今", "\u0085", "\ufeff", "\u00a0", "e\u0301"]
-MARKS = ["<|end|>", "<think>", "</think>", "<|im|>", "<0x41>"]
+PIECES = ("a", " ", "  ", "\n", "hello", "wor", "ld", "'s", "3", "3.", ".", "é", "🙂", "今")
+ODD = ("\u0085", "\ufeff", "\u00a0", "e\u0301")
+MARKS = ("<|end|>", "<think>", "</think>", "<|im|>", "<0x41>")
 
 
 def kinds() -> Iterator[tuple[str, tokenizers.Tokenizer]]:
@@ -74,7 +75,7 @@ def main() -> None:
 
 def _case(tokenizer: JsonTokenizer, drawn: random.Random) -> list[Any]:
     parts = [
-        Part("".join(drawn.choice(ALPHABET + MARKS) for _ in range(drawn.randrange(1, 8))), drawn.random() < 0.5)
+        Part("".join(drawn.choice((*PIECES, *ODD, *MARKS)) for _ in range(drawn.randrange(1, 8))), drawn.random() < 0.5)
         for _ in range(drawn.randrange(1, 4))
     ]
     control = [i for i in tokenizer.added if drawn.random() < 0.3]
