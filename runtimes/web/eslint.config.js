@@ -1,8 +1,7 @@
 import js from "@eslint/js";
-import { defineConfig } from "eslint/config";
 import tseslint from "typescript-eslint";
 
-export default defineConfig(
+export default tseslint.config(
   { ignores: ["build", "dist", "node_modules"] },
   js.configs.recommended,
   ...tseslint.configs.strictTypeChecked,
