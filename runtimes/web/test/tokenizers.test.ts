@@ -14,7 +14,7 @@ interface Kind {
   decoded: [ids: number[], text: string, pieces: string[]][];
 }
 
-const python = process.env["RRWKV_PYTHON"];
+const python = process.env.RRWKV_PYTHON;
 const skip = python === undefined ? "RRWKV_PYTHON names no Python to compare with" : false;
 
 function kinds(): Kind[] {

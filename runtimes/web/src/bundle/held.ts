@@ -4,6 +4,7 @@ import { startSha256 } from "../common/sha256.js";
 import { brief } from "../common/reading.js";
 import { BundleError, Cancelled, DamagedBundle, ProviderError, RRWKVError } from "../errors.js";
 import type { FileEntry } from "../manifest.js";
+import { iterated } from "./iterated.js";
 import { checkSize, type Source } from "./source.js";
 
 /** Bytes that a wasm heap of 32 bits may hold. */
@@ -60,7 +61,7 @@ async function hold(
   const hash = await startSha256();
   await keeper?.begin(entry);
   let at = 0;
-  for await (const piece of pieces) {
+  for await (const piece of iterated(pieces)) {
     if (signal?.aborted === true) throw new Cancelled("stopped while the bundle was read");
     if (at + piece.length > entry.bytes) checkSize(bundle, entry, at + piece.length);
     data.set(piece, at);

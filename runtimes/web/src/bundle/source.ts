@@ -5,6 +5,7 @@
 
 import { brief } from "../common/reading.js";
 import { BundleError, DamagedBundle } from "../errors.js";
+import { iterated } from "./iterated.js";
 import { type FileEntry, MANIFEST_NAME } from "../manifest.js";
 import { archiveSource } from "./archive.js";
 
@@ -66,9 +67,9 @@ function folderAt(url: URL): Source {
   return {
     name: folder.href,
     from: "network",
-    manifest: async (most, signal) => bounded(piecesOf(bodyOf(await get(MANIFEST_NAME, signal))), most),
+    manifest: async (most, signal) => bounded(bodyOf(await get(MANIFEST_NAME, signal)), most),
     async *files(wanted, signal) {
-      for (const entry of wanted) yield { entry, pieces: piecesOf(bodyOf(await get(entry.name, signal))) };
+      for (const entry of wanted) yield { entry, pieces: bodyOf(await get(entry.name, signal)) };
     },
   };
 }
@@ -93,20 +94,6 @@ function bodyOf(response: Response): ReadableStream<Uint8Array> {
   return response.body ?? new Blob([]).stream();
 }
 
-/** A stream's pieces; not every browser iterates over streams. */
-async function* piecesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
-  const reader = stream.getReader();
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      yield value;
-    }
-  } finally {
-    await reader.cancel().catch(() => undefined);
-  }
-}
-
 /** A source over something that opens files by their names in the bundle; null: there is none. */
 export function opened(name: string, open: (name: string) => Promise<Blob | null>): Source {
   return {
@@ -122,7 +109,7 @@ export function opened(name: string, open: (name: string) => Promise<Blob | null
         const file = await open(entry.name);
         if (file === null) throw new DamagedBundle(`${name}: ${entry.name} is missing; copy the bundle whole`);
         checkSize(name, entry, file.size);
-        yield { entry, pieces: piecesOf(file.stream()) };
+        yield { entry, pieces: file.stream() };
       }
     },
   };
@@ -157,7 +144,7 @@ async function fileIn(directory: FileSystemDirectoryHandle, name: string): Promi
 async function bounded(pieces: AsyncIterable<Uint8Array>, most: number): Promise<Uint8Array> {
   const kept: Uint8Array[] = [];
   let size = 0;
-  for await (const piece of pieces) {
+  for await (const piece of iterated(pieces)) {
     kept.push(piece.subarray(0, most - size));
     size += piece.length;
     if (size >= most) break;
