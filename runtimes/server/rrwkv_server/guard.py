@@ -76,7 +76,9 @@ class Guard:
     def _check_key(self, authorization: str) -> None:
         key = self._settings.api_key
         kind, _, given = authorization.partition(" ")
-        if key is None or (kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), key.encode())):
+        if key is None or (
+            kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), key.encode())
+        ):
             return
         what = "is not this server's" if given else "is missing: send it as 'Authorization: Bearer KEY'"
         raise ApiError(401, f"the API key {what}", code="invalid_api_key", headers={"www-authenticate": "Bearer"})

@@ -49,7 +49,7 @@ def serve(app: FastAPI, bound: socket.socket, drain: float, say: Callable[[str],
 
     Gives the exit status: 0, or 130 and 143 after a second signal.
     """
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the guard has logged what failed
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -79,6 +79,13 @@ class _Server(uvicorn.Server):
         finally:
             for name, handler in before.items():
                 signal.signal(name, handler)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        began = asyncio.get_running_loop().time()
+        await super().shutdown(sockets)
+        seconds = self.config.timeout_graceful_shutdown or 0
+        if not self.force_exit and asyncio.get_running_loop().time() - began > seconds:
+            self._say(f"what was not finished after {seconds} seconds was given up")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:

@@ -21,6 +21,7 @@ from rrwkv_server.engine.token_stream import TimeIsUp
 LOG = logging.getLogger("rrwkv_server")
 _INVALID, _FAILED = "invalid_request_error", "server_error"
 _RETRY = {"retry-after": "2"}
+_LONGEST = 100  # characters of what a stranger wrote
 
 
 class ErrorDetail(BaseModel):
@@ -88,9 +89,10 @@ _PHRASES = {
 
 def _invalid(errors: Sequence[Any]) -> ApiError:
     """The first thing that is wrong with a body, of what pydantic found."""
-    first = errors[0]
-    place = [str(part) for part in first["loc"] if part != "body"]
-    param = ".".join(place) or None
+    top = errors[0]["loc"][:2]
+    # Of what may be of several types, the one that fits the farthest.
+    first = max((error for error in errors if error["loc"][:2] == top), key=lambda error: len(error["loc"]))
+    param = _place(first["loc"]) or None
     if first["type"] == "json_invalid":
         return ApiError(400, f"the body is not JSON: {first.get('ctx', {}).get('error', '')}")
     if first["type"] == "extra_forbidden":
@@ -98,6 +100,12 @@ def _invalid(errors: Sequence[Any]) -> ApiError:
     message = str(first["msg"]).removeprefix("Value error, ")
     given = "" if first["type"] in ("missing", "value_error") else f", not {short(first['input'])}"
     return ApiError(400, f"{param or 'body'}: {message}{given}", param=param)
+
+
+def _place(loc: Sequence[str | int]) -> str:
+    """Where something is wrong, without the names of the types that it might have; a stranger may have written it."""
+    parts = [str(part) for part in loc if part not in ("body", "str", "constrained-str") and "[" not in str(part)]
+    return ".".join(parts)[:_LONGEST].encode("utf-8", "replace").decode()
 
 
 def add_handlers(app: FastAPI) -> None:
