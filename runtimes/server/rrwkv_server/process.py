@@ -50,6 +50,7 @@ def serve(app: FastAPI, bound: socket.socket, drain: float, say: Callable[[str],
     Gives the exit status: 0, or 130 and 143 after a second signal.
     """
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the guard has logged what failed
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of clients that have left
     config = uvicorn.Config(
         app,
         log_config=None,
