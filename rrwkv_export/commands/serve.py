@@ -111,11 +111,11 @@ def serve(
     strict: bool,
     **said: Any,
 ) -> int:
-    """Serve BUNDLE by OpenAI's API; without one, the built-in demo model.
+    """Answer OpenAI's API with BUNDLE.
 
-    Conversations take turns, a token each; the state after a prompt that was read is kept, so that the next turn of a
-    dialogue reads what is new. Ctrl-C, or SIGTERM, finishes what was begun, a second one ends it at once. The chat page
-    is at /, where `make web` has built it, numbers for Prometheus are at /metrics.
+    Without one it is the built-in demo model. Conversations take turns, a token each; the state after a prompt that was
+    read is kept, so that the next turn of a dialogue reads what is new. Ctrl-C, or SIGTERM, finishes what was begun, a
+    second one ends it at once. The chat page is at /, where it was built, numbers for Prometheus are at /metrics.
 
     \b
     rrwkv serve BUNDLE
