@@ -22,7 +22,7 @@ from rrwkv_runtime.errors import RRWKVError
 from rrwkv_runtime.execution.cores import usable
 from rrwkv_runtime.execution.decoder import Decoder
 
-SECONDS, ROUNDS = 1.0, 5
+SECONDS, ROUNDS = 0.5, 5
 CONVERSATIONS = (1, 4)
 
 

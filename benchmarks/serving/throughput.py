@@ -23,7 +23,7 @@ from benchmarks.serving.client import CHAT, NAME, Served, numbers, serving, stre
 from rrwkv_export.markdown import table
 from rrwkv_runtime.execution.cores import usable
 
-CLIENTS, SECONDS, REPLY, TURNS = (1, 2, 4, 8), 4.0, 48, 3
+CLIENTS, SECONDS, REPLY, TURNS = (1, 2, 4, 8), 2.5, 48, 3
 ASKED = "Hi! How are you today? Tell me something about your day, and do not leave anything out."
 
 

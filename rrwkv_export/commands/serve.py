@@ -38,7 +38,7 @@ def _seconds(name: str, default: float, help: str) -> Any:
 
 _where_options = stacked(
     click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen."),
-    _count("--port", 8000, "0 takes a free one.", lowest=0, highest=65535, metavar="PORT"),
+    _count("--port", 8000, "The port; 0 takes a free one.", lowest=0, highest=65535, metavar="PORT"),
     click.option("--name", metavar="NAME", help="What requests call the model.  [default: the bundle's folder]"),
     click.option(
         "--api-key",
@@ -87,7 +87,7 @@ _limit_options = stacked(
     "--workers",
     type=click.IntRange(1, 256),
     metavar="N",
-    help="Steps that run at once.  [default: one for each usable core]",
+    help="Steps that run at once.  [default: one for each usable core; 1 on other providers than the CPU]",
 )
 @shared(
     options.THREADS,
@@ -132,7 +132,7 @@ def serve(
 
     folder = bundle or cached_demo()
     Manifest.load(folder)  # what is no bundle is told before anything else
-    workers = workers or usable()
+    workers = _workers(workers, provider)
     settings = _settings(folder, host, workers, **said)
     with process.listen(host, port) as bound:
         where: dict[str, Any] = {"provider_options": provider_options, "strict": strict, "spin": spin, "native": native}
@@ -157,6 +157,18 @@ def _require_server() -> Any:
     except ModuleNotFoundError as error:
         raise RRWKVError(f"`rrwkv serve` needs {error.name}: {hint('rrwkv-export', 'serve')}") from None
     return process
+
+
+def _workers(given: int | None, provider: str) -> int:
+    """Raises UsageError: other providers' sessions are not for several threads at once."""
+    from rrwkv_runtime.errors import UsageError
+    from rrwkv_runtime.execution.cores import usable
+
+    if provider == "cpu":
+        return given or usable()
+    if given not in (None, 1):
+        raise UsageError(f"--workers {given} is for the CPU; with --provider {provider} steps run one at a time")
+    return 1
 
 
 def _settings(folder: Path, host: str, workers: int, **said: Any) -> Settings:

@@ -152,6 +152,7 @@ def test_without_its_packages(refused, monkeypatch):
         (("--api-key", ""), 2, "--api-key (RRWKV_API_KEY) is empty"),
         (("--parallel", "0"), 2, "--parallel"),
         (("--time-limit", "0"), 2, "--time-limit"),
+        (("--workers", "2", "--provider", "cuda"), 2, "--workers 2 is for the CPU"),
     ],
 )
 def test_wrong_usage(refused, arguments, status, said):

@@ -68,7 +68,7 @@ class Guard:
     def _check_origin(self, origin: str | None, host: str) -> None:
         """Of a browser: whose page asks."""
         allowed = self._settings.allow_origins
-        if origin is None or "*" in allowed or origin in allowed or urlsplit(origin).netloc == host:
+        if origin is None or "*" in allowed or origin in allowed or urlsplit(origin).netloc == host != "":
             return
         text = f"pages of {origin[:100]!r} may not ask this server; allow it: --allow-origin"
         raise ApiError(403, text, code="origin_not_allowed")
@@ -122,12 +122,13 @@ class _Bounded:
 
     def __init__(self, receive: Receive, most: int) -> None:
         self._receive, self._most, self._size, self._whole = receive, most, 0, False
+        self._until = asyncio.get_running_loop().time() + _BODY_SECONDS
 
     async def __call__(self) -> Message:
         if self._whole:
             return await self._receive()
         try:
-            async with asyncio.timeout(_BODY_SECONDS):
+            async with asyncio.timeout_at(self._until):
                 message = await self._receive()
         except TimeoutError:
             raise HTTPException(408, "the body did not come in time") from None

@@ -81,7 +81,7 @@ class Generation:
             end = min(done + PIECE, *(place for place in kept if place > done))
             logits = decoder.prefill(ids[done:end])
             if end in kept:
-                self._prefixes.keep(Prefix(ids[:end], decoder.state(), logits.copy()))
+                self._prefixes.keep(Prefix(ids[:end].copy(), decoder.state(), logits.copy()))
             done = end
             yield None
         if request.begun:

@@ -45,8 +45,8 @@ class TokenStream:
         """As a `Job` does."""
         try:
             token = next(self._steps)
-        except Exception as error:
-            self._put(error)
+        except BaseException as error:  # a panic of a package in Rust is no Exception; a thread must not end by it
+            self._put(error if isinstance(error, Exception) else RuntimeError(str(error)))
             return False
         if token is None:
             return True

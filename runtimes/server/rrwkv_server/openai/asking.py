@@ -36,7 +36,7 @@ class Asking:
             self._short_enough(prompts.of_text(self._model, asked.prompt), "prompt"),
             Sampling().changed(asked.sampling()),
             _seed(asked.seed),
-            self._written(asked.max_tokens or _COMPLETION_TOKENS, "max_tokens"),
+            self._written(asked.max_tokens or min(_COMPLETION_TOKENS, self._limits.written_tokens), "max_tokens"),
             asked.logprobs or 0,
             stops=lambda: StopStrings(stops),
         )
