@@ -45,6 +45,13 @@ def test_every_file_of_the_bundle_is_there_by_its_sha256(client):
     assert client.get("/bundle/manifest.json").json()["format"] == "rrwkv-bundle"
 
 
+def test_the_api_is_described_for_people(client):
+    page = client.get("/docs").text
+    for said in ("POST /v1/chat/completions", "<code>reasoning_effort</code>", "number from 0 to 2", "id='Message'"):
+        assert said in page
+    assert "//" not in page  # it loads nothing from elsewhere
+
+
 def test_ranges(client):
     whole = client.get("/bundle/model.onnx.data").content
     part = client.get("/bundle/model.onnx.data", headers={"range": "bytes=10-19"})

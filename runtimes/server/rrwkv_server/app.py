@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import Response
+from fastapi.responses import HTMLResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from rrwkv_runtime import Model
+from rrwkv_server import reference
 from rrwkv_server.files import BundleFiles, mount_page
 from rrwkv_server.guard import Guard
 from rrwkv_server.openai import routes
@@ -85,6 +86,10 @@ def _add_watching(app: FastAPI, service: Service) -> None:
         """Whether it answers."""
         scheduler = service.scheduler
         return Health(status="ok", model=service.name, active=scheduler.active, waiting=scheduler.waiting)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(reference.page(app.openapi()))
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics() -> Response:
