@@ -54,6 +54,7 @@ def cli(debug: bool) -> None:
     rrwkv quantize BUNDLE -o SMALL          8 or 4 bits, calibrated on text
     rrwkv report SMALL --reference BUNDLE   what that cost
     rrwkv chat SMALL                        talk with it
+    rrwkv serve SMALL                       let others talk with it, by OpenAI's API
     """
 
 
