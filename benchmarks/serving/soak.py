@@ -23,13 +23,12 @@ import psutil
 
 from benchmarks.machine import describe
 from benchmarks.serving.client import CHAT, NAME, TEXT, Served, numbers, serving, stream
-from rrwkv_export.markdown import table
 from rrwkv_runtime import Model
 from rrwkv_server.engine.prompts import ChatPrompts, Turn
 
-CONVERSATIONS, TURNS, PARTS = 250, 4, 10
+CONVERSATIONS, TURNS, PARTS = 250, 4, 20
 CLOSE = 1e-5  # of log probabilities; float32 and static int8 give the same bits
-CACHE_MIB = 4  # so small that states have to leave
+CACHE_MIB = 2  # so small that states have to leave
 BAD: list[tuple[int, dict[str, Any]]] = [
     (400, {"temperature": "warm"}),
     (400, {"messages": []}),
@@ -50,11 +49,10 @@ class Conversation:
 
 @dataclass
 class Found:
-    """What happened, by kind; what was wrong, in words; (requests done, seconds, bytes) over time."""
+    """What happened, by kind; what was wrong, in words."""
 
     kinds: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
-    memory: list[tuple[int, float, int]] = field(default_factory=list)
 
 
 def conversations(model: Model, count: int) -> list[Conversation]:
@@ -141,20 +139,22 @@ def compare(given: list[float], asked: Conversation, found: Found) -> None:
         found.wrong.append(f"another answer to {asked.body}"[:300])
 
 
-async def watch(found: Found, served: Served, total: int, todo: list[int]) -> None:
-    """The server's resident memory, PARTS times."""
+async def watch(served: Served, total: int, todo: list[int]) -> None:
+    """The server's resident memory, PARTS times and at the beginning."""
+    print("| requests | seconds | resident, MB |\n|--:|--:|--:|")
     process, began, part = psutil.Process(served.pid), perf_counter(), 0
     while part <= PARTS:
         done = total - len(todo)
         if done >= part * total // PARTS:
-            found.memory.append((done, perf_counter() - began, process.memory_info().rss))
+            seconds, size = perf_counter() - began, process.memory_info().rss
+            print(f"| {done:,} | {seconds:.0f} | {size / 1e6:.1f} |", flush=True)
             part += 1
         await asyncio.sleep(0.05)
 
 
 async def soak(served: Served, known: list[Conversation], requests: int, clients: int) -> Found:
     found, todo = Found(), list(range(requests))
-    watching = asyncio.create_task(watch(found, served, requests, todo))
+    watching = asyncio.create_task(watch(served, requests, todo))
     await asyncio.gather(*(client(found, served, known, todo, seed) for seed in range(clients)))
     await watching
     return found
@@ -166,8 +166,6 @@ def main(bundle: Path, requests: int = 10_000, clients: int = 8) -> int:
     with serving(bundle, "--prefix-cache", CACHE_MIB) as served:
         found = asyncio.run(soak(served, known, requests, clients))
         after = numbers(served.url)
-    rows = [[f"{done:,}", f"{seconds:.0f}", f"{size / 1e6:.1f}"] for done, seconds, size in found.memory]
-    print(table(("requests", "seconds", "resident, MB"), rows))
     print("\n" + ", ".join(f"{count:,} {kind}" for kind, count in found.kinds.items()))
     kept = {name: after[f"rrwkv_{name}"] for name in ("active", "waiting", "prefix_bytes")}
     totals = {

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 from serving import CHAT, TEXT, asked
 
 from rrwkv_runtime.errors import RRWKVError
-from rrwkv_server import Limits
+from rrwkv_server import Limits, Settings
 from rrwkv_server.openai.requests import ChatRequest
+from rrwkv_server.openai.service import Service
+from rrwkv_server.openai.writing import ChatWriter
 
 JSON = {"content-type": "application/json"}
 
@@ -181,6 +184,23 @@ def test_time_ends_an_answer(client_of):
     assert stream.endswith("data: [DONE]\n\n")
     status, message = error(client_of(limits=Limits(seconds=1e-9)).post(CHAT, json=body))
     assert (status, "no token was written in the time" in message) == (503, True)
+
+
+def test_who_does_not_read_a_stream_loses_the_place(conformance_model):
+    async def stuck(*_):
+        await asyncio.sleep(60)
+
+    async def ask():
+        service = Service(conformance_model, Settings("bundle", limits=Limits(seconds=0.1)))
+        request = ChatRequest.model_validate_json(json.dumps(asked("Hi!", max_tokens=50)))
+        writer = ChatWriter("x", "bundle", "x", service.asking.tokenizer, False)
+        stream = await service.answer(None, lambda: service.asking.chat(request), writer, True, False)
+        await stream({"type": "http"}, stuck, stuck)
+        service.scheduler.close()
+        return service.scheduler
+
+    scheduler = asyncio.run(asyncio.wait_for(ask(), 10))
+    assert (scheduler.active, scheduler._reserved) == (0, 0)
 
 
 def test_every_parameter_says_what_it_is_or_is_openais():

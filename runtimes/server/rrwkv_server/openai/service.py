@@ -20,11 +20,12 @@ from rrwkv_server.engine.scheduler import Scheduler
 from rrwkv_server.engine.token_stream import TimeIsUp, TokenStream
 from rrwkv_server.metrics import Metrics
 from rrwkv_server.openai.asking import Asking
-from rrwkv_server.openai.errors import translated
+from rrwkv_server.openai.errors import LOG, translated
 from rrwkv_server.openai.writing import Writer
 from rrwkv_server.settings import Settings
 
 _DONE = b"data: [DONE]\n\n"
+_TO_READ = 2.0  # seconds for a client after those that the answer may take
 _STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # the latter: nginx passes it on at once
 
 
@@ -38,7 +39,7 @@ class Service:
         self.scheduler = Scheduler(settings.workers, limits.parallel, limits.waiting)
         self.metrics = Metrics(self.scheduler, self.prefixes)
         self.name, self.fingerprint = settings.name, f"fp_{model.manifest.bundle_id[:12]}"
-        self._model, self._seconds = model, limits.seconds
+        self._model, self.seconds = model, limits.seconds
 
     async def answer(
         self, http: Request, read: Callable[[], generation.Request], writer: Writer, stream: bool, usage: bool
@@ -62,14 +63,14 @@ class Service:
 
     def generation(self, request: generation.Request) -> tuple[Generation, TokenStream]:
         made = Generation(self._model, self.prefixes, request)
-        return made, TokenStream(self.scheduler, iter(made), self._seconds)
+        return made, TokenStream(self.scheduler, iter(made), self.seconds)
 
 
 class _Answer:
     """The tokens of one request, as OpenAI's objects. `whole` or `events` is to be called once, and `stop` after it."""
 
     def __init__(self, service: Service, request: generation.Request, writer: Writer) -> None:
-        self._service, self._writer = service, writer
+        self._service, self._writer, self.seconds = service, writer, service.seconds
         self._generation, self._stream = service.generation(request)
         self._some = self._ended = False  # whether there was a token; whether all was said
 
@@ -139,7 +140,11 @@ class _Streamed(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            # A client that does not read what it is sent must not hold its place for ever.
+            async with asyncio.timeout(self._answer.seconds + _TO_READ):
+                await super().__call__(scope, receive, send)
+        except TimeoutError:
+            LOG.warning("a client did not read its answer in time")
         finally:
             self._answer.stop()
 
