@@ -46,7 +46,9 @@ def test_what_was_begun_is_finished_after_sigterm():
     assert [answer.json()["usage"]["completion_tokens"] for answer in answers] == [300, 300]
 
 
-@pytest.mark.parametrize(("first", "second", "status"), [("SIGINT", "SIGINT", 130), ("SIGTERM", "SIGTERM", 143)])
+@pytest.mark.parametrize(
+    ("first", "second", "status"), [("SIGINT", "SIGINT", 130), ("SIGTERM", "SIGTERM", 143), ("SIGINT", "SIGTERM", 143)]
+)
 def test_a_second_signal_ends_it_now(first, second, status):
     answers = []
     with process() as (server, url):

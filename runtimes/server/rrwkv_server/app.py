@@ -37,7 +37,10 @@ class Health(BaseModel):
 
 
 def create_app(model: Model, settings: Settings) -> FastAPI:
-    """An ASGI application that answers with this model. Raises TokenizerError for a bundle without a tokenizer."""
+    """An ASGI application that answers with this model. Raises TokenizerError for a bundle without a tokenizer.
+
+    Where its lifespan does not come to its end, `state.close()` is to be called: no step may run when Python ends.
+    """
     service = Service(model, settings)
 
     @asynccontextmanager
@@ -53,6 +56,7 @@ def create_app(model: Model, settings: Settings) -> FastAPI:
         middleware=_middleware(settings, service),
         **_NO_PAGES,
     )
+    app.state.close = service.scheduler.close
     add_handlers(app)
     app.include_router(routes.router(service))
     app.include_router(BundleFiles(model).router())

@@ -62,7 +62,10 @@ def serve(app: FastAPI, bound: socket.socket, drain: float, say: Callable[[str],
         ws="none",
     )
     server = _Server(config, say)
-    asyncio.run(server.serve(sockets=[bound]))
+    try:
+        asyncio.run(server.serve(sockets=[bound]))
+    finally:
+        app.state.close()
     return server.status
 
 
