@@ -11,7 +11,7 @@ from schemathesis.specs.openapi import checks
 from rrwkv_server import Limits, Settings, create_app
 
 pytestmark = pytest.mark.slow
-EXAMPLES = 200
+EXAMPLES = 100
 ADDRESSES = [
     *(("/v1/chat/completions", "POST"), ("/v1/completions", "POST"), ("/v1/models", "GET")),
     *(("/v1/models/{model}", "GET"), ("/health", "GET"), ("/metrics", "GET")),

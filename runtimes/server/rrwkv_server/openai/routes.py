@@ -18,12 +18,15 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "What is wrong with the request, or that there is no place for it"},
     "5XX": {"model": ErrorBody, "description": "The server failed, or had no time"},
 }
-_STREAM = "Chunks as server-sent events, the last `[DONE]`, where `stream` is true"
+_EVENT = {
+    "type": "object",
+    "description": "Where `stream` is true: a server-sent event. Its data is a chunk, or at the end `[DONE]`.",
+    "properties": {"data": {"type": "string"}},
+}
 
 
 def _answers(model: Any) -> dict[int | str, dict[str, Any]]:
-    streamed = {"text/event-stream": {"schema": {"type": "string", "description": _STREAM}}}
-    return {200: {"model": model, "content": streamed}, **ERRORS}
+    return {200: {"model": model, "content": {"text/event-stream": {"schema": _EVENT}}}, **ERRORS}
 
 
 def router(service: Service) -> APIRouter:
