@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from serving import numbers
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
 
@@ -19,9 +20,12 @@ def examples(language, url):
     return text.replace("http://127.0.0.1:8000", url).replace("my-bundle", "bundle")
 
 
-def test_in_python(server_url, capsys):
+def test_in_python(server_url):
+    """The model is random, and may end its reply at once: what tells is that it wrote."""
+    written = 'rrwkv_tokens_total{kind="written"}'
+    before = numbers(server_url).get(written, 0)
     exec(compile(examples("python", server_url), "docs/serve.md", "exec"), {})
-    assert len(capsys.readouterr().out) > 5
+    assert numbers(server_url)[written] > before
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
@@ -29,7 +33,7 @@ def test_in_a_shell(server_url):
     done = subprocess.run(["sh", "-ec", examples("sh", server_url)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     first, _, stream = done.stdout.partition("data: ")
-    assert json.loads(first)["choices"][0]["finish_reason"] == "length"
+    assert json.loads(first)["choices"][0]["finish_reason"] in ("length", "stop")
     assert stream.endswith("data: [DONE]\n\n")
 
 
