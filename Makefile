@@ -21,7 +21,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PACKAGES := rrwkv_export runtimes/python/rrwkv_runtime runtimes/native tests benchmarks docs cli.py
+PACKAGES := rrwkv_export runtimes/python/rrwkv_runtime runtimes/native runtimes/server tests benchmarks docs cli.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Who develops has a compiler: kernels that do not compile are an error.
 export RRWKV_NATIVE_REQUIRED := 1
@@ -46,8 +46,14 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-pytest: $(VENV)/.installed-dev
+pytest: $(VENV)/.installed-dev $(if $(shell command -v npm),build/openai/.installed)
 	$(BIN)/pytest -n 2 --durations 15
+
+# OpenAI's client in JavaScript, which a test of the server runs.
+build/openai/.installed:
+	@mkdir -p $(@D)
+	@if npm install --silent --no-save --prefix $(@D) openai@6.49.0; then touch $@; else \
+		echo "npm cannot install openai: the test of its client is skipped"; fi
 
 # The runtime in an environment that holds nothing else, running a bundle.
 runtime-alone: $(VENV)/.installed-dev
@@ -127,7 +133,8 @@ $(VENV)/.installed: $(VENV)/bin/python requirements.txt constraints.txt pyprojec
 # Editable: tests see the sources. The kernels are compiled anew when theirs change.
 SOURCES := $(shell find runtimes/native/src runtimes/native/checks runtimes/native/emulated -name "*.cc" -o -name "*.h")
 NATIVE := $(wildcard runtimes/native/* runtimes/native/rrwkv_native/*) $(SOURCES)
-$(VENV)/.installed-dev: $(VENV)/bin/python requirements-dev.txt constraints.txt pyproject.toml runtimes/python/pyproject.toml $(NATIVE)
+PYPROJECTS := pyproject.toml runtimes/python/pyproject.toml runtimes/server/pyproject.toml
+$(VENV)/.installed-dev: $(VENV)/bin/python requirements-dev.txt constraints.txt $(PYPROJECTS) $(NATIVE)
 	@echo "installing into $(VENV) (a minute or two the first time)"
 	@$(BIN)/pip install --quiet --requirement requirements-dev.txt
 	@touch $@ $(VENV)/.installed

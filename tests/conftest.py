@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,3 +143,41 @@ def make_tiny(tmp_path_factory: pytest.TempPathFactory) -> MakeTiny:
         return Tiny(config, weights, folder, Model.load(folder, threads=1))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def conformance_model() -> Model:
+    """The tiny bundle that every runtime is held against."""
+    return Model.load(Path(__file__).parent / "conformance" / "bundle", threads=1)
+
+
+@pytest.fixture
+def client_of(conformance_model: Model) -> Iterator[Callable[..., Any]]:
+    """client_of(model, limits, **settings): a client of a server in this process, to which failures are answers."""
+    from starlette.testclient import TestClient
+
+    from rrwkv_server import Limits, Settings, create_app
+
+    with ExitStack() as opened:
+
+        def make(model: Any = conformance_model, limits: Limits | None = None, **settings: Any) -> TestClient:
+            app = create_app(model, Settings("bundle", limits=limits or Limits(), **settings))
+            client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
+            return opened.enter_context(client)
+
+        yield make
+
+
+@pytest.fixture
+def client(client_of: Callable[..., Any]) -> Any:
+    """Of a server in this process."""
+    return client_of()
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """`rrwkv serve` over the tiny bundle, for all tests that leave it running."""
+    from serving import process
+
+    with process() as (_, url):
+        yield url

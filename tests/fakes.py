@@ -31,6 +31,10 @@ class FakeState(tuple):
     def position(self):
         return len(self)
 
+    @property
+    def nbytes(self):
+        return 8 * len(self)
+
     def save(self, path):
         path.write_text(" ".join(map(str, self)))
 
@@ -62,7 +66,7 @@ class FakeDecoder:
 
     def prefill(self, ids, progress=None):
         assert len(ids) > 0
-        self.ids += ids
+        self.ids += [int(i) for i in ids]
         if progress and progress(len(ids), len(ids)) is False:
             raise Cancelled("stopped")
         return self._next()

@@ -15,7 +15,7 @@ from rrwkv_export.markdown import between
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
-FOLDERS = ("", "docs", "calibration", "tests/conformance", "runtimes/python", "runtimes/native")
+FOLDERS = ("", "docs", "calibration", "tests/conformance", "runtimes/python", "runtimes/native", "runtimes/server")
 PAGES = [page for folder in FOLDERS for page in sorted((REPOSITORY / folder).glob("*.md"))]
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 BENCHMARKS = [

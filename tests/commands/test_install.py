@@ -12,7 +12,12 @@ from rrwkv_runtime.common import install
 from rrwkv_runtime.common.install import EXTRAS, command, hint
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PROJECTS = {"rrwkv-runtime": "runtimes/python", "rrwkv-native": "runtimes/native", "rrwkv-export": "."}
+PROJECTS = {
+    "rrwkv-runtime": "runtimes/python",
+    "rrwkv-native": "runtimes/native",
+    "rrwkv-server": "runtimes/server",
+    "rrwkv-export": ".",
+}
 COMMANDS = {command(package, extra) for package, extras in EXTRAS.items() for extra in ("", *extras)}
 COMMANDS.add("pip install -r requirements.txt")
 WHERE = ("*.md", "docs/*.md", "runtimes/**/*.md", "runtimes/**/*.py", "rrwkv_export/**/*.py", "benchmarks/**/*.py")
@@ -34,16 +39,18 @@ def test_every_package_and_extra_is_one_of_a_clone(package):
 def test_a_release_changes_one_line(monkeypatch):
     assert hint("rrwkv-runtime", "cuda") == "pip install './runtimes/python[cuda]' in a clone of rrwkv-export"
     assert command("rrwkv-export", "optimum") == "pip install './runtimes/python[cpu]' '.[optimum]'"
+    assert command("rrwkv-export", "serve") == "pip install './runtimes/python[cpu]' ./runtimes/server '.[serve]'"
     monkeypatch.setattr(install, "ON_AN_INDEX", True)
     assert hint("rrwkv-runtime", "cuda") == "pip install 'rrwkv-runtime[cuda]'"
     assert hint("rrwkv-native") == "pip install rrwkv-native"
+    assert hint("rrwkv-export", "serve") == "pip install 'rrwkv-export[serve]'"
 
 
 def misnamed(text):
     """What in a text tells people to install something that cannot be installed by that name."""
     said = [found.strip(" `\"'.,;)") for found in re.findall(r"pip install[^\n#`(|]*", text)]
     wanted = {one.strip("'") for one in COMMANDS} | {"pip install"}
-    packages = re.findall(r"(?:rrwkv-(?:runtime|export|native)\[|install rrwkv-)[^\s]*", text)
+    packages = re.findall(r"(?:rrwkv-(?:runtime|export|native|server)\[|install rrwkv-)[^\s]*", text)
     return [one for one in said if one not in wanted and "{" not in one and "…" not in one] + packages
 
 

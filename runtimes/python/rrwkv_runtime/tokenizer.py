@@ -54,6 +54,9 @@ class Tokenizer(Protocol):
     def decode(self, ids: Iterable[int]) -> str:
         """Broken UTF-8 becomes U+FFFD; unknown ids and special tokens become nothing."""
 
+    def token_bytes(self, token_id: int) -> bytes:
+        """The UTF-8 of one token's text, which may be part of a character; nothing of special and unknown ones."""
+
     def stream(self, after: Sequence[int] = ()) -> TextStream:
         """A new stream for text that goes on after these ids, which are whole characters.
 
@@ -125,12 +128,14 @@ class JsonTokenizer:
         return text
 
     def stream(self, after: Sequence[int] = ()) -> TextStream:
-        return ByteStream(self._token_bytes) if self._byte_level else WindowStream(self.decode, after)
+        return ByteStream(self.token_bytes) if self._byte_level else WindowStream(self.decode, after)
 
-    def _token_bytes(self, token_id: int) -> bytes:
-        """As the package's ByteLevel decoder: a token of other characters than the 256 stands for itself."""
+    def token_bytes(self, token_id: int) -> bytes:
+        if not self._byte_level:
+            return self.decode([token_id]).encode("utf-8")
         if not 0 <= token_id < self.vocab_size or token_id in self.special:
             return b""
+        # As the package's ByteLevel decoder: a token of other characters than the 256 stands for itself.
         token: str = self._tokenizer.id_to_token(token_id) or ""
         table = byte_of_character()
         try:
@@ -201,7 +206,10 @@ class WorldTokenizer:
         return b"".join(self._bytes.get(i, b"") for i in ids).decode("utf-8", "replace")
 
     def stream(self, after: Sequence[int] = ()) -> TextStream:
-        return ByteStream(lambda token_id: self._bytes.get(token_id, b""))
+        return ByteStream(self.token_bytes)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return self._bytes.get(token_id, b"")
 
 
 TOKENIZERS: dict[str, Callable[[Path], Tokenizer]] = {

@@ -13,12 +13,15 @@ ON_AN_INDEX = False
 _IN_A_CLONE = {
     "rrwkv-runtime": ("./runtimes/python",),
     "rrwkv-native": ("./runtimes/native",),
+    "rrwkv-server": ("./runtimes/python[cpu]", "./runtimes/server"),
     "rrwkv-export": ("./runtimes/python[cpu]", "."),
 }
+_BESIDE = {("rrwkv-export", "serve"): "./runtimes/server"}  # what an extra is, from here too
 EXTRAS = {
     "rrwkv-runtime": ("cpu", "cuda", "openvino", "webgpu", "qnn", "tensorrt-rtx"),
     "rrwkv-native": (),
-    "rrwkv-export": ("optimum",),
+    "rrwkv-server": (),
+    "rrwkv-export": ("optimum", "serve"),
 }
 
 
@@ -26,7 +29,8 @@ def command(package: str, extra: str = "") -> str:
     """The bare `pip install …` for a package of this project, with one of its EXTRAS."""
     wanted = (package,) if ON_AN_INDEX else _IN_A_CLONE[package]
     if extra:
-        wanted = (*wanted[:-1], f"{wanted[-1]}[{extra}]")
+        beside = () if ON_AN_INDEX else filter(None, [_BESIDE.get((package, extra))])
+        wanted = (*wanted[:-1], *beside, f"{wanted[-1]}[{extra}]")
     return shlex.join(["pip", "install", *wanted])
 
 
