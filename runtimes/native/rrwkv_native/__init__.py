@@ -52,7 +52,8 @@ def reading() -> str:
     """
     words = ctypes.CDLL(str(path())).rrwkv_native_reading
     words.restype = ctypes.c_char_p
-    return words().decode()
+    said: bytes = words()
+    return said.decode()
 
 
 def _found() -> Path | None:
