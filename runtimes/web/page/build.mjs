@@ -95,6 +95,8 @@ async function finish() {
     },
   });
   await writeFile(join(out, "_headers"), headers());
+  const all = [...(await readdir(out)), "rrwkv-page.json"].sort();
+  await writeFile(join(out, "rrwkv-page.json"), `${JSON.stringify({ version, files: all })}\n`);
 }
 
 /** As Cloudflare Pages and Netlify read it; other hosts are told the same in their own ways. */

@@ -1,0 +1,60 @@
+/** The same greedy text by every engine: wasm with one thread and two, WebGPU; and by the Python runtime, if it is there. */
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { after, before, test } from "node:test";
+
+import { ask, BUNDLE, BUNDLE_RWKV7, launch, makeGreedy, openPage, PAGE, serve, whenReady } from "./harness.mjs";
+
+const TEXTS = ["Hi! How are you today?", "What do you like to eat?"];
+const TOKENS = 24;
+const GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"];
+
+let browser;
+before(async () => {
+  browser = await launch(...GPU);
+});
+after(() => browser.close());
+
+/** What the page answers, and what it says that it ran on. */
+async function conversation(bundle, preferences) {
+  const server = await serve({ folders: { "/": PAGE, "/bundle/": bundle } });
+  const page = await openPage(browser, server.url, { preferences: { theme: "auto", ...preferences } });
+  try {
+    await whenReady(page);
+    await makeGreedy(page, TOKENS);
+    const replies = [];
+    for (const text of TEXTS) replies.push(await ask(page, text));
+    return { replies, ran: await page.locator(".chip").innerText() };
+  } finally {
+    await page.context().close();
+    await server.close();
+  }
+}
+
+function inPython(bundle) {
+  const options = ["--temp", "0", "--max-tokens", String(TOKENS), "--provider", "cpu", "--no-native"];
+  const input = TEXTS.map((text) => `${text}\n`).join("");
+  const made = spawnSync(process.env.PYTHON, ["-m", "rrwkv_runtime", "chat", bundle, ...options], { input, encoding: "utf8" });
+  assert.equal(made.status, 0, made.stderr);
+  return made.stdout.trimEnd().split("\n");
+}
+
+for (const [name, bundle] of Object.entries({ "the demo": BUNDLE, "RWKV-7": BUNDLE_RWKV7 })) {
+  test(`${name} in int8 says the same on every engine`, { skip: !bundle && "BUNDLE_RWKV7 names no bundle" }, async (t) => {
+    const one = await conversation(bundle, { provider: "wasm", threads: 1 });
+    assert.equal(one.ran, "WebAssembly, 1 thread");
+    const two = await conversation(bundle, { provider: "wasm", threads: 2 });
+    assert.equal(two.ran, "WebAssembly, 2 threads");
+    assert.deepEqual(two.replies, one.replies);
+    const gpu = await conversation(bundle, { provider: "auto", threads: 0 });
+    t.diagnostic(`auto ran on ${gpu.ran}`);
+    assert.deepEqual(gpu.replies, one.replies);
+    if (process.env.PYTHON) assert.deepEqual(one.replies.map(flat), inPython(bundle).map(flat));
+  });
+}
+
+/** A pipe has a reply on one line. */
+function flat(text) {
+  return text.replace(/\s+/g, " ").trim();
+}
