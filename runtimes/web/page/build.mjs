@@ -18,6 +18,12 @@ const { values } = parseArgs({ options: { output: { type: "string", short: "o", 
 const out = resolve(values.output);
 const ort = join(here, "..", "node_modules", "onnxruntime-web", "dist");
 
+/** By what is imported: the script, and the .wasm and .mjs files that it loads. */
+const ONNXRUNTIME = {
+  "onnxruntime-web/wasm": ["ort.wasm.min.mjs", "ort-wasm-simd-threaded"],
+  "onnxruntime-web/webgpu": ["ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify"],
+};
+
 /** What the page may do; `_headers` says it again, for workers, to which a page's own says nothing. */
 const CSP = [
   "default-src 'none'",
@@ -55,15 +61,16 @@ for (const size of [192, 512]) await writeFile(join(out, `icon-${size}.png`), ic
 await writeFile(join(out, "LICENSES.txt"), await licences());
 await finish();
 
-/** onnxruntime-web stays a file of its own, fetched with its .wasm files and kept with them. */
+/** onnxruntime-web's own scripts and .wasm files lie beside ours, and are fetched when they are used. */
 function onnxruntimeApart() {
   return {
     name: "onnxruntime-apart",
     setup(setup) {
       setup.onResolve({ filter: /^onnxruntime-web/ }, async ({ path }) => {
-        const name = path === "onnxruntime-web/webgpu" ? "ort.webgpu.min.mjs" : "ort.min.mjs";
-        await cp(join(ort, name), join(out, "runtime", name));
-        return { path: `./runtime/${name}`, external: true };
+        const [script, wasm] = ONNXRUNTIME[path] ?? [];
+        if (!script) return { errors: [{ text: `of ${path} nobody knows which files it takes` }] };
+        for (const name of [script, `${wasm}.mjs`, `${wasm}.wasm`]) await cp(join(ort, name), join(out, "runtime", name));
+        return { path: `./runtime/${script}`, external: true };
       });
     },
   };
@@ -71,11 +78,6 @@ function onnxruntimeApart() {
 
 /** The rest depends on what was built: the version is the hash of it, and the service worker has the list. */
 async function finish() {
-  for (const name of await readdir(ort)) {
-    if (/^ort-wasm-simd-threaded(\.jsep|\.asyncify)?\.(mjs|wasm)$/.test(name)) {
-      await cp(join(ort, name), join(out, "runtime", name));
-    }
-  }
   const files = (await readdir(out)).filter((name) => name !== "runtime" && name !== "LICENSES.txt").sort();
   const digest = createHash("sha256");
   for (const name of files) digest.update(name).update(await readFile(join(out, name)));

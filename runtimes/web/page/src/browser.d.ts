@@ -6,3 +6,7 @@ interface Window {
 interface FileSystemHandle {
   queryPermission?(options: { mode: "read" }): Promise<PermissionState>;
 }
+
+interface Performance {
+  measureUserAgentSpecificMemory?(): Promise<{ bytes: number }>;
+}

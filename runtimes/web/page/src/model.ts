@@ -38,10 +38,12 @@ export async function loadFirst(): Promise<void> {
   const place: Place = asked ? { kind: "url", url: new URL(asked, document.baseURI).href } : (last ?? placeBeside());
   if (place.kind !== "url" || isArchive(place.url)) return load(place);
   const offer = await offerAt(place.url);
-  if (!offer && !asked && !last) return;
-  if (offer && (asked || offer.bytes > ASKED_FROM) && !(await isKept(offer.bundleId))) {
-    model.value = { phase: "offered", place, offer };
-    return;
+  if (offer === null && !asked && !last) return;
+  if (offer !== null && offer !== "unreachable" && (asked || offer.bytes > ASKED_FROM)) {
+    if (!(await isKept(offer.bundleId))) {
+      model.value = { phase: "offered", place, offer };
+      return;
+    }
   }
   return load(place);
 }
@@ -65,7 +67,7 @@ export async function load(place: Place): Promise<void> {
     if (stopped.aborted) return;
     model.value = { phase: "ready", place, info };
     tell(info);
-    await remember(place);
+    await remember(place, info);
   } catch (error) {
     if (stopped.aborted || ended()) return;
     runtime.close();
@@ -141,11 +143,13 @@ async function lastPlace(): Promise<Place | null> {
   return permission === "granted" ? place : null;
 }
 
-/** Files that were picked cannot be opened again by themselves; an address and a folder can. */
-async function remember(place: Place): Promise<void> {
+/** An address and a folder are opened again; files that were picked cannot be, but what was kept of them. */
+async function remember(place: Place, info: Info): Promise<void> {
   const beside = place.kind === "url" && place.url === (placeBeside() as { url: string }).url;
-  const lasting = !beside && (place.kind === "url" || place.kind === "directory");
+  const picked = place.kind === "files" || place.kind === "archive";
+  const kept: Place = { kind: "kept", bundleId: info.bundle_id, name: nameOf(place) };
+  const last = beside || (picked && info.keep_note) ? undefined : picked ? kept : place;
   await database()
-    ?.putPlace("last", lasting ? place : undefined)
+    ?.putPlace("last", last)
     .catch(() => undefined);
 }

@@ -1,7 +1,7 @@
 /**
  * Keeps the page's own files, one cache a version, and answers with them first; `SHELL` and `VERSION` are put in when
- * it is built. Adds the headers that isolate the page where its host sends none. Of bundles it keeps the manifests
- * alone, for when there is no network: their other files are kept by the runtime, held against their sha256.
+ * it is built. Adds the headers that isolate the page where its host sends none. Bundles are not its business: the
+ * runtime keeps them, held against their sha256.
  */
 
 /// <reference lib="webworker" />
@@ -10,7 +10,7 @@ declare const SHELL: readonly string[];
 declare const VERSION: string;
 
 const CACHE = `rrwkv-page ${VERSION}`;
-const MANIFESTS = "rrwkv-manifests";
+const PATIENCE = 3000; // milliseconds for the page over a slow network
 const base = new URL("./", self.location.href);
 
 self.addEventListener("install", (event) => {
@@ -30,8 +30,8 @@ self.addEventListener("fetch", (event) => {
   const { request } = event;
   if (request.method !== "GET") return;
   const url = new URL(request.url);
-  if (url.pathname.endsWith("/manifest.json")) event.respondWith(networkFirst(request));
-  else if (url.origin === base.origin && isOurs(url)) event.respondWith(cacheFirst(request, url));
+  if (url.origin !== base.origin || !isOurs(url)) return;
+  event.respondWith(url.pathname === base.pathname ? page(request) : cacheFirst(request, url));
 });
 
 async function takeOver(): Promise<void> {
@@ -47,28 +47,30 @@ function isOurs({ pathname }: URL): boolean {
   return name === "" || SHELL.includes(name) || name.startsWith("runtime/");
 }
 
+/**
+ * The page itself is asked for first, to notice when another program answers at this address, as happens on localhost:
+ * then this one goes. Else the kept one is shown, which fits the other files that are kept.
+ */
+async function page(request: Request): Promise<Response> {
+  const kept = await (await caches.open(CACHE)).match(base.href);
+  const there = await fetch(request, { signal: AbortSignal.timeout(PATIENCE) }).catch(() => null);
+  if (there === null || there.status >= 500) return kept ? isolated(kept) : Response.error();
+  if (there.status === 200 && !(await there.clone().text()).includes('name="rrwkv-page"')) {
+    await self.registration.unregister();
+    return there;
+  }
+  return kept ? isolated(kept) : isolated(there);
+}
+
 /** A file of this version: kept when it is first used, as onnxruntime's are too large to be fetched for nothing. */
 async function cacheFirst(request: Request, url: URL): Promise<Response> {
   const cache = await caches.open(CACHE);
-  const name = url.pathname === base.pathname ? new URL("index.html", base).href : `${url.origin}${url.pathname}`;
+  const name = `${url.origin}${url.pathname}`;
   const kept = await cache.match(name);
   if (kept) return isolated(kept);
   const response = await fetch(request);
   if (response.status === 200) await cache.put(name, response.clone()).catch(() => undefined);
   return isolated(response);
-}
-
-async function networkFirst(request: Request): Promise<Response> {
-  const cache = await caches.open(MANIFESTS);
-  try {
-    const response = await fetch(request);
-    if (response.status === 200) await cache.put(request.url, response.clone()).catch(() => undefined);
-    return response;
-  } catch (error) {
-    const kept = await cache.match(request.url);
-    if (kept) return kept;
-    throw error;
-  }
 }
 
 /** https://web.dev/articles/coop-coep: what SharedArrayBuffer, and so threads, are given for. */

@@ -1,7 +1,8 @@
+import { useEffect, useState } from "preact/hooks";
 import type { Info, ProviderChoice } from "rrwkv-runtime/protocol";
 
 import { limits } from "../engine/capabilities.ts";
-import { describe, engine, megabytes } from "../engine/describe.ts";
+import { describe, engine, measuredMemory, megabytes } from "../engine/describe.ts";
 import { nameOf } from "../engine/places.ts";
 import { load, model } from "../model.ts";
 import { preferences } from "../preferences.ts";
@@ -27,6 +28,7 @@ export function ModelDialog() {
 function Facts({ name, info }: { name: string; info: Info }) {
   const { memory, timing, provider_note: note } = info;
   const { oneThread, nothingKept } = limits();
+  const used = useMemory();
   const rate = timing && timing.generated_seconds > 0 ? timing.generated_tokens / timing.generated_seconds : null;
   const read = timing && timing.prompt_seconds > 0 ? timing.prompt_tokens / timing.prompt_seconds : null;
   return (
@@ -37,13 +39,23 @@ function Facts({ name, info }: { name: string; info: Info }) {
         <Fact name="Runs on" value={engine(info)} />
         <Fact name="Files" value={megabytes(memory.files)} />
         <Fact name="State of a conversation" value={megabytes(memory.state)} />
-        {memory.heap !== null && <Fact name="Memory of the engine" value={megabytes(memory.heap)} />}
+        <Fact name="Memory of this page" value={used === null ? "not told by this browser" : megabytes(used)} />
+        {memory.heap !== null && <Fact name="Of it, the engine" value={megabytes(memory.heap)} />}
         {rate !== null && <Fact name="Last reply" value={`${rate.toFixed(1)} tokens/s`} />}
         {read !== null && <Fact name="Last message read" value={`${read.toFixed(0)} tokens/s`} />}
       </dl>
       {[note, oneThread, nothingKept].map((text) => text && <p class="muted">{text}</p>)}
     </section>
   );
+}
+
+/** Bytes, once they are measured; null before, and where they are not. */
+function useMemory(): number | null {
+  const [used, setUsed] = useState<number | null>(null);
+  useEffect(() => {
+    void measuredMemory().then(setUsed);
+  }, []);
+  return used;
 }
 
 function Fact({ name, value }: { name: string; value: string }) {

@@ -28,3 +28,12 @@ export function megabytes(bytes: number): string {
 function millions(count: number): string {
   return count >= 1e9 ? `${(count / 1e9).toFixed(1)}B` : `${(count / 1e6).toFixed(1)}M`;
 }
+
+/** Bytes of this page and its workers; null where the browser does not measure them. */
+export async function measuredMemory(): Promise<number | null> {
+  try {
+    return (await performance.measureUserAgentSpecificMemory?.())?.bytes ?? null;
+  } catch {
+    return null; // the page is not isolated
+  }
+}

@@ -6,7 +6,8 @@ export type Place =
   | { kind: "url"; url: string }
   | { kind: "directory"; handle: FileSystemDirectoryHandle }
   | { kind: "files"; files: File[] }
-  | { kind: "archive"; file: File };
+  | { kind: "archive"; file: File }
+  | { kind: "kept"; bundleId: string; name: string };
 
 export function sourceOf(place: Place): BundleSource {
   switch (place.kind) {
@@ -18,6 +19,8 @@ export function sourceOf(place: Place): BundleSource {
       return { files: place.files };
     case "archive":
       return { archive: place.file };
+    case "kept":
+      return { kept: place.bundleId };
   }
 }
 
@@ -32,6 +35,8 @@ export function nameOf(place: Place): string {
       return place.files[0]?.webkitRelativePath.split("/")[0] || "folder";
     case "archive":
       return place.file.name;
+    case "kept":
+      return place.name;
   }
 }
 
@@ -49,19 +54,30 @@ export interface Offer {
 
 const LARGEST_MANIFEST = 4 * 2 ** 20;
 
-/** What a folder's address offers, by its manifest; null if there is none. What it says is not trusted but shown. */
-export async function offerAt(url: string): Promise<Offer | null> {
+/**
+ * What a folder's address offers, by its manifest; null if there is none, "unreachable" if nothing answers: then the
+ * runtime may have kept what was there. What the manifest says is not trusted but shown.
+ */
+export async function offerAt(url: string): Promise<Offer | "unreachable" | null> {
+  let response: Response;
   try {
-    const response = await fetch(new URL("manifest.json", url));
-    if (!response.ok || Number(response.headers.get("content-length") ?? 0) > LARGEST_MANIFEST) return null;
-    const manifest: unknown = await response.json();
-    const { format, bundle_id: bundleId, files } = manifest as Record<string, unknown>;
-    if (format !== "rrwkv-bundle" || typeof bundleId !== "string" || !Array.isArray(files)) return null;
-    const sizes = files.map((file: { name?: unknown; bytes?: unknown }) =>
-      String(file.name).startsWith("variants") ? 0 : Number(file.bytes),
-    );
-    return { bundleId, bytes: sizes.reduce((sum, size) => sum + size, 0) };
+    response = await fetch(new URL("manifest.json", url), { cache: "no-cache" });
   } catch {
-    return null; // nothing there, or no network: loading says why
+    return "unreachable";
   }
+  if (!response.ok || Number(response.headers.get("content-length") ?? 0) > LARGEST_MANIFEST) return null;
+  try {
+    return offered(await response.json());
+  } catch {
+    return null;
+  }
+}
+
+function offered(manifest: Record<string, unknown>): Offer | null {
+  const { format, bundle_id: bundleId, files } = manifest;
+  if (format !== "rrwkv-bundle" || typeof bundleId !== "string" || !Array.isArray(files)) return null;
+  const sizes = files.map(({ name, bytes }: { name?: unknown; bytes?: unknown }) =>
+    String(name).startsWith("variants") ? 0 : Number(bytes),
+  );
+  return { bundleId, bytes: sizes.reduce((sum, size) => sum + size, 0) };
 }
