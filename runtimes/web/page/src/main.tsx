@@ -1,4 +1,4 @@
-/** The page starts: isolation first, as it may take a reload, then what is kept, then the model. */
+/** The page starts: what is kept is shown, then the service worker (which may take a reload), then the model. */
 
 import { render } from "preact";
 
@@ -11,10 +11,10 @@ import { startOffline } from "./offline.ts";
 import { notify } from "./state.ts";
 
 async function start(): Promise<void> {
-  if (await startOffline()) return; // the page loads again, isolated this time
   await openDatabase();
   await openLibrary();
   render(<App />, document.getElementById("app")!);
+  if (await startOffline()) return; // the page loads again, isolated this time
   const { oneThread } = limits();
   if (oneThread) notify({ id: "isolation", kind: "note", text: oneThread });
   await loadFirst();

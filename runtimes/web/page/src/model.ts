@@ -10,6 +10,7 @@ import { preferences } from "./preferences.ts";
 import { dismiss, notify } from "./state.ts";
 
 export type Model =
+  | { phase: "starting" }
   | { phase: "none" }
   | { phase: "offered"; place: Place; offer: Offer }
   | { phase: "loading"; place: Place; progress: LoadProgress | null }
@@ -19,7 +20,7 @@ export type Model =
 /** More than this is not downloaded without being asked for. */
 const ASKED_FROM = 100e6;
 
-export const model = signal<Model>({ phase: "none" });
+export const model = signal<Model>({ phase: "starting" });
 let runtime: Runtime | null = null;
 let loading = new AbortController();
 
@@ -38,7 +39,10 @@ export async function loadFirst(): Promise<void> {
   const place: Place = asked ? { kind: "url", url: new URL(asked, document.baseURI).href } : (last ?? placeBeside());
   if (place.kind !== "url" || isArchive(place.url)) return load(place);
   const offer = await offerAt(place.url);
-  if (offer === null && !asked && !last) return;
+  if (offer === null && !asked && !last) {
+    model.value = { phase: "none" };
+    return;
+  }
   if (offer !== null && offer !== "unreachable" && (asked || offer.bytes > ASKED_FROM)) {
     if (!(await isKept(offer.bundleId))) {
       model.value = { phase: "offered", place, offer };

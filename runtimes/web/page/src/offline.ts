@@ -3,6 +3,7 @@
  * which send none. For these to hold, the page is loaded again once.
  */
 
+import { scriptUrl } from "./engine/trusted.ts";
 import { notify } from "./state.ts";
 
 const TRIED = "rrwkv-isolation-tried";
@@ -12,7 +13,7 @@ const PATIENCE = 4000; // milliseconds for a first start; a page without a servi
 export async function startOffline(): Promise<boolean> {
   if (!("serviceWorker" in navigator)) return false;
   try {
-    const registration = await navigator.serviceWorker.register("service-worker.js");
+    const registration = await navigator.serviceWorker.register(scriptUrl("service-worker.js"));
     watch(registration);
     await Promise.race([controlled(), new Promise((resolve) => setTimeout(resolve, PATIENCE))]);
   } catch {

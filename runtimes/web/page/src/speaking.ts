@@ -12,8 +12,16 @@ export function speakFrom(): (reply: string, done: boolean) => void {
     let end = said;
     for (const match of reply.slice(said).matchAll(SENTENCE)) end = said + match.index + match[0].length;
     if (done) end = reply.length;
-    const piece = reply.slice(said, end).trim();
+    const piece = plain(reply.slice(said, end)).trim();
     said = end;
     if (piece) spoken.value = [...spoken.value, piece];
   };
+}
+
+/** Without the signs of Markdown, which are tedious to hear. */
+function plain(text: string): string {
+  return text
+    .replace(/!?\[([^\]]*)\]\([^)]*\)/gu, "$1")
+    .replace(/^\s*(?:#+|>|```.*)\s*/gmu, "")
+    .replace(/\*\*|__|`/gu, "");
 }

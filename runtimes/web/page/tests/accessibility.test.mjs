@@ -56,8 +56,6 @@ for (const [size, viewport] of Object.entries(SIZES)) {
 test("from the keyboard alone: to the message box, a message, its reply, settings and back", async () => {
   const page = await openPage(browser, server.url, { preferences: WASM });
   await whenReady(page);
-  await makeGreedy(page, 8);
-  await page.evaluate(() => document.activeElement.blur());
   await page.keyboard.press("Tab");
   assert.equal(await page.evaluate(() => document.activeElement.textContent.trim()), "Go to the message box");
   await page.keyboard.press("Enter");

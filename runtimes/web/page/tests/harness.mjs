@@ -34,14 +34,14 @@ const ISOLATED = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Em
  */
 export async function serve({ folders = { "/": PAGE, "/bundle/": BUNDLE }, isolated = true, fault = () => undefined } = {}) {
   const requests = [];
-  const state = { fault };
+  const state = { fault, folders };
   const prefixes = Object.keys(folders).sort((a, b) => b.length - a.length);
   const server = createServer((request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://host").pathname);
     requests.push(path);
     const prefix = prefixes.find((one) => path.startsWith(one));
     const name = normalize(path.slice(prefix.length)) || "";
-    const file = join(folders[prefix], path.endsWith("/") ? join(name, "index.html") : name);
+    const file = join(state.folders[prefix], path.endsWith("/") ? join(name, "index.html") : name);
     const wrong = state.fault(path);
     if (name.startsWith("..") || wrong === "missing" || !existsSync(file) || statSync(file).isDirectory()) {
       return response.writeHead(404).end();

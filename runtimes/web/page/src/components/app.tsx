@@ -57,6 +57,7 @@ function status(): string {
     case "none":
     case "offered":
       return "none";
+    case "starting":
     case "loading":
       return "loading…";
     case "failed":

@@ -1,11 +1,20 @@
 import { useEffect, useRef } from "preact/hooks";
 
-import { model } from "../model.ts";
+import { model, type Model } from "../model.ts";
 import { send, stop } from "../session.ts";
 import { busy, composed } from "../state.ts";
 import { Icon } from "./icons.tsx";
 
 const TALLEST = 200; // pixels; further lines are scrolled
+
+const PLACEHOLDERS: Record<Model["phase"], string> = {
+  starting: "The model is being loaded",
+  loading: "The model is being loaded",
+  ready: "Write a message",
+  none: "Choose a model first",
+  offered: "Choose a model first",
+  failed: "Choose a model first",
+};
 
 /** The message box. Enter sends where there is a keyboard, Shift+Enter begins a line; Escape stops the reply. */
 export function Composer() {
@@ -39,7 +48,7 @@ export function Composer() {
         id="message"
         ref={box}
         rows={1}
-        placeholder={ready ? "Write a message" : "Choose a model first"}
+        placeholder={PLACEHOLDERS[model.value.phase]}
         value={composed.value}
         onInput={(event) => (composed.value = event.currentTarget.value)}
         onKeyDown={onKeyDown}

@@ -93,7 +93,9 @@ function Slider({ range: { label, min, max, step }, value, onInput }: SliderProp
   return (
     <label class="slider">
       <span>{label}</span>
-      <output>{value?.toFixed(decimals) ?? "–"}</output>
+      <span class="value" aria-hidden="true">
+        {value?.toFixed(decimals) ?? "–"}
+      </span>
       <input
         type="range"
         min={min}

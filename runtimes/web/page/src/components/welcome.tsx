@@ -21,6 +21,8 @@ export function Welcome() {
 
 function Body({ now }: { now: Model }) {
   switch (now.phase) {
+    case "starting":
+      return null;
     case "none":
     case "failed":
       return (

@@ -3,6 +3,7 @@
 import { RuntimeClient } from "rrwkv-runtime/client";
 
 import { newId } from "./capabilities.ts";
+import { scriptUrl } from "./trusted.ts";
 
 export interface Runtime {
   readonly client: RuntimeClient;
@@ -13,7 +14,7 @@ export interface Runtime {
 /** onEnd: called if the worker ends by itself: the system ran out of memory, or somebody ended it. */
 export function startRuntime(onEnd: () => void): Runtime {
   const name = `rrwkv-${newId()}`;
-  const worker = new Worker(new URL("worker.js", document.baseURI), { type: "module", name });
+  const worker = new Worker(scriptUrl("worker.js"), { type: "module", name });
   const client = new RuntimeClient(worker);
   let open = true;
   const ended = () => {
