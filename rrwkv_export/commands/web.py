@@ -51,4 +51,4 @@ def web(bundle: Path, output: Path | None, archive: Path | None, force: bool) ->
 def _server(folder: Path) -> str:
     """Python's own; a service worker gives the page the headers that this sends none of."""
     python = "python" if sys.platform == "win32" else "python3"
-    return shlex.join([python, "-m", "http.server", "--directory", str(folder), "8000"])
+    return shlex.join([python, "-m", "http.server", "-d", str(folder), "8000"])

@@ -46,7 +46,7 @@ def test_the_folder_has_the_page_and_what_runs_by_default(page, bundle, tmp_path
     assert (site / BUNDLE / "manifest.json").read_bytes() == (bundle / "manifest.json").read_bytes()
     assert "model.onnx.data" in needed_files(manifest)
     said = capsys.readouterr().out
-    assert f"python3 -m http.server --directory '{site}' 8000" in said
+    assert f"python3 -m http.server -d '{site}' 8000" in said
     assert "http://localhost:8000" in said
 
 
