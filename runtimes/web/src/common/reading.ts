@@ -75,7 +75,8 @@ export function short(value: unknown, limit = 60): string {
 function written(value: unknown): string {
   if (typeof value === "bigint") return value.toString();
   try {
-    return JSON.stringify(value) ?? String(value);
+    const text: unknown = JSON.stringify(value);
+    return typeof text === "string" ? text : String(value);
   } catch {
     return typeof value;
   }

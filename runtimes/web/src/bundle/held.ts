@@ -1,0 +1,79 @@
+/** A bundle's files in memory, each held against its size and sha256 while it comes: what was hashed is what is used. */
+
+import { startSha256 } from "../common/sha256.js";
+import { Cancelled, DamagedBundle, ProviderError } from "../errors.js";
+import type { FileEntry } from "../manifest.js";
+import { checkSize, type Source } from "./source.js";
+
+/** Bytes that a wasm heap of 32 bits may hold. */
+const LARGEST_HELD = 2 ** 32;
+
+/** Files by their names. */
+export type Held = ReadonlyMap<string, Uint8Array>;
+
+/** Where files go as they come, to be kept. */
+export interface Keeper {
+  begin(entry: FileEntry): Promise<void>;
+  write(piece: Uint8Array): Promise<void>;
+  end(): Promise<void>;
+}
+
+export interface HoldOptions {
+  readonly progress?: (bytes: number, of: number) => void;
+  readonly signal?: AbortSignal;
+  readonly keeper?: Keeper;
+}
+
+/** Read files, and check each. Rejects with DamagedBundle naming the file, with ProviderError where they are too large. */
+export async function holdFiles(source: Source, wanted: readonly FileEntry[], options: HoldOptions): Promise<Held> {
+  const of = wanted.reduce((sum, entry) => sum + entry.bytes, 0);
+  if (of > LARGEST_HELD) {
+    throw new ProviderError(`${source.name}: ${of} bytes are more than WebAssembly holds; take a smaller quantization`);
+  }
+  const held = new Map<string, Uint8Array>();
+  let bytes = 0;
+  for await (const { entry, pieces } of source.files(wanted, options.signal)) {
+    const data = await hold(source.name, entry, pieces, options, (size) => {
+      bytes += size;
+      options.progress?.(bytes, of);
+    });
+    held.set(entry.name, data);
+  }
+  return held;
+}
+
+async function hold(
+  bundle: string,
+  entry: FileEntry,
+  pieces: AsyncIterable<Uint8Array>,
+  { keeper, signal }: HoldOptions,
+  progress: (size: number) => void,
+): Promise<Uint8Array> {
+  const data = allocated(bundle, entry);
+  const hash = await startSha256();
+  await keeper?.begin(entry);
+  let at = 0;
+  for await (const piece of pieces) {
+    if (signal?.aborted === true) throw new Cancelled("stopped while the bundle was read");
+    if (at + piece.length > entry.bytes) checkSize(bundle, entry, at + piece.length);
+    data.set(piece, at);
+    hash.update(piece);
+    await keeper?.write(piece);
+    at += piece.length;
+    progress(piece.length);
+  }
+  checkSize(bundle, entry, at);
+  if (hash.digest() !== entry.sha256) {
+    throw new DamagedBundle(`${bundle}: ${entry.name} is not the file that was exported (its sha256 differs)`);
+  }
+  await keeper?.end();
+  return data;
+}
+
+function allocated(bundle: string, entry: FileEntry): Uint8Array {
+  try {
+    return new Uint8Array(entry.bytes);
+  } catch {
+    throw new ProviderError(`${bundle}: there is no memory for ${entry.name} of ${entry.bytes} bytes here`);
+  }
+}
