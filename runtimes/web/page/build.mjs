@@ -69,6 +69,8 @@ function onnxruntimeApart() {
   return {
     name: "onnxruntime-apart",
     setup(setup) {
+      const path = join(here, "../src/worker/worker.ts"); // the package's list of side effects has it as it is built
+      setup.onResolve({ filter: /^rrwkv-runtime\/worker$/ }, () => ({ path, sideEffects: true }));
       setup.onResolve({ filter: /^onnxruntime-web/ }, async ({ path }) => {
         const [script, wasm] = ONNXRUNTIME[path] ?? [];
         if (!script) return { errors: [{ text: `of ${path} nobody knows which files it takes` }] };
