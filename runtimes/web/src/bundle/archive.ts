@@ -65,7 +65,7 @@ async function* filesOf(name: string, reading: Reading, wanted: readonly FileEnt
     const entry = left.get(member.name);
     left.delete(member.name);
     if (entry !== undefined) yield { entry, pieces: reading.pieces(member) };
-    else for await (const _ of reading.pieces(member)) _; // others, a variant's
+    else await skipped(reading.pieces(member)); // a variant's
   }
 }
 
@@ -133,4 +133,8 @@ class Reading {
     if (done) this.ended = true;
     if (this.failed !== null) throw this.failed;
   }
+}
+
+async function skipped(pieces: AsyncGenerator<Uint8Array>): Promise<void> {
+  while ((await pieces.next()).done !== true);
 }

@@ -102,7 +102,7 @@ export class AnyLengthDecoder implements Decoder {
       const wanted = num_logits - (T - done) - first;
       const rows = await this.runChunk(piece, Math.max(1, wanted));
       if (wanted > 0) logits.set(rows, first * V);
-      tell(progress, done, T);
+      await tell(progress, done, T);
     }
     return logits;
   }

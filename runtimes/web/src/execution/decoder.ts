@@ -8,8 +8,8 @@
 import { Cancelled } from "../errors.js";
 import type { State } from "../state.js";
 
-/** Called with tokens done and tokens in all after each chunk; false asks to stop. */
-export type Progress = (done: number, of: number) => boolean | undefined;
+/** Called with tokens done and tokens in all after each chunk, and waited for; false asks to stop. */
+export type Progress = (done: number, of: number) => boolean | undefined | Promise<boolean | undefined>;
 
 /** How a decoder is to run some ids. */
 export interface RunOptions {
@@ -36,7 +36,7 @@ export interface Decoder {
   close(): void;
 }
 
-/** Tell of a chunk that is done. Throws Cancelled if that asks to stop, and there is more. */
-export function tell(progress: Progress | undefined, done: number, of: number): void {
-  if (progress?.(done, of) === false && done < of) throw new Cancelled(`stopped after ${done} of ${of} tokens`);
+/** Tell of a chunk that is done. Rejects with Cancelled if that asks to stop, and there is more. */
+export async function tell(progress: Progress | undefined, done: number, of: number): Promise<void> {
+  if ((await progress?.(done, of)) === false && done < of) throw new Cancelled(`stopped after ${done} of ${of} tokens`);
 }

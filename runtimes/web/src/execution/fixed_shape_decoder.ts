@@ -75,7 +75,7 @@ export class FixedShapeDecoder implements Decoder {
       const end = num_logits - (T - done); // the row of `logits` after the last one that this run gave
       const wanted = Math.min(end, size);
       if (wanted > 0) logits.set(rows.subarray((size - wanted) * V), (end - wanted) * V);
-      tell(progress, done, T);
+      await tell(progress, done, T);
     }
     return logits;
   }

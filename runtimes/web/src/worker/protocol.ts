@@ -5,49 +5,19 @@
  * names of the bundle format and of the Python runtime (`max_tokens`, `top_p` …).
  */
 
-/**
- * Where a bundle is.
- *
- * - `url`        a folder's address, or that of a bundle in one file (it ends with `.zip`, query aside)
- * - `archive`    a bundle in one file that a person chose or dropped
- * - `files`      what a directory picker gave (`<input webkitdirectory>`), `webkitRelativePath` and all
- * - `directory`  what the File System Access API gave (`showDirectoryPicker`)
- */
-export type BundleSource =
-  | { readonly url: string }
-  | { readonly archive: Blob }
-  | { readonly files: readonly File[] }
-  | { readonly directory: FileSystemDirectoryHandle };
+import type { KeptBundle } from "../bundle/kept.js";
+import type { BundleSource } from "../bundle/source.js";
+import type { ChatOptions, Think, TurnOptions } from "../chat.js";
+import type { Finish, GenerateOptions as GenerateHere, Timing, Token } from "../generate.js";
+import type { LoadOptions as LoadHere, LoadProgress } from "../model.js";
+import type { ProviderChoice } from "../providers.js";
+import type { SamplingOptions } from "../sampling.js";
 
-/** `auto`: WebGPU where it is there and gives wasm's logits, else wasm. */
-export type ProviderChoice = "auto" | "wasm" | "webgpu";
+export type { BundleSource, ChatOptions, Finish, KeptBundle, LoadProgress, ProviderChoice, SamplingOptions };
+export type { Think, Timing, Token, TurnOptions };
 
-export interface LoadOptions {
-  /** What runs it; `auto` by default. */
-  provider?: ProviderChoice;
-  /** Threads of wasm; by default as many as are worth it. One where the page is not cross-origin isolated. */
-  threads?: number;
-  /** Keep the files in this browser, so that the next start needs no network; true by default. */
-  keep?: boolean;
-  /** Graphs that the bundle holds by this name, in place of those that run by default. */
-  variant?: string;
-  /** The address of the folder with onnxruntime's `.wasm` and `.mjs` files; by default where its package is. */
-  wasm_files?: string;
-}
-
-/**
- * How far loading is.
- *
- * - `fetch`    files come from the network or from disk, and are hashed as they come
- * - `read`     they are read from what this browser kept
- * - `compile`  onnxruntime makes sessions of them; `bytes` counts graphs, not bytes
- * - `check`    WebGPU is held against wasm
- */
-export interface LoadProgress {
-  readonly phase: "fetch" | "read" | "compile" | "check";
-  readonly bytes: number;
-  readonly of: number;
-}
+/** How a bundle is loaded; see `Model.load`. */
+export type LoadOptions = Omit<LoadHere, "engine" | "progress" | "signal">;
 
 /** Tokens of the prompt that are read, of all. */
 export interface PromptProgress {
@@ -55,83 +25,15 @@ export interface PromptProgress {
   readonly of: number;
 }
 
-/** How tokens are chosen; `docs/bundle-format.md`, Sampling. */
-export interface SamplingOptions {
-  temperature?: number;
-  top_k?: number;
-  top_p?: number;
-  min_p?: number;
-  repetition_penalty?: number;
-  presence_penalty?: number;
-  frequency_penalty?: number;
-  penalty_decay?: number;
-  penalty_window?: number;
-  logit_bias?: Readonly<Record<number, number>>;
-}
-
-export interface GenerateOptions extends SamplingOptions {
+/** How a text is made; see `generate`. */
+export interface GenerateOptions extends Omit<GenerateHere, "state" | "progress" | "read"> {
   /** A saved state that the prompt follows. */
   state?: ArrayBuffer;
   /** Take a state of another quantization of the same model too. */
   allow_other_quantization?: boolean;
-  /** null: no limit. 256 by default. */
-  max_tokens?: number | null;
-  seed?: number | null;
-  stop?: string | readonly string[];
-  stop_ids?: readonly number[];
-  ignore_eos?: boolean;
-  /** Special tokens written out in the prompt are tokens. */
-  special?: boolean;
-  top_logprobs?: number;
 }
 
-/** `auto`: as it comes; `on`, `off`: the model is made to think before it answers, or not to. */
-export type Think = "auto" | "on" | "off";
-
-/** What may be changed between turns. */
-export interface TurnOptions extends SamplingOptions {
-  think?: Think;
-  /** null: no limit. 512 by default. */
-  max_tokens?: number | null;
-  /** Setting it starts the stream of random numbers again; null: a new random one. */
-  seed?: number | null;
-}
-
-export interface ChatOptions extends TurnOptions {
-  /** The program's own text before the first turn; special tokens in it are tokens. */
-  system?: string;
-  /** Special tokens in what people say are tokens too. */
-  special?: boolean;
-}
-
-/** Why a text ended; `stopped`: whoever reads it stopped it. */
-export type Finish = "eos" | "stop" | "length";
-
-/** One generated token. `text` and `thought` are what may be shown with it, often not exactly its own text. */
-export interface Token {
-  readonly id: number;
-  readonly text: string;
-  /** Natural logarithm of its probability under the model itself, before any sampling option. */
-  readonly logprob: number;
-  /** From 0. */
-  readonly index: number;
-  /** Null until the last token. */
-  readonly finish: Finish | null;
-  /** The likeliest tokens in its place, as many as `top_logprobs` asked for. */
-  readonly top: readonly (readonly [id: number, logprob: number])[];
-  /** In a chat, what may be shown of the model's thought, which comes before its answer. */
-  readonly thought: string;
-}
-
-/** What was computed, and the seconds it took. */
-export interface Timing {
-  readonly prompt_tokens: number;
-  readonly prompt_seconds: number;
-  readonly generated_tokens: number;
-  readonly generated_seconds: number;
-}
-
-/** A text is done. */
+/** A text is done. `stopped`: whoever reads it stopped it. */
 export interface Ended {
   readonly finish: Finish | "stopped";
   readonly timing: Timing;
@@ -192,12 +94,6 @@ export interface Info {
   };
   /** Of the last text; null before any. */
   readonly timing: Timing | null;
-}
-
-/** A bundle that this browser keeps. */
-export interface KeptBundle {
-  readonly bundle_id: string;
-  readonly bytes: number;
 }
 
 /** Each call: what it takes, what it gives in the end, and what it tells meanwhile. */
