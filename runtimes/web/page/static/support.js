@@ -6,7 +6,9 @@
   else if (!WebAssembly.validate(new Uint8Array(simd))) missing.push("WebAssembly with SIMD");
   if (typeof BigInt64Array === "undefined") missing.push("BigInt");
   if (typeof Worker === "undefined") missing.push("workers");
-  if (typeof indexedDB === "undefined" && typeof HTMLDialogElement === "undefined") missing.push("what pages use since 2022");
+  if (typeof HTMLDialogElement === "undefined" || typeof AbortSignal === "undefined" || !AbortSignal.any) {
+    missing.push("what pages use since 2024");
+  }
   if (!missing.length) return;
   window.unsupported = missing;
   document.addEventListener("DOMContentLoaded", function () {

@@ -84,6 +84,7 @@ class Service {
       chat_save: ({ chat }) => Promise.resolve().then(() => this.chat(chat).save()),
       chat_load: async ({ chat, state, allow_other_quantization, turns }) =>
         this.after(chat, this.chat(chat).load(state, allow_other_quantization, turns)),
+      chat_read: (takes, context) => this.read(takes, context),
       chat_close: async ({ chat }) => {
         this.chats.delete(chat);
         return Promise.resolve(null);
@@ -194,6 +195,14 @@ class Service {
       return { finish, timing: chat.timing, ...this.state(number) };
     };
     return this.streamed(run());
+  }
+
+  private async read(
+    { chat, turns }: Calls["chat_read"]["takes"],
+    context: Context<"chat_read">,
+  ): Promise<ChatState> {
+    const progress = progressOf(context, this.ending(context.signal));
+    return this.streamed(Promise.resolve().then(() => this.after(chat, this.chat(chat).read(turns, progress))));
   }
 
   /** Stopped by whoever asked for it, or because the model goes. */

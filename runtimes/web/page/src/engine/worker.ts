@@ -2,6 +2,6 @@
 
 import "rrwkv-runtime/worker";
 
-if ("locks" in navigator && self.name) {
+if ("locks" in navigator && self.name.startsWith("rrwkv-")) {
   void navigator.locks.request(self.name, () => new Promise<never>(() => undefined));
 }
