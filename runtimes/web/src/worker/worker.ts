@@ -286,7 +286,7 @@ async function shown(
   return { finish, generated_tokens, generated_seconds: (ended - (started ?? ended)) / 1000 };
 }
 
-function progressOf({ tell }: { tell: (told: Told) => void }, signal: AbortSignal) {
+function progressOf({ tell }: { tell: (told: { prompt: PromptProgress }) => void }, signal: AbortSignal) {
   return async (done: number, of: number): Promise<boolean> => {
     tell({ prompt: { done, of } });
     await nextTask();
