@@ -121,8 +121,20 @@ function onEnd(place: Place): void {
 
 function failed(place: Place, why: string): void {
   model.value = { phase: "failed", place, why };
-  const again = { label: "Start again", run: () => void load(place) };
+  const again = preferences.value.provider === "webgpu" ? onWasm(place) : startAgain(place);
   notify({ id: "model", kind: "error", text: `The model ${nameOf(place)} cannot be used: ${why}`, action: again });
+}
+
+function startAgain(place: Place): { label: string; run: () => void } {
+  return { label: "Start again", run: () => void load(place) };
+}
+
+function onWasm(place: Place): { label: string; run: () => void } {
+  const run = () => {
+    preferences.value = { ...preferences.value, provider: "wasm" };
+    void load(place);
+  };
+  return { label: "Use WebAssembly", run };
 }
 
 function isArchive(url: string): boolean {
