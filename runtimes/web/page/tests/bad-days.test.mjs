@@ -67,12 +67,16 @@ test("with a full disk the conversation goes on, and the page says that it is no
     await whenReady(page);
     await makeGreedy(page, 8);
     await ask(page, "Hi");
-    const devtools = await page.context().newCDPSession(page);
-    await devtools.send("Storage.overrideQuotaForOrigin", { origin: new URL(server.url).origin, quotaSize: 1 });
+    await page.evaluate(() => {
+      globalThis.put = IDBObjectStore.prototype.put;
+      IDBObjectStore.prototype.put = () => {
+        throw new DOMException("", "QuotaExceededError");
+      };
+    });
     assert.ok(await ask(page, "And now?"));
     assert.match(await notice(page, "keeping").innerText(), /storage is full.*in this page alone/);
     await page.getByRole("button", { name: "Undo" }).click();
-    await devtools.send("Storage.overrideQuotaForOrigin", { origin: new URL(server.url).origin });
+    await page.evaluate(() => (IDBObjectStore.prototype.put = globalThis.put));
     assert.ok(await ask(page, "And now?"));
     await notice(page, "keeping").waitFor({ state: "detached" });
     await page.context().close();

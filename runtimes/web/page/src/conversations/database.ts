@@ -67,7 +67,8 @@ export class Database {
     ];
     if (last >= STATES_KEPT) puts.push(states.delete(IDBKeyRange.bound([id, 0], [id, last - STATES_KEPT])));
     if (state) puts.push(states.put(state));
-    await Promise.all([...puts, work.done]);
+    void Promise.allSettled(puts); // of a transaction that fails, only the end says why
+    await work.done;
   }
 
   async state(conversation: string, turns: number): Promise<StoredState | undefined> {
