@@ -15,6 +15,7 @@
 # make wheels           wheels of the kernels in dist/, for other machines too, by Zig's compiler; some minutes each at first
 # make web              the chat page, into rrwkv_export/assets/web, for `rrwkv web` and wheels
 # make page-test        the page in a browser: what people do, bad days, accessibility; in Debian's Chromium
+# make web-test         the runtime for browsers: lint, types, and its tests in Node, some against Python
 # make clean
 # Each sets up what it needs in $(VENV), plugins in build/plugin-*.
 
@@ -26,7 +27,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Who develops has a compiler: kernels that do not compile are an error.
 export RRWKV_NATIVE_REQUIRED := 1
 
-.PHONY: demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels test-wheels arm64-native web page-test clean
+.PHONY: demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels test-wheels arm64-native web web-test page-test clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/rrwkv demo --output build/demo
@@ -78,6 +79,9 @@ build/plugin-%/.installed: $(VENV)/.installed-dev
 		> $$($(@D)/bin/python -c "import site; print(site.getsitepackages()[0])")/over.pth
 	@$(@D)/bin/pip install --quiet --constraint constraints.txt './runtimes/python[$*]'
 	@touch $@
+
+web-test: $(VENV)/.installed-dev
+	@PYTHON=$(abspath $(BIN)/python) runtimes/web/test.sh
 
 bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks.speed.kernels

@@ -2,7 +2,7 @@ import js from "@eslint/js";
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["build", "dist", "node_modules"] },
+  { ignores: ["build", "dist", "node_modules", "page"] },
   js.configs.recommended,
   ...tseslint.configs.strictTypeChecked,
   ...tseslint.configs.stylisticTypeChecked,
@@ -11,6 +11,15 @@ export default tseslint.config(
     rules: {
       // A number in a text is what it is in JavaScript: its digits.
       "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true }],
+      // node:test waits for its tests itself.
+      "@typescript-eslint/no-floating-promises": [
+        "error",
+        {
+          allowForKnownSafeCalls: [
+            { from: "package", package: "node:test", name: ["test", "describe", "before", "after"] },
+          ],
+        },
+      ],
     },
   },
 );

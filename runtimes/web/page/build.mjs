@@ -74,7 +74,8 @@ function onnxruntimeApart() {
       setup.onResolve({ filter: /^onnxruntime-web/ }, async ({ path }) => {
         const [script, wasm] = ONNXRUNTIME[path] ?? [];
         if (!script) return { errors: [{ text: `of ${path} nobody knows which files it takes` }] };
-        for (const name of [script, `${wasm}.mjs`, `${wasm}.wasm`]) await cp(join(ort, name), join(out, "runtime", name));
+        for (const name of [script, `${wasm}.mjs`, `${wasm}.wasm`])
+          await cp(join(ort, name), join(out, "runtime", name));
         return { path: `./runtime/${script}`, external: true };
       });
     },
@@ -91,7 +92,10 @@ async function finish() {
   }
   const version = digest.digest("hex").slice(0, 16);
   const index = await readFile(join(out, "index.html"), "utf8");
-  await writeFile(join(out, "index.html"), index.replace("{{CSP}}", `${CSP}; ${TRUSTED}`).replace("{{VERSION}}", version));
+  await writeFile(
+    join(out, "index.html"),
+    index.replace("{{CSP}}", `${CSP}; ${TRUSTED}`).replace("{{VERSION}}", version),
+  );
   await build({
     ...COMMON,
     format: "iife",
@@ -123,7 +127,10 @@ function headers() {
 /** Of all that is in the page by others. */
 async function licences() {
   const packages = [
-    ...["preact", "@preact/signals", "@preact/signals-core", "marked", "dompurify", "idb"].map((name) => ["node_modules", name]),
+    ...["preact", "@preact/signals", "@preact/signals-core", "marked", "dompurify", "idb"].map((name) => [
+      "node_modules",
+      name,
+    ]),
     ...["onnxruntime-web", "@huggingface/tokenizers", "hash-wasm", "fflate"].map((name) => ["../node_modules", name]),
   ];
   const texts = packages.map(async ([root, name]) => {

@@ -8,6 +8,7 @@ import { fetchFiles, type Fetched, findBundle } from "./bundle/found.js";
 import { keptBundles } from "./bundle/kept.js";
 import type { BundleSource, Source } from "./bundle/source.js";
 import { checkThreads } from "./common/checks.js";
+import { BundleError } from "./errors.js";
 import type { Decoder, RunOptions } from "./execution/decoder.js";
 import type { Engine } from "./execution/engine.js";
 import { checkGraphs, content, makePlan, type Plan, releaseAll } from "./execution/loading.js";
@@ -60,19 +61,13 @@ export class Model implements LanguageModel {
 
   /** Load a bundle. Rejects with BundleError, TokenizerError, ProviderError, InputError or Cancelled. */
   static async load(place: BundleSource | Source, options: LoadOptions = {}): Promise<Model> {
-    const { keep = true, variant = null, progress, signal, wasm_files = "" } = options;
+    const { keep = true, variant = null, progress, wasm_files = "" } = options;
     const provider = checkProvider(options.provider ?? "auto");
     const threads = options.threads === undefined ? usableThreads() : checkThreads(options.threads);
-    const kept = await keptBundles();
-    const found = await findBundle(place, kept, signal);
-    const { manifest, source } = found;
-    const plan = makePlan(manifest, variant);
-    const phase = source.from === "kept" ? "read" : "fetch";
-    const { files, ...origin } = await fetchFiles(found, plan.files, keep ? kept : null, {
-      progress: (bytes, of) => progress?.({ phase, bytes, of }),
-      ...(signal && { signal }),
-    });
-    checkGraphs(plan, files, source.name);
+    const { plan, fetched, name } = await fetchPlan(place, variant, keep, options);
+    const { files, ...origin } = fetched;
+    const { manifest } = plan;
+    checkGraphs(plan, files, name);
     const tokenizer = manifest.tokenizer && openTokenizer(content(files, manifest.tokenizer.file), manifest);
     const { engine } = options;
     const running = await run(
@@ -166,5 +161,38 @@ export class Model implements LanguageModel {
   async close(): Promise<void> {
     await releaseAll(this.running.sessions);
     await this.running.engine.close();
+  }
+}
+
+interface FetchedPlan {
+  readonly plan: Plan;
+  readonly fetched: Fetched;
+  /** What messages call the bundle. */
+  readonly name: string;
+}
+
+/** What is to run of a bundle, and its files; where what is kept of it is not whole, from where it is. */
+async function fetchPlan(
+  place: BundleSource | Source,
+  variant: string | null,
+  keep: boolean,
+  { progress, signal }: LoadOptions,
+): Promise<FetchedPlan> {
+  const kept = await keptBundles();
+  const found = await findBundle(place, kept, signal);
+  const { manifest, source } = found;
+  const plan = makePlan(manifest, variant);
+  const phase = source.from === "kept" ? "read" : "fetch";
+  try {
+    const fetched = await fetchFiles(found, plan.files, keep ? kept : null, {
+      progress: (bytes, of) => progress?.({ phase, bytes, of }),
+      ...(signal && { signal }),
+    });
+    return { plan, fetched, name: source.name };
+  } catch (error) {
+    const again = source.from === "kept" && !("kept" in place) && error instanceof BundleError;
+    if (!again) throw error;
+    await kept?.forget(manifest.bundle_id);
+    return fetchPlan(place, variant, keep, { ...(progress && { progress }), ...(signal && { signal }) });
   }
 }

@@ -12,7 +12,8 @@ export async function openDatabase(): Promise<void> {
     db = await Database.open();
   } catch {
     keeping.value = "absent";
-    const text = "This browser keeps nothing for this page: conversations are gone when it is closed. Export those you want.";
+    const text =
+      "This browser keeps nothing for this page: conversations are gone when it is closed. Export those you want.";
     notify({ id: "keeping", kind: "warning", text });
   }
 }

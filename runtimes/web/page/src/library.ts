@@ -8,7 +8,10 @@ import { listed, point, replace } from "./shelf.ts";
 import { composed, conversations, current, drawer, notify, spoken } from "./state.ts";
 
 export async function openLibrary(): Promise<void> {
-  conversations.value = (await database()?.conversations().catch(() => [])) ?? [];
+  conversations.value =
+    (await database()
+      ?.conversations()
+      .catch(() => [])) ?? [];
   const id = new URLSearchParams(location.hash.slice(1)).get("c");
   const there = id ? listed(id) : undefined;
   if (there) current.value = there;

@@ -3,6 +3,7 @@
 import { signal } from "@preact/signals";
 import type { Info, LoadProgress, ProviderChoice } from "rrwkv-runtime/protocol";
 
+import { limits } from "./engine/capabilities.ts";
 import { nameOf, offerAt, placeBeside, sourceOf, type Offer, type Place } from "./engine/places.ts";
 import { startRuntime, type Runtime } from "./engine/runtime.ts";
 import { database } from "./keeping.ts";
@@ -104,7 +105,9 @@ function options(): { provider: ProviderChoice; threads?: number; wasm_files: st
 
 function tell(info: Info): void {
   dismiss("keep");
+  const { nothingKept } = limits();
   if (info.keep_note) notify({ id: "keep", kind: "warning", text: `The model is not kept: ${info.keep_note}` });
+  else if (nothingKept) notify({ id: "keep", kind: "note", text: nothingKept });
   if (!info.has_tokenizer) {
     notify({ id: "model", kind: "error", text: "This bundle has no tokenizer, and a chat needs one." });
   }

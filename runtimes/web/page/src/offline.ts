@@ -49,7 +49,12 @@ function watch(registration: ServiceWorkerRegistration): void {
       navigator.serviceWorker.addEventListener("controllerchange", () => location.reload(), { once: true });
       waiting.postMessage("take over");
     };
-    notify({ id: "newer", kind: "note", text: "A newer version of this page is there.", action: { label: "Use it", run } });
+    notify({
+      id: "newer",
+      kind: "note",
+      text: "A newer version of this page is there.",
+      action: { label: "Use it", run },
+    });
   };
   offer();
   registration.addEventListener("updatefound", () => {

@@ -36,7 +36,9 @@ self.addEventListener("fetch", (event) => {
 
 async function takeOver(): Promise<void> {
   const names = await caches.keys();
-  await Promise.all(names.filter((name) => name.startsWith("rrwkv-page ") && name !== CACHE).map((name) => caches.delete(name)));
+  await Promise.all(
+    names.filter((name) => name.startsWith("rrwkv-page ") && name !== CACHE).map((name) => caches.delete(name)),
+  );
   await self.clients.claim();
 }
 

@@ -170,7 +170,10 @@ function change(changed: Partial<Draft>): void {
 
 /** The conversation and the state after its last turn. */
 async function keepTurn(conversation: Conversation, modelId: string, bundleId: string): Promise<void> {
-  const chat = await position!.after(conversation.turns.length, conversation, { signal: stopping.signal, progress() {} });
+  const chat = await position!.after(conversation.turns.length, conversation, {
+    signal: stopping.signal,
+    progress() {},
+  });
   const bytes = new Uint8Array(await chat.save());
   const { id, system, turns } = conversation;
   const state = { conversation: id, turns: turns.length, system, modelId, bundleId, bytes };
@@ -183,7 +186,12 @@ async function keepTurn(conversation: Conversation, modelId: string, bundleId: s
 
 export async function findState(conversation: string, turns: number): Promise<StoredState | undefined> {
   const here = recent.find((state) => state.conversation === conversation && state.turns === turns);
-  return here ?? (await database()?.state(conversation, turns).catch(() => undefined));
+  return (
+    here ??
+    (await database()
+      ?.state(conversation, turns)
+      .catch(() => undefined))
+  );
 }
 
 function tellFailure(error: Error): void {

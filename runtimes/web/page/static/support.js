@@ -1,6 +1,8 @@
 // Written for old browsers: says what is missing in one that cannot run the page, before anything newer is read.
 (function () {
-  var simd = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
+  var simd = [
+    0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11,
+  ];
   var missing = [];
   if (typeof WebAssembly !== "object") missing.push("WebAssembly");
   else if (!WebAssembly.validate(new Uint8Array(simd))) missing.push("WebAssembly with SIMD");
@@ -16,7 +18,9 @@
     said.setAttribute("role", "alert");
     said.className = "unsupported";
     said.textContent =
-      "This browser lacks " + missing.join(" and ") + ", which running a model takes. " +
+      "This browser lacks " +
+      missing.join(" and ") +
+      ", which running a model takes. " +
       "A current Chrome, Edge, Firefox or Safari has it.";
     document.body.insertBefore(said, document.body.firstChild);
   });

@@ -22,7 +22,11 @@ async function onServer(options, work) {
 
 const notice = (page, id) => page.locator(`[data-notice=${id}]`);
 
-for (const [fault, told] of Object.entries({ flip: /model\.onnx\.data.*sha256/, cut: /model\.onnx\.data/, missing: /model\.onnx\.data/ })) {
+for (const [fault, told] of Object.entries({
+  flip: /model\.onnx\.data.*sha256/,
+  cut: /model\.onnx\.data/,
+  missing: /model\.onnx\.data/,
+})) {
   test(`a bundle's file that is ${{ flip: "wrong", cut: "cut off", missing: "not there" }[fault]} is named, and loads when it is right`, async () => {
     await onServer({ fault: (path) => (path.endsWith(".data") ? fault : undefined) }, async (server) => {
       const page = await openPage(browser, server.url, { preferences: WASM });
@@ -53,7 +57,10 @@ test("an address that is not secure gives one thread, says so, and answers", asy
   await onServer({}, async (server) => {
     const page = await openPage(browser, `http://plain.test:${server.port}/`, { preferences: WASM });
     await whenReady(page);
-    assert.match(await notice(page, "isolation").innerText(), /one thread, as this address is not secure \(open it by https/);
+    assert.match(
+      await notice(page, "isolation").innerText(),
+      /one thread, as this address is not secure \(open it by https/,
+    );
     assert.equal(await page.locator(".chip").innerText(), "WebAssembly, 1 thread");
     await makeGreedy(page, 8);
     assert.ok(await ask(page, "Hi"));
@@ -122,14 +129,21 @@ for (const [what, lack] of Object.entries(LACKS)) {
 
 test("a browser that keeps no files runs the model all the same, and says that it will be fetched again", async () => {
   await onServer({}, async (server) => {
-    const prepare = (page, context) =>
-      context.route("**/worker.js", async (route) => {
+    const lack = "delete StorageManager.prototype.getDirectory;";
+    const prepare = async (page, context) => {
+      await page.addInitScript(lack);
+      await context.route("**/worker.js", async (route) => {
         const response = await route.fetch();
-        await route.fulfill({ response, body: `delete StorageManager.prototype.getDirectory;${await response.text()}` });
+        await route.fulfill({ response, body: lack + (await response.text()) });
       });
-    const page = await openPage(browser, server.url, { preferences: WASM, prepare, context: { serviceWorkers: "block" } });
+    };
+    const page = await openPage(browser, server.url, {
+      preferences: WASM,
+      prepare,
+      context: { serviceWorkers: "block" },
+    });
     await whenReady(page);
-    assert.match(await notice(page, "keep").innerText(), /^The model is not kept: /);
+    assert.match(await notice(page, "keep").innerText(), /^The model is not kept for the next visit/);
     await page.context().close();
   });
 });

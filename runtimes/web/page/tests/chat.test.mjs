@@ -30,7 +30,8 @@ test("a message is answered, and the page says how fast and on what", async () =
   assert.match(await page.locator(".facts").last().innerText(), /^\d+ tokens · \d+\.\d tokens\/s/);
   await page.getByRole("button", { name: /^Model: WebAssembly, \d+ threads?$/ }).click();
   const facts = await page.locator(".facts-list").innerText();
-  for (const line of [/with 13\.7M parameters in int8/, /Files\s+15 MB/, /State of a conversation\s+\d/]) assert.match(facts, line);
+  for (const line of [/with 13\.7M parameters in int8/, /Files\s+15 MB/, /State of a conversation\s+\d/])
+    assert.match(facts, line);
   assert.deepEqual(page.problems, []);
   await page.context().close();
 });
@@ -67,7 +68,10 @@ test("a reply is stopped by its button and by Escape, and the conversation goes 
   for (const key of [null, "Escape"]) {
     await stopSoon(page, key);
     await say(page, "Tell me a long story about a cat, a dog and the sea.");
-    await page.locator(".facts", { hasText: "stopped" }).nth(key ? 1 : 0).waitFor();
+    await page
+      .locator(".facts", { hasText: "stopped" })
+      .nth(key ? 1 : 0)
+      .waitFor();
     assert.ok((await page.locator(".turn .reply").last().innerText()).length > 0);
   }
   assert.equal((await said(page)).length, 2);

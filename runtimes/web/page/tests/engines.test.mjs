@@ -43,20 +43,27 @@ async function conversation(bundle, preferences) {
 function inPython(bundle) {
   const options = ["--temp", "0", "--max-tokens", String(TOKENS), "--provider", "cpu", "--no-native"];
   const input = TEXTS.map((text) => `${text}\n`).join("");
-  const made = spawnSync(process.env.PYTHON, ["-m", "rrwkv_runtime", "chat", bundle, ...options], { input, encoding: "utf8" });
+  const made = spawnSync(process.env.PYTHON, ["-m", "rrwkv_runtime", "chat", bundle, ...options], {
+    input,
+    encoding: "utf8",
+  });
   assert.equal(made.status, 0, made.stderr);
   return made.stdout.trimEnd().split("\n");
 }
 
 for (const [name, bundle] of Object.entries({ "the demo": BUNDLE, "RWKV-7": BUNDLE_RWKV7 })) {
-  test(`${name} in int8 says the same on every engine`, { skip: !bundle && "BUNDLE_RWKV7 names no bundle" }, async (t) => {
-    const one = await conversation(bundle, { provider: "wasm", threads: 1 });
-    assert.equal(one.ran, "WebAssembly, 1 thread");
-    const two = await conversation(bundle, { provider: "wasm", threads: 2 });
-    assert.equal(two.ran, "WebAssembly, 2 threads");
-    assert.deepEqual(two.replies, one.replies);
-    if (process.env.PYTHON) assert.deepEqual(one.replies.map(flat), inPython(bundle).map(flat));
-  });
+  test(
+    `${name} in int8 says the same on every engine`,
+    { skip: !bundle && "BUNDLE_RWKV7 names no bundle" },
+    async (t) => {
+      const one = await conversation(bundle, { provider: "wasm", threads: 1 });
+      assert.equal(one.ran, "WebAssembly, 1 thread");
+      const two = await conversation(bundle, { provider: "wasm", threads: 2 });
+      assert.equal(two.ran, "WebAssembly, 2 threads");
+      assert.deepEqual(two.replies, one.replies);
+      if (process.env.PYTHON) assert.deepEqual(one.replies.map(flat), inPython(bundle).map(flat));
+    },
+  );
 }
 
 test("WebGPU is taken if it is right and faster; else the page says why, and the text is the same", async (t) => {

@@ -67,7 +67,7 @@ const HOSTILE = [
   "![x](https://example.org/x.png) [a](javascript:alert(1)) [b](data:text/html,x) [c](//example.org/x)",
   "[d](https://example.org/ok) <a href='javascript:alert(1)'>e</a> <https://example.org/auto>",
   "<svg onload=alert(1)> <iframe src=//example.org> <form action=//example.org><input name=q></form>",
-  "`</code><script>alert(1)</script>` \n\n```js\"><script>alert(1)</script>\nx\n```\n\n- [ ] task\n<input type=text>",
+  '`</code><script>alert(1)</script>` \n\n```js"><script>alert(1)</script>\nx\n```\n\n- [ ] task\n<input type=text>',
   "<style>*{display:none}</style> <math><mtext></mtext><style><img src=x onerror=alert(1)></style></math>",
 ];
 
@@ -76,11 +76,18 @@ test("nothing that a model writes runs, is fetched, or leads anywhere unsafe", a
   await page.locator(".app").waitFor();
   page.on("dialog", (dialog) => assert.fail(dialog.message()));
   const answer = HOSTILE.join("\n\n");
-  await (await given(page, written("hostile.json", { answer, thought: answer, user: answer }))).getByText("Imported").waitFor();
+  await (
+    await given(page, written("hostile.json", { answer, thought: answer, user: answer }))
+  )
+    .getByText("Imported")
+    .waitFor();
   await page.locator(".thought").evaluate((element) => (element.open = true));
   const found = await page.locator(".turns").evaluate((turns) => ({
-    tags: [...turns.querySelectorAll("script, img, iframe, form, style, object, embed, math, input:not([disabled])")].length,
-    handlers: [...turns.querySelectorAll("*")].filter((one) => [...one.attributes].some(({ name }) => name.startsWith("on"))).length,
+    tags: [...turns.querySelectorAll("script, img, iframe, form, style, object, embed, math, input:not([disabled])")]
+      .length,
+    handlers: [...turns.querySelectorAll("*")].filter((one) =>
+      [...one.attributes].some(({ name }) => name.startsWith("on")),
+    ).length,
     links: [...turns.querySelectorAll("a[href]")].map(({ href, rel, target }) => ({ href, rel, target })),
   }));
   assert.equal(found.tags + found.handlers, 0);
@@ -108,7 +115,10 @@ test("a file that was not exported here is refused in one line, and nothing of i
     assert.match(await (await given(page, join(folder, name))).innerText(), message);
   }
   for (const changed of [{ tokens: "1" }, { answer: 5 }, { finish: "x" }, { rate: null }]) {
-    assert.match(await (await given(page, written("wrong.json", changed))).innerText(), /damaged \(.*nothing was imported/);
+    assert.match(
+      await (await given(page, written("wrong.json", changed))).innerText(),
+      /damaged \(.*nothing was imported/,
+    );
   }
   assert.equal(await page.locator(".conversations li").count(), 0);
   await page.context().close();

@@ -32,7 +32,11 @@ const ISOLATED = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Em
  * - `isolated`  whether it sends the headers that isolate a page
  * - `fault`     (path) => undefined, or "cut": half of the file and then the end, "flip": a wrong byte, or "missing"
  */
-export async function serve({ folders = { "/": PAGE, "/bundle/": BUNDLE }, isolated = true, fault = () => undefined } = {}) {
+export async function serve({
+  folders = { "/": PAGE, "/bundle/": BUNDLE },
+  isolated = true,
+  fault = () => undefined,
+} = {}) {
   const requests = [];
   const state = { fault, folders };
   const prefixes = Object.keys(folders).sort((a, b) => b.length - a.length);

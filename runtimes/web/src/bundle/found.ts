@@ -1,10 +1,10 @@
 /** A bundle that was found: where it was asked for, or, the same, among those that this browser keeps. */
 
 import { LARGEST_JSON } from "../common/reading.js";
-import { BundleError, RRWKVError } from "../errors.js";
+import { BundleError } from "../errors.js";
 import { type FileEntry, Manifest } from "../manifest.js";
 import { type Held, holdFiles, type HoldOptions } from "./held.js";
-import { type Keeping, type KeptBundles } from "./kept.js";
+import type { Keeping, KeptBundles } from "./kept.js";
 import { type BundleSource, type Source, sourceOf } from "./source.js";
 
 export interface Found {
@@ -85,8 +85,6 @@ export async function fetchFiles(
     return { files, from: source.from, keep_note: keeping?.note ?? null };
   } catch (error) {
     keeping?.abandon();
-    // What was kept is damaged, or lacks what another variant needs: it has to be fetched again.
-    if (source.from === "kept" && error instanceof RRWKVError) await kept?.forget(bundle_id).catch(() => undefined);
     throw error;
   } finally {
     await source.close?.();

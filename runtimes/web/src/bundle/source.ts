@@ -68,7 +68,10 @@ function folderAt(url: URL): Source {
     from: "network",
     manifest: async (most, signal) => bounded(bodyOf(await get(MANIFEST_NAME, signal)), most),
     async *files(wanted, signal) {
-      for (const entry of wanted) yield { entry, pieces: bodyOf(await get(entry.name, signal)) };
+      for (const entry of wanted) {
+        const body = bodyOf(await get(entry.name, signal));
+        yield { entry, pieces: whole(new URL(entry.name, folder).href, body) };
+      }
     },
   };
 }
@@ -88,6 +91,21 @@ async function fetched(url: URL, signal?: AbortSignal, name = ""): Promise<Respo
     throw new BundleError(`${url.href}: not a bundle, there is no ${MANIFEST_NAME} (status ${response.status})`);
   }
   throw new DamagedBundle(`${url.href} is missing (status ${response.status}); copy the bundle whole`);
+}
+
+/** The pieces of a body. Throws BundleError where the connection ends before it does. */
+async function* whole(address: string, body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* body;
+  } catch (error) {
+    throw cutOff(address, error);
+  }
+}
+
+/** What a connection that ended early is told as; that somebody stopped it stays that. */
+export function cutOff(address: string, error: unknown): unknown {
+  if (error instanceof DOMException && error.name === "AbortError") return error;
+  return new BundleError(`${address}: cut off on the way (${brief(error)}); load it again`);
 }
 
 function bodyOf(response: Response): ReadableStream<Uint8Array> {

@@ -11,7 +11,7 @@
 
 import { Tokenizer as Package } from "@huggingface/tokenizers";
 
-import { brief } from "../common/reading.js";
+import { brief, short } from "../common/reading.js";
 import { NoTokens, TokenizerError } from "../errors.js";
 import { BYTE_OF_CHARACTER, decodeBytes } from "./text_stream.js";
 import type { TokenizerFields } from "./tokenizer_limits.js";
@@ -41,6 +41,7 @@ interface Decoder {
 // GPT-2's, with Unicode's white space.
 const BYTE_LEVEL =
   /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
+const MODELS: readonly unknown[] = ["BPE", "Unigram", "WordPiece", "WordLevel"];
 const NEVER_A_PIECE = "\uffff\uffff"; // no file of UTF-8 text that people wrote has it
 
 /** A tokenizer's model, and what is around it but for added tokens. */
@@ -122,6 +123,8 @@ function* entries(vocab: unknown): Generator<[token: string, id: number]> {
 
 function opened(fields: TokenizerFields): Library {
   const { normalizer = null, pre_tokenizer = null, decoder = null } = fields;
+  // The package takes others for what they look like.
+  if (!MODELS.includes(fields.model.type)) throw new Error(`a model of type ${short(fields.model.type)}`);
   const model =
     fields.model.type === "WordLevel"
       ? {

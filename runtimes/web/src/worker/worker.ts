@@ -16,7 +16,7 @@ interface Context<N extends CallName> {
 }
 
 type Handlers = {
-  [N in CallName]: (takes: Calls[N]["takes"], context: Context<N>) => Promise<Calls[N]["gives"]>;
+  [N in CallName]: (takes: Calls[N]["takes"], context: Context<N>) => Calls[N]["gives"] | Promise<Calls[N]["gives"]>;
 };
 
 type Told = { token: Token } | { prompt: PromptProgress };
@@ -40,8 +40,9 @@ export function serve(port: Port): void {
         port.postMessage({ id, tells }, []);
       },
     };
-    const handler = service.handlers[request.call] as (takes: unknown, context: Context<CallName>) => Promise<unknown>;
-    handler(request.takes, context)
+    const handler = service.handlers[request.call] as (takes: unknown, context: Context<CallName>) => unknown;
+    Promise.resolve()
+      .then(() => handler(request.takes, context))
       .then((gives) => ({ id, gives }))
       .catch((error: unknown) => ({ id, failed: failure(error) }))
       .then((reply) => {
@@ -72,22 +73,22 @@ class Service {
   constructor() {
     this.handlers = {
       load: (takes, context) => this.load(takes, context),
-      info: () => Promise.resolve(this.info()),
-      encode: ({ text, special }) => Promise.resolve().then(() => this.tokenizer().encode(text, special)),
-      decode: ({ ids }) => Promise.resolve().then(() => this.tokenizer().decode(ids)),
+      info: () => this.info(),
+      encode: ({ text, special }) => this.tokenizer().encode(text, special),
+      decode: ({ ids }) => this.tokenizer().decode(ids),
       generate: (takes, context) => this.generate(takes, context),
-      chat_open: ({ options }) => Promise.resolve().then(() => this.open(options)),
+      chat_open: ({ options }) => this.open(options),
       chat_turn: (takes, context) => this.turn(takes, context),
       chat_undo: async ({ chat }) => ({ user: await this.chat(chat).undo(), ...this.state(chat) }),
       chat_reset: async ({ chat, system }) => this.after(chat, this.chat(chat).reset(system)),
-      chat_set: ({ chat, options }) => Promise.resolve().then(() => this.set(chat, options)),
-      chat_save: ({ chat }) => Promise.resolve().then(() => this.chat(chat).save()),
+      chat_set: ({ chat, options }) => this.set(chat, options),
+      chat_save: ({ chat }) => this.chat(chat).save(),
       chat_load: async ({ chat, state, allow_other_quantization, turns }) =>
         this.after(chat, this.chat(chat).load(state, allow_other_quantization, turns)),
       chat_read: (takes, context) => this.read(takes, context),
-      chat_close: async ({ chat }) => {
+      chat_close: ({ chat }) => {
         this.chats.delete(chat);
-        return Promise.resolve(null);
+        return null;
       },
       kept: async () => (await (await keptBundles())?.list()) ?? [],
       forget: async ({ bundle_id }) => (await (await keptBundles())?.forget(bundle_id), null),
@@ -197,10 +198,7 @@ class Service {
     return this.streamed(run());
   }
 
-  private async read(
-    { chat, turns }: Calls["chat_read"]["takes"],
-    context: Context<"chat_read">,
-  ): Promise<ChatState> {
+  private async read({ chat, turns }: Calls["chat_read"]["takes"], context: Context<"chat_read">): Promise<ChatState> {
     const progress = progressOf(context, this.ending(context.signal));
     return this.streamed(Promise.resolve().then(() => this.after(chat, this.chat(chat).read(turns, progress))));
   }

@@ -43,7 +43,15 @@ interface ButtonProps {
   id?: string;
 }
 
-export function IconButton({ icon, label, onClick, disabled = false, class: kind = "", shown = false, id }: ButtonProps) {
+export function IconButton({
+  icon,
+  label,
+  onClick,
+  disabled = false,
+  class: kind = "",
+  shown = false,
+  id,
+}: ButtonProps) {
   return (
     <button
       type="button"

@@ -83,7 +83,10 @@ function Engine() {
       <div class="row">
         <label class="grow">
           <span>Runs on</span>
-          <select value={provider} onChange={({ currentTarget }) => set({ provider: currentTarget.value as ProviderChoice })}>
+          <select
+            value={provider}
+            onChange={({ currentTarget }) => set({ provider: currentTarget.value as ProviderChoice })}
+          >
             <option value="auto">What suits this device</option>
             <option value="wasm">WebAssembly</option>
             <option value="webgpu">WebGPU</option>

@@ -35,7 +35,12 @@ function Row({ conversation }: { conversation: Conversation }) {
   const title = titleOf(conversation);
   return (
     <li class={here ? "here" : ""}>
-      <button type="button" class="title" aria-current={here ? "page" : undefined} onClick={() => void open(conversation)}>
+      <button
+        type="button"
+        class="title"
+        aria-current={here ? "page" : undefined}
+        onClick={() => void open(conversation)}
+      >
         {title}
       </button>
       <IconButton icon="trash" label={`Delete “${title}”`} class="quiet" onClick={() => confirmRemoval(conversation)} />

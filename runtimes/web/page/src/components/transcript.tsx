@@ -27,7 +27,15 @@ export function Transcript() {
     if (element) follows.current = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_THE_END;
   };
   return (
-    <div class="transcript" ref={view} onScroll={onScroll} role="log" aria-live="off" aria-label="Conversation" tabindex={0}>
+    <div
+      class="transcript"
+      ref={view}
+      onScroll={onScroll}
+      role="log"
+      aria-live="off"
+      aria-label="Conversation"
+      tabindex={0}
+    >
       <div class="turns">
         {turns.length === 0 && !writing && <Welcome />}
         {turns.map((turn, index) => (

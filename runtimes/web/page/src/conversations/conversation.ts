@@ -78,5 +78,10 @@ export function titleOf(conversation: Conversation): string {
 export function shortened(text: string, length = TITLE_LENGTH): string {
   const line = text.trim().replace(/\s+/gu, " ");
   const characters = [...line];
-  return characters.length <= length ? line : `${characters.slice(0, length - 1).join("").trimEnd()}…`;
+  return characters.length <= length
+    ? line
+    : `${characters
+        .slice(0, length - 1)
+        .join("")
+        .trimEnd()}…`;
 }

@@ -58,7 +58,10 @@ function oneOf(value: unknown): Exchanged {
     turns,
     model,
   };
-  return { conversation, state: given["state"] == null ? null : stateOf(object(given["state"], "state"), conversation) };
+  return {
+    conversation,
+    state: given["state"] == null ? null : stateOf(object(given["state"], "state"), conversation),
+  };
 }
 
 function turnOf(value: unknown): Turn {
