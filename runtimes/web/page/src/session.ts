@@ -84,22 +84,26 @@ export function turnOptions(settings: Settings, info: Info): TurnOptions {
 function begin(user: string, at: number): Promise<void> {
   if (draft.value || !ready() || at < 0) return Promise.resolve();
   stopping = new AbortController();
-  running = answer(user, at);
+  draft.value = { user, thought: "", answer: "", reading: null, tokens: 0, rate: 0 };
+  const conversation = current.value;
+  running = running.then(() => answer(user, at, conversation)); // the turn before may still be on its way to the disk
   return running;
 }
 
-async function answer(user: string, at: number): Promise<void> {
-  const conversation = current.value;
-  const model = ready()!;
+async function answer(user: string, at: number, conversation: Conversation): Promise<void> {
+  const model = ready();
+  if (!model) {
+    draft.value = null;
+    return;
+  }
   const kept = conversation.turns.slice(0, at);
   dismiss("reply");
-  draft.value = { user, thought: "", answer: "", reading: null, tokens: 0, rate: 0 };
   if (at < conversation.turns.length) current.value = { ...conversation, turns: kept };
   try {
     const turn = await written(conversation, user, at, model.info);
     const { model_id: modelId, bundle_id: bundleId } = model.info;
     const changed: Conversation = {
-      ...conversation,
+      ...latest(conversation), // its settings may have changed meanwhile
       turns: [...kept, turn],
       updated: Date.now(),
       model: { modelId, bundleId, name: nameOf(model.place) },
@@ -107,14 +111,12 @@ async function answer(user: string, at: number): Promise<void> {
     replace(changed);
     draft.value = null;
     await keepTurn(changed, modelId, bundleId);
-    await refreshInfo();
   } catch (error) {
+    draft.value = null;
     if (current.value.id === conversation.id) current.value = listed(conversation.id) ?? conversation;
     if (at === conversation.turns.length && !composed.value) composed.value = user;
     position?.forget();
-    if (!stopping.signal.aborted && ready() === model) tellFailure(error as Error);
-  } finally {
-    draft.value = null;
+    if (!stopping.signal.aborted && ready()) tellFailure(error as Error);
   }
 }
 
@@ -168,20 +170,31 @@ function change(changed: Partial<Draft>): void {
   if (draft.value) draft.value = { ...draft.value, ...changed };
 }
 
-/** The conversation and the state after its last turn. */
+/** The conversation and the state after its last turn. Does not reject: a worker that ends now leaves the text. */
 async function keepTurn(conversation: Conversation, modelId: string, bundleId: string): Promise<void> {
-  const chat = await position!.after(conversation.turns.length, conversation, {
-    signal: stopping.signal,
-    progress() {},
-  });
-  const bytes = new Uint8Array(await chat.save());
+  const bytes = await savedAfter(conversation).catch(() => null);
+  const now = latest(conversation);
+  if (now.turns !== conversation.turns) return; // undone, or deleted, meanwhile
   const { id, system, turns } = conversation;
-  const state = { conversation: id, turns: turns.length, system, modelId, bundleId, bytes };
+  const state = bytes && { conversation: id, turns: turns.length, system, modelId, bundleId, bytes };
   const others = recent.filter((other) => other.conversation !== id || other.turns < turns.length);
-  recent = [state, ...others].slice(0, RECENT);
-  if (!(await keep((database) => database.putTurn(conversation, state)))) {
-    await keep((database) => database.put(conversation)); // its text may fit where its state does not
+  recent = [...(state ? [state] : []), ...others].slice(0, RECENT);
+  if (!(await keep((database) => database.putTurn(now, state)))) {
+    await keep((database) => database.put(now)); // its text may fit where its state does not
   }
+  await refreshInfo().catch(() => undefined);
+}
+
+async function savedAfter(conversation: Conversation): Promise<Uint8Array<ArrayBuffer>> {
+  const following = { signal: new AbortController().signal, progress: () => undefined };
+  const chat = await position!.after(conversation.turns.length, conversation, following);
+  return new Uint8Array(await chat.save());
+}
+
+/** A conversation as it is on the page now; without turns where it was deleted. */
+function latest(conversation: Conversation): Conversation {
+  if (current.value.id === conversation.id && !listed(conversation.id)) return current.value;
+  return listed(conversation.id) ?? { ...conversation, turns: [] };
 }
 
 export async function findState(conversation: string, turns: number): Promise<StoredState | undefined> {

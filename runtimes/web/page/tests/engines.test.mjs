@@ -1,5 +1,5 @@
 /**
- * The same greedy text by every engine: wasm with one thread and two, WebGPU; and by the Python runtime, if it is there.
+ * The same greedy text by every engine: wasm with one thread and two, WebGPU.
  *
  * onnxruntime-web 1.30 runs neither bundle on SwiftShader's WebGPU: of the demo's graph it gives a node to no provider, and
  * RWKV-7's takes 11 storage buffers in a shader, where this adapter has 10. So the fall-back is what is tried here; where
@@ -7,7 +7,6 @@
  */
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
 import { after, before, test } from "node:test";
 
 import { ask, BUNDLE, BUNDLE_RWKV7, launch, makeGreedy, openPage, PAGE, serve, whenReady } from "./harness.mjs";
@@ -40,17 +39,6 @@ async function conversation(bundle, preferences) {
   }
 }
 
-function inPython(bundle) {
-  const options = ["--temp", "0", "--max-tokens", String(TOKENS), "--provider", "cpu", "--no-native"];
-  const input = TEXTS.map((text) => `${text}\n`).join("");
-  const made = spawnSync(process.env.PYTHON, ["-m", "rrwkv_runtime", "chat", bundle, ...options], {
-    input,
-    encoding: "utf8",
-  });
-  assert.equal(made.status, 0, made.stderr);
-  return made.stdout.trimEnd().split("\n");
-}
-
 for (const [name, bundle] of Object.entries({ "the demo": BUNDLE, "RWKV-7": BUNDLE_RWKV7 })) {
   test(
     `${name} in int8 says the same on every engine`,
@@ -61,7 +49,6 @@ for (const [name, bundle] of Object.entries({ "the demo": BUNDLE, "RWKV-7": BUND
       const two = await conversation(bundle, { provider: "wasm", threads: 2 });
       assert.equal(two.ran, "WebAssembly, 2 threads");
       assert.deepEqual(two.replies, one.replies);
-      if (process.env.PYTHON) assert.deepEqual(one.replies.map(flat), inPython(bundle).map(flat));
     },
   );
 }
@@ -87,8 +74,3 @@ test("where WebGPU is asked for and cannot do it, WebAssembly is offered", async
   await page.context().close();
   await server.close();
 });
-
-/** A pipe has a reply on one line. */
-function flat(text) {
-  return text.replace(/\s+/g, " ").trim();
-}
