@@ -27,10 +27,10 @@ const TYPES: Record<string, string> = {
 
 /** The path of Chromium; null where there is none. */
 export async function chromium(): Promise<string | null> {
-  const folders = (process.env["PATH"] ?? "").split(delimiter);
+  const folders = (process.env.PATH ?? "").split(delimiter);
   const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
   const usual = folders.flatMap((folder) => names.map((name) => join(folder, name)));
-  for (const path of [process.env["CHROMIUM"] ?? "", ...usual]) {
+  for (const path of [process.env.CHROMIUM ?? "", ...usual]) {
     if (
       path !== "" &&
       (await access(path).then(

@@ -43,7 +43,7 @@ for (const [name, bundle] of Object.entries({ "the demo": BUNDLE, "RWKV-7": BUND
   test(
     `${name} in int8 says the same on every engine`,
     { skip: !bundle && "BUNDLE_RWKV7 names no bundle" },
-    async (t) => {
+    async () => {
       const one = await conversation(bundle, { provider: "wasm", threads: 1 });
       assert.equal(one.ran, "WebAssembly, 1 thread");
       const two = await conversation(bundle, { provider: "wasm", threads: 2 });

@@ -8,7 +8,7 @@ import { Unzip, type UnzipFile, UnzipPassThrough } from "fflate";
 import { brief } from "../common/reading.js";
 import { BundleError, DamagedBundle } from "../errors.js";
 import { type FileEntry, MANIFEST_NAME } from "../manifest.js";
-import { cutOff, type Incoming, type Source } from "./source.js";
+import type { Incoming, Source } from "./source.js";
 
 /** A file within the archive, as it comes; a piece at a time is held. */
 interface Member {
@@ -124,9 +124,7 @@ class Reading {
   }
 
   private async read(): Promise<void> {
-    const { done, value } = await this.reader.read().catch((error: unknown) => {
-      throw cutOff(this.name, error);
-    });
+    const { done, value } = await this.reader.read();
     try {
       this.unzip.push(value ?? new Uint8Array(), done);
     } catch (error) {

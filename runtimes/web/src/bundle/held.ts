@@ -1,8 +1,10 @@
 /** A bundle's files in memory, each held against its size and sha256 while it comes: what was hashed is what is used. */
 
 import { startSha256 } from "../common/sha256.js";
-import { Cancelled, DamagedBundle, ProviderError } from "../errors.js";
+import { brief } from "../common/reading.js";
+import { BundleError, Cancelled, DamagedBundle, ProviderError, RRWKVError } from "../errors.js";
 import type { FileEntry } from "../manifest.js";
+import { iterated } from "./iterated.js";
 import { checkSize, type Source } from "./source.js";
 
 /** Bytes that a wasm heap of 32 bits may hold. */
@@ -32,12 +34,18 @@ export async function holdFiles(source: Source, wanted: readonly FileEntry[], op
   }
   const held = new Map<string, Uint8Array>();
   let bytes = 0;
-  for await (const { entry, pieces } of source.files(wanted, options.signal)) {
-    const data = await hold(source.name, entry, pieces, options, (size) => {
-      bytes += size;
-      options.progress?.(bytes, of);
-    });
-    held.set(entry.name, data);
+  try {
+    for await (const { entry, pieces } of source.files(wanted, options.signal)) {
+      const data = await hold(source.name, entry, pieces, options, (size) => {
+        bytes += size;
+        options.progress?.(bytes, of);
+      });
+      held.set(entry.name, data);
+    }
+  } catch (error) {
+    if (options.signal?.aborted === true) throw new Cancelled("stopped while the bundle was read");
+    if (error instanceof RRWKVError) throw error;
+    throw new BundleError(`${source.name}: cannot be read to its end (${brief(error)}); try again`);
   }
   return held;
 }
@@ -53,7 +61,7 @@ async function hold(
   const hash = await startSha256();
   await keeper?.begin(entry);
   let at = 0;
-  for await (const piece of pieces) {
+  for await (const piece of iterated(pieces)) {
     if (signal?.aborted === true) throw new Cancelled("stopped while the bundle was read");
     if (at + piece.length > entry.bytes) checkSize(bundle, entry, at + piece.length);
     data.set(piece, at);

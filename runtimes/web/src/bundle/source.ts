@@ -5,6 +5,7 @@
 
 import { brief } from "../common/reading.js";
 import { BundleError, DamagedBundle } from "../errors.js";
+import { iterated } from "./iterated.js";
 import { type FileEntry, MANIFEST_NAME } from "../manifest.js";
 import { archiveSource } from "./archive.js";
 
@@ -68,10 +69,7 @@ function folderAt(url: URL): Source {
     from: "network",
     manifest: async (most, signal) => bounded(bodyOf(await get(MANIFEST_NAME, signal)), most),
     async *files(wanted, signal) {
-      for (const entry of wanted) {
-        const body = bodyOf(await get(entry.name, signal));
-        yield { entry, pieces: whole(new URL(entry.name, folder).href, body) };
-      }
+      for (const entry of wanted) yield { entry, pieces: bodyOf(await get(entry.name, signal)) };
     },
   };
 }
@@ -80,9 +78,8 @@ function folderAt(url: URL): Source {
 async function fetched(url: URL, signal?: AbortSignal, name = ""): Promise<Response> {
   let response: Response;
   try {
-    // The manifest may be another one by now; the others have names that their hashes are held against.
-    const cache = name === MANIFEST_NAME ? "no-cache" : "default";
-    response = await fetch(url, { cache, ...(signal && { signal }) });
+    // What is there may be another bundle by now, of which a browser still knows some files.
+    response = await fetch(url, { cache: "no-cache", ...(signal && { signal }) });
   } catch (error) {
     throw signal?.aborted === true ? error : new BundleError(`${url.href}: cannot be fetched (${brief(error)})`);
   }
@@ -91,21 +88,6 @@ async function fetched(url: URL, signal?: AbortSignal, name = ""): Promise<Respo
     throw new BundleError(`${url.href}: not a bundle, there is no ${MANIFEST_NAME} (status ${response.status})`);
   }
   throw new DamagedBundle(`${url.href} is missing (status ${response.status}); copy the bundle whole`);
-}
-
-/** The pieces of a body. Throws BundleError where the connection ends before it does. */
-async function* whole(address: string, body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  try {
-    yield* body;
-  } catch (error) {
-    throw cutOff(address, error);
-  }
-}
-
-/** What a connection that ended early is told as; that somebody stopped it stays that. */
-export function cutOff(address: string, error: unknown): unknown {
-  if (error instanceof DOMException && error.name === "AbortError") return error;
-  return new BundleError(`${address}: cut off on the way (${brief(error)}); load it again`);
 }
 
 function bodyOf(response: Response): ReadableStream<Uint8Array> {
@@ -159,10 +141,10 @@ async function fileIn(directory: FileSystemDirectoryHandle, name: string): Promi
 }
 
 /** No more bytes of a stream than that. */
-export async function bounded(pieces: AsyncIterable<Uint8Array>, most: number): Promise<Uint8Array> {
+async function bounded(pieces: AsyncIterable<Uint8Array>, most: number): Promise<Uint8Array> {
   const kept: Uint8Array[] = [];
   let size = 0;
-  for await (const piece of pieces) {
+  for await (const piece of iterated(pieces)) {
     kept.push(piece.subarray(0, most - size));
     size += piece.length;
     if (size >= most) break;

@@ -1,7 +1,7 @@
 /**
  * The package `@huggingface/tokenizers`, where it gives what the Rust package gives, and mended where not:
  *
- * - byte-level cutting: its white space is JavaScript's, with U+FEFF and without U+0085
+ * - cutting at white space, and byte-level: its classes are JavaScript's, with U+FEFF and without U+0085
  * - byte fallback: broken UTF-8 is a U+FFFD for each byte; a byte order mark is a character
  * - Metaspace: a first token loses all its marks or, with the scheme "never", none
  * - added tokens: they are found by `added_tokens.ts`, which knows where, and whether they must be words of their own
@@ -42,6 +42,7 @@ interface Decoder {
 const BYTE_LEVEL =
   /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 const MODELS: readonly unknown[] = ["BPE", "Unigram", "WordPiece", "WordLevel"];
+const CUTS: Readonly<Record<string, string>> = { Whitespace: "\\w+|[^\\w\\s]+", WhitespaceSplit: "\\S+" };
 const NEVER_A_PIECE = "\uffff\uffff"; // no file of UTF-8 text that people wrote has it
 
 /** A tokenizer's model, and what is around it but for added tokens. */
@@ -134,12 +135,32 @@ function opened(fields: TokenizerFields): Library {
           max_input_chars_per_word: 2 ** 31,
         }
       : fields.model;
-  const parts = { normalizer, pre_tokenizer, decoder, model, post_processor: null, added_tokens: [] };
+  const parts = {
+    normalizer,
+    pre_tokenizer: withUnicode(pre_tokenizer),
+    decoder,
+    model,
+    post_processor: null,
+    added_tokens: [],
+  };
   const open = Package as unknown as new (parts: object, config: object) => Library;
   const library = new open(parts, {});
   mendPreTokenizer(library.pre_tokenizer);
   mendDecoder(library.decoder);
   return library;
+}
+
+/** The steps of cutting, those of white space as what the package takes for a pattern, with Unicode's classes. */
+function withUnicode(step: TokenizerFields["pre_tokenizer"] | null): TokenizerFields["pre_tokenizer"] {
+  if (!step) return null;
+  const { type, pretokenizers } = step as { type?: unknown; pretokenizers?: unknown };
+  if (Array.isArray(pretokenizers)) {
+    return { ...step, pretokenizers: (pretokenizers as TokenizerFields["pre_tokenizer"][]).map(withUnicode) };
+  }
+  const pattern = typeof type === "string" ? CUTS[type] : undefined;
+  return pattern === undefined
+    ? step
+    : { type: "Split", pattern: { Regex: pattern }, behavior: "Removed", invert: true };
 }
 
 function mendPreTokenizer(one: PreTokenizer | null): void {
