@@ -176,6 +176,7 @@ def _names(rng: random.Random, node: Node) -> None:
     kind = rng.randrange(8)
     others = ["", "x", "shift", "wkv", "position", "medium_bank", "medium_key.0", "blocks.0.ffn.key.weight4", "decays"]
     others += ["matrix", "shortest", "blocks.0.att.v0", "blocks.1.att.w1.weight8", "blocks.1.att.r_k"]
+    others += ["blocks.0.att.u", "blocks.1.att.w0", "blocks.1.att.time_maa_w2", "blocks.0.ffn.receptance.weight8"]
     if kind == 0:
         names[i] = rng.choice([*others, names[j], "é" * rng.randrange(300), "blocks.99.ln1.weight"])
     elif kind == 1:

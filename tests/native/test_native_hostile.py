@@ -21,6 +21,8 @@ from hostile_nodes import Node, node_of, outcome
 
 from rrwkv_export.architectures.config import MediumConfig
 from rrwkv_export.architectures.rwkv4 import RWKV4Config
+from rrwkv_export.architectures.rwkv5 import RWKV5Config
+from rrwkv_export.architectures.rwkv6 import RWKV6Config
 from rrwkv_export.architectures.rwkv7 import RWKV7Config
 from rrwkv_export.bundle import file_entries, save_manifest
 from rrwkv_export.quantize.quantize import quantize
@@ -38,6 +40,7 @@ MEDIUMS = RWKV4Config(V, C, 2, F, medium=MediumConfig(interval=3, slots=K, key_s
 WITHOUT = RWKV4Config(V, C, 2, F)
 RANKS = {"decay_rank": 5, "rate_rank": 7, "value_rank": 3, "gate_rank": 20}
 RWKV7 = RWKV7Config(V, C, 2, F, head_size=8, **RANKS)
+RWKV6 = RWKV6Config(V, C, 2, F, head_size=8, mix_rank=5, decay_rank=7)
 # By the scheme: a model, its form of wkv, and what differs from the scheme's own recipe.
 BUNDLES = {
     "int8-static": (MEDIUMS, "plain", {}),
@@ -47,6 +50,8 @@ BUNDLES = {
     "head none of theirs": (WITHOUT, "stable", {}),
     "rwkv7 int8": (replace(RWKV7, medium=MEDIUMS.medium), "plain", {}),
     "rwkv7 low-rank float32": (RWKV7, "plain", {}),
+    "rwkv6 int8": (replace(RWKV6, medium=MEDIUMS.medium), "plain", {}),
+    "rwkv5 int4": (RWKV5Config(V, C, 2, F, head_size=8), "plain", {}),
 }
 
 
@@ -55,8 +60,8 @@ def bundles(make_tiny, tmp_path_factory) -> dict[str, Path]:
     """Read only."""
     text, made = Text("random", "0" * 64, (np.random.default_rng(0).integers(0, V, 300),)), {}
     for name, (config, wkv, default) in BUNDLES.items():
-        of = {"head none of theirs": "float16", "rwkv7 int8": "int8", "rwkv7 low-rank float32": "int4"}
-        scheme = of.get(name, name)
+        of = {"head none of theirs": "float16", "rwkv7 low-rank float32": "int4"}
+        scheme = of.get(name, name.rpartition(" ")[2])
         recipe = shipped_recipe(scheme, config.architecture)
         recipe = replace(recipe, default=replace(recipe.default, **default))
         if name == "head none of theirs":
@@ -199,6 +204,46 @@ OF_WEIGHTS = [
         "g2.single must be float32 [20, 24], not",
     ),
     ("rwkv7 low-rank float32", MAIN, resized("blocks.1.att.v1.single", 1, 0), "v1.single must be float32 [24, *], not"),
+    ("rwkv6 int8", STEP, resized("blocks.0.att.u", 1, 9), "blocks.0.att.u must have 24 values, not 27"),
+    ("rwkv6 int8", MAIN, resized("blocks.1.att.u", 0, 2), "blocks.1.att.u must be float32 [3, 8], not float32 [2, 8"),
+    ("rwkv6 int8", MAIN, resized("blocks.1.att.w0", 0, 25), "blocks.1.att.w0 must be float32 [24], not float32 [25"),
+    (
+        "rwkv6 int8",
+        STEP,
+        resized("blocks.1.att.time_maa_w2", 0, 4),
+        "time_maa_w2 must be float32 [5, *, 24], not float32 [4, 5, 24]",
+    ),
+    (
+        "rwkv6 int8",
+        MAIN,
+        resized("blocks.0.att.time_maa_w2", 1, 6),
+        "time_maa_w1.weight8 must be uint8 [30, *, *], not uint8 [25",
+    ),
+    (
+        "rwkv6 int8",
+        MAIN,
+        resized("blocks.0.time_mix.now", 0, 6),
+        "time_mix.now must be float32 [7, 24], not float32 [6",
+    ),
+    (
+        "rwkv6 int8",
+        STEP,
+        resized("blocks.1.channel_mix.now", 0, 1),
+        "channel_mix.now must be float32 [2, 24], not float32 [1",
+    ),
+    ("rwkv5 int4", STEP, resized("blocks.1.att.w", 1, 7), "blocks.1.att.w must be float32 [3, 8], not float32 [3, 7"),
+    (
+        "rwkv5 int4",
+        MAIN,
+        resized("blocks.1.time_mix.before", 0, 3),
+        "time_mix.before must be float32 [4, 24], not float32 [3",
+    ),
+    (
+        "rwkv5 int4",
+        MAIN,
+        resized("blocks.1.att.gate.weight4", 0, 23),
+        "att.gate.weight4 must be uint8 [24, *, *], not uint8 [23",
+    ),
 ]
 OF_NODES = [
     ("int8-static", MAIN, names(lambda n: n.append("x")), "attribute inputs names"),
@@ -220,6 +265,8 @@ OF_NODES = [
     ("rwkv7 int8", MAIN, absent("matrix"), "absent"),
     ("rwkv7 int8", STEP, lambda node: setattr(node, "operator", "DecodeStep"), "input blocks.0.bonus is missing"),
     ("int8-static", STEP, lambda node: setattr(node, "operator", "DecodeStepRWKV7"), "blocks.0.att.r_k is missing"),
+    ("rwkv6 int8", STEP, lambda node: setattr(node, "operator", "DecodeStepRWKV5"), "input blocks.0.att.w is missing"),
+    ("rwkv5 int4", MAIN, lambda node: setattr(node, "operator", "PrefillRWKV6"), "input blocks.0.att.w0 is missing"),
     ("int8-static", MAIN, lambda node: setattr(node, "outputs", 5), "it must have 7 outputs, not 5"),
 ]
 OF_RUNS = [
@@ -234,6 +281,8 @@ OF_RUNS = [
     ("rwkv7 int8", STEP, resized("matrix", 2, 9), "matrix must be float32 [2, 3, 8, 8], not float32 [2, 3, 9, 8]"),
     ("rwkv7 int8", MAIN, resized("matrix", 0, 3), "matrix must be float32 [2, 3, 8, 8], not float32 [3, 3, 8, 8]"),
     ("rwkv7 low-rank float32", MAIN, typed("matrix", np.float16), "matrix must be float32 [2, 3, 8, 8], not float16"),
+    ("rwkv6 int8", STEP, resized("matrix", 3, 9), "matrix must be float32 [2, 3, 8, 8], not float32 [2, 3, 8, 9]"),
+    ("rwkv5 int4", MAIN, resized("shift", 1, 1), "shift must be float32 [2, 2, 24], not float32 [2, 1, 24]"),
     ("head none of theirs", MAIN, resized("v", 0, 6), "v must be float32 [7, 24], not float32 [6, 1, 24]"),
 ]
 

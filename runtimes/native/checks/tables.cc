@@ -8,8 +8,10 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "exec/reading.h"
 #include "kernels/kernels.h"
 #include "model/matrix/blockwise.h"
 #include "model/matrix/float_columns.h"
@@ -86,6 +88,8 @@ void hold_rows(size_t n) {
   hold("gate" + of, with(x, [&](const RowKernels& k, float* y) { k.gate(wide.data(), a.data(), n, y); }));
   hold("add_gated" + of,
        with(x, [&](const RowKernels& k, float* y) { k.add_gated(x.data(), wide.data(), a.data(), n, y); }));
+  hold("tanh" + of, with(wide, [&](const RowKernels& k, float* y) { k.tanh(n, y); }));
+  hold("sigmoid" + of, with(wide, [&](const RowKernels& k, float* y) { k.sigmoid(n, y); }));
   hold("exponentials" + of, with(wide, [&](const RowKernels& k, float* y) { k.exponentials(-200, 200, n, y); }));
   for (const bool stable : {false, true})
     hold(std::string("wkv, ") + (stable ? "stable" : "plain") + of, [&](const Kernels& k) {
@@ -98,7 +102,7 @@ void hold_rows(size_t n) {
     });
 }
 
-// RWKV-7's time-mix, of a head of n.
+// Time-mix of a head of n.
 void hold_heads(size_t n) {
   const Values r = some(n), w = some(n, 1), k = some(n), v = some(n), a = some(n), b = some(n), wide = some(n, 30);
   const Values S = some(n * n);
@@ -106,16 +110,29 @@ void hold_heads(size_t n) {
   const auto with = [&](const Values& start, const auto& action) {
     return [&start, action](const Kernels& table) {
       Values x = start;
-      action(table.rwkv7, x.data());
+      action(table, x.data());
       return x;
     };
   };
-  hold("tanh" + of, with(wide, [=](const RWKV7Kernels& t, float* x) { t.tanh(n, x); }));
-  hold("sigmoid" + of, with(wide, [=](const RWKV7Kernels& t, float* x) { t.sigmoid(n, x); }));
-  hold("rate" + of, with(wide, [&, n](const RWKV7Kernels& t, float* x) { t.rate(a.data(), n, x); }));
-  hold("decay" + of, with(wide, [&, n](const RWKV7Kernels& t, float* x) { t.decay(a.data(), -0.6f, n, x); }));
+  hold("move" + of, with(k, [&, n](const Kernels& t, float* x) { t.rwkv6.move(a.data(), b.data(), n, x); }));
+  hold("decay of RWKV-6" + of, with(wide, [&, n](const Kernels& t, float* x) { t.rwkv6.decay(a.data(), n, x); }));
+  const DecayToken decaying{r.data(), w.data(), k.data(), v.data(), a.data()};
+  hold("recurrence" + of, [&](const Kernels& table) {
+    Values found((n + 2) * n);
+    table.rwkv6.recurrence(decaying, n, S.data(), found.data(), found.data() + n * n);
+    table.rwkv6.recurrence(decaying, n, found.data(), found.data(), found.data() + n * n + n);
+    return found;
+  });
+  for (const float* gate : {static_cast<const float*>(nullptr), v.data()})
+    hold("give of RWKV-6" + of, [&, gate](const Kernels& table) {
+      Values y = wide, o(n);
+      table.rwkv6.give({a.data(), b.data(), 64e-5f}, y.data(), gate, n, o.data());
+      return o;
+    });
+  hold("rate" + of, with(wide, [&, n](const Kernels& t, float* x) { t.rwkv7.rate(a.data(), n, x); }));
+  hold("decay" + of, with(wide, [&, n](const Kernels& t, float* x) { t.rwkv7.decay(a.data(), -0.6f, n, x); }));
   hold("blend" + of,
-       with(v, [&, n](const RWKV7Kernels& t, float* x) { t.blend(a.data(), b.data(), wide.data(), n, x); }));
+       with(v, [&, n](const Kernels& t, float* x) { t.rwkv7.blend(a.data(), b.data(), wide.data(), n, x); }));
   hold("keys" + of, [&](const Kernels& table) {
     Values found(3 * n);
     std::copy(k.begin(), k.end(), found.begin());
@@ -132,7 +149,7 @@ void hold_heads(size_t n) {
   });
   hold("give" + of, [&](const Kernels& table) {
     Values y = wide, o(n);
-    table.rwkv7.give({a.data(), b.data(), w.data(), 64e-5f}, token, y.data(), S.data(), n, o.data());
+    table.rwkv7.give({{a.data(), b.data(), 64e-5f}, w.data()}, token, y.data(), S.data(), n, o.data());
     return o;
   });
 }
@@ -153,8 +170,8 @@ void hold_floats(size_t count, size_t n) {
 }
 
 // One row, and then several.
-void hold_matrix(const std::string& what, size_t inputs, size_t outputs,
-                 const std::function<std::unique_ptr<Matrix>(const Kernels&)>& made) {
+void hold_matrix_as_read(const std::string& what, size_t inputs, size_t outputs,
+                         const std::function<std::unique_ptr<Matrix>(const Kernels&)>& made) {
   constexpr size_t kRows = 39;
   const Values x = some(kRows * inputs);
   hold(what + " of " + std::to_string(inputs) + " x " + std::to_string(outputs), [&](const Kernels& k) {
@@ -169,6 +186,26 @@ void hold_matrix(const std::string& what, size_t inputs, size_t outputs,
     matrix->multiply_rows(all, kRows, threads, y.data() + outputs);
     return y;
   });
+}
+
+void hold_matrix(const std::string& what, size_t inputs, size_t outputs,
+                 const std::function<std::unique_ptr<Matrix>(const Kernels&)>& made) {
+  for (const Reading& how : kReadings) {
+    read_as(how);
+    hold_matrix_as_read(what + ", " + how.words + ",", inputs, outputs, made);
+  }
+}
+
+// Tokens of which those that read in one way are the fastest.
+void hold_trial() {
+  const Reading& fastest = kReadings[kReadingCount - 1];
+  for (int token = 0; token < 100; ++token) {
+    const ReadingTrial trial(true);
+    if (&reading() != &fastest) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  if (&reading() == &fastest) return;
+  std::printf("the trial found %s the fastest, not %s\n", reading().words, fastest.words);
+  ++differing;
 }
 
 void hold_matrices(size_t inputs, size_t outputs) {
@@ -208,6 +245,7 @@ int check() {
   hold_floats(5, 300);
   for (const auto& [inputs, outputs] : {std::pair<size_t, size_t>{72, 130}, {5, 3}, {200, 72}, {48, 64}, {256, 4200}})
     hold_matrices(inputs, outputs);
+  hold_trial();
   return std::min(differing, 100);
 }
 

@@ -6,7 +6,7 @@ import ctypes
 from functools import cache
 from pathlib import Path
 
-__all__ = ["library", "path", "reason", "tables"]
+__all__ = ["library", "path", "reading", "reason", "tables"]
 
 _NOT_BUILT = "no C++ compiler that can build them was found when rrwkv-native was installed"
 _NOTHING_FASTER = "this processor has nothing that makes them faster than onnxruntime's own"
@@ -44,6 +44,15 @@ def tables() -> tuple[str, ...]:
     names = ctypes.CDLL(str(found)).rrwkv_native_tables
     names.restype = ctypes.c_char_p
     return tuple(names().decode().split(","))
+
+
+def reading() -> str:
+    """How a token reads the rows of matrices, in words. Which way is the fastest is tried by the first 28 tokens of a
+    process's first large model. Raises as `path`, and OSError if the library does not load.
+    """
+    words = ctypes.CDLL(str(path())).rrwkv_native_reading
+    words.restype = ctypes.c_char_p
+    return words().decode()
 
 
 def _found() -> Path | None:

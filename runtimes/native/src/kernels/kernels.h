@@ -30,6 +30,10 @@ struct RowKernels {
   void (*gate)(const float* r, const float* v, size_t n, float* y);
   // y = x + σ(r) ⊙ v; y may be x.
   void (*add_gated)(const float* x, const float* r, const float* v, size_t n, float* y);
+  // x = tanh(x)
+  void (*tanh)(size_t n, float* x);
+  // x = σ(x)
+  void (*sigmoid)(size_t n, float* x);
   // x = exp(x) of x within least .. most
   void (*exponentials)(float least, float most, size_t n, float* x);
   // One token of wkv, for some channels, in the graph's order: gated = σ(r) ⊙ wkv [C], which may be r.
@@ -123,13 +127,24 @@ struct FloatColumnKernels {
   void (*unpack)(const FloatWeights<Value>& w, size_t output, float* left, float* right);
 };
 
-// RWKV-7's time-mix, over n values of a token, or one head's. Sums of a head are made in sixteen lanes, of which the
-// i-th takes the values i, i + 16, …, and which are then added up by halves.
+// Time-mix over n values of a token, or one head's. Sums of a head are made in sixteen lanes, of which the i-th takes
+// the values i, i + 16, …, and which are then added up by halves.
+
+// RWKV-5's and RWKV-6's.
+struct RWKV6Kernels {
+  // x += d ⊙ m
+  void (*move)(const float* d, const float* m, size_t n, float* x);
+  // w = exp(-exp(w0 + w))
+  void (*decay)(const float* w0, size_t n, float* w);
+  // Of a head, S [n, n], i of the key, j of the value: y_j = Σ_i r_i S_ij + (Σ_i r_i u_i k_i) v_j, the first sum in the
+  // order of i, and next_ij = S_ij w_i + k_i v_j. next may be S.
+  void (*recurrence)(const DecayToken& x, size_t n, const float* S, float* next, float* y);
+  // Of a head: o = GN(y) ⊙ SiLU(g), or GN(y) where g is null. o may be g. y is lost.
+  void (*give)(const GroupNorm& of, float* y, const float* g, size_t n, float* o);
+};
+
+// RWKV-7's.
 struct RWKV7Kernels {
-  // x = tanh(x)
-  void (*tanh)(size_t n, float* x);
-  // x = σ(x)
-  void (*sigmoid)(size_t n, float* x);
   // x = σ(z0 + x)
   void (*rate)(const float* z0, size_t n, float* x);
   // w = exp(scale σ(w0 + w))
@@ -156,6 +171,7 @@ struct Kernels {
   BlockwiseFloatKernels blockwise_float;
   FloatColumnKernels<uint16_t> float16;
   FloatColumnKernels<float> float32;
+  RWKV6Kernels rwkv6;
   RWKV7Kernels rwkv7;
 };
 

@@ -55,10 +55,23 @@ struct DeltaToken {
   const float *r, *w, *k, *v, *kappa, *rewritten;
 };
 
-// What a head of RWKV-7 gives: GroupNorm's gain and bias, and the bonus r_k, all [N].
-struct HeadOutput {
-  const float *gain, *bias, *r_k;
+// GroupNorm of a head [N].
+struct GroupNorm {
+  const float *gain, *bias;
   float epsilon;
+
+  GroupNorm from(size_t channel) const { return {gain + channel, bias + channel, epsilon}; }
+};
+
+// What a head of RWKV-7 gives: after the norm, the bonus r_k [N].
+struct HeadOutput {
+  GroupNorm norm;
+  const float* r_k;
+};
+
+// One token of a head of RWKV-5 or 6, all [N]: w its decay, u the bonus.
+struct DecayToken {
+  const float *r, *w, *k, *v, *u;
 };
 
 // How sums of uint8 times int8 [K, columns] become floats: (sum - zero · the column's sum) · x_scale · scale.

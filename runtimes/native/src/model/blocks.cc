@@ -4,7 +4,7 @@
 
 namespace rrwkv {
 
-const float* mix(const BlockInput& x, const Mix& of, size_t C, size_t roles, const Execution& exec) {
+float* mix(const BlockInput& x, const Mix& of, size_t C, size_t roles, const Execution& exec) {
   float* mixes = workspace().mixes.of(roles * exec.tokens * C);
   exec.share(exec.tokens, 1, [&](size_t begin, size_t end) {
     for (size_t role = 0; role < roles; ++role) {

@@ -1,4 +1,4 @@
-// The two blocks of a layer, of whatever generation, and what both begin with.
+// What the two blocks of a layer begin with; and time-mix, of whatever generation.
 #pragma once
 
 #include <vector>
@@ -31,15 +31,7 @@ class TimeMix {
   virtual std::vector<size_t> state_shape() const = 0;
 };
 
-class ChannelMix {
- public:
-  virtual ~ChannelMix() = default;
-  // y [T, C] = x + what is mixed; y is not x.
-  virtual void run(const BlockInput& of, const float* x, const Matrix* next, const Execution& exec, float* y) const = 0;
-  virtual const Matrix& first() const = 0;
-};
-
 // For each of some roles [T, C]: (h ⊙ a + h' ⊙ b) + M ⊙ c, of [roles, C].
-const float* mix(const BlockInput& x, const Mix& of, size_t C, size_t roles, const Execution& exec);
+float* mix(const BlockInput& x, const Mix& of, size_t C, size_t roles, const Execution& exec);
 
 }  // namespace rrwkv

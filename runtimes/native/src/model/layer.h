@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "model/blocks.h"
+#include "model/channel_mix.h"
 #include "model/medium.h"
 
 namespace rrwkv {

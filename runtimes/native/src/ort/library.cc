@@ -10,6 +10,7 @@
 #include <string>
 #include <thread>
 
+#include "exec/reading.h"
 #include "kernels/kernels.h"
 #include "ort/model_node.h"
 #include "ort/wkv_node.h"
@@ -121,6 +122,10 @@ OrtStatus* add_ops(const Api& api, OrtSessionOptions* options) {
   const Op* ops[] = {new Op(op_of(api, "DecodeStep", settings, make<StepNode, kRWKV4>)),
                      new Op(op_of(api, "Prefill", settings, make<PrefillNode, kRWKV4>)),
                      new Op(op_of(api, "GatedWKV", settings, make<WkvNode>)),
+                     new Op(op_of(api, "DecodeStepRWKV5", settings, make<StepNode, kRWKV5>)),
+                     new Op(op_of(api, "PrefillRWKV5", settings, make<PrefillNode, kRWKV5>)),
+                     new Op(op_of(api, "DecodeStepRWKV6", settings, make<StepNode, kRWKV6>)),
+                     new Op(op_of(api, "PrefillRWKV6", settings, make<PrefillNode, kRWKV6>)),
                      new Op(op_of(api, "DecodeStepRWKV7", settings, make<StepNode, kRWKV7>)),
                      new Op(op_of(api, "PrefillRWKV7", settings, make<PrefillNode, kRWKV7>))};
   OrtCustomOpDomain* domain = nullptr;
@@ -148,6 +153,9 @@ RRWKV_EXPORT const char* rrwkv_native_tables() {
   }();
   return names.c_str();
 }
+
+// How one token reads the rows of matrices, in words; it may change as long as that is tried.
+RRWKV_EXPORT const char* rrwkv_native_reading() { return rrwkv::reading().words; }
 
 RRWKV_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
   const rrwkv::Api api(base);

@@ -3,6 +3,7 @@
 #include <limits>
 #include <string>
 
+#include "exec/reading.h"
 #include "ort/weights/model.h"
 
 namespace rrwkv {
@@ -29,6 +30,12 @@ ModelNode::ModelNode(const Api& api, const NodeInfo& info, const Settings& setti
       position_(given_if(has_mediums(), info, "position")),
       sum_(given_if(has_mediums(), info, "medium_sum")),
       weight_(given_if(has_mediums(), info, "medium_weight")) {}
+
+bool ModelNode::large() const {
+  constexpr size_t kLarge = 64 << 20;  // weights, about
+  const size_t C = channels(), V = model_.weights().head.weights().matrix->outputs;
+  return C * (V + 12 * C * layers()) >= kLarge;
+}
 
 Shape ModelNode::state_shape() const {
   Shape shape{size(layers())};
@@ -84,6 +91,7 @@ void StepNode::run(OrtKernelContext* context) const {
     run.mediums[i].before.key = input(context, keys_[i], {slots, key_size()});
   }
   float* given = logits(context, 1);
+  const ReadingTrial trial(large());
   together(context,
            [&](const Threads& threads) { model_.run(x, run, 1, {1, true, *settings_.kernels, threads}, given); });
 }

@@ -19,6 +19,8 @@ class ModelNode : public Node {
   // Outputs: logits [N, V], shift, what time-mix keeps, and with mediums S and G. The mediums themselves are the
   // caller's.
   ModelRun run_of(OrtKernelContext* context, size_t slots) const;
+  // Whether its weights are read from memory, and not from a cache.
+  bool large() const;
   // Of all layers.
   Shape state_shape() const;
   float* logits(OrtKernelContext* context, size_t scored) const;

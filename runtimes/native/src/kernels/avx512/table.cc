@@ -5,6 +5,7 @@
 #include "kernels/lanes/floats.h"
 #include "kernels/lanes/int8_per_channel.h"
 #include "kernels/lanes/rows.h"
+#include "kernels/lanes/rwkv6.h"
 #include "kernels/lanes/rwkv7.h"
 
 namespace rrwkv::avx512 {
@@ -26,6 +27,7 @@ constexpr Kernels kTable = {
     lanes::BlockwiseFloats<Floats, BlockLanes>::kTable,
     lanes::kFloat16<Floats, 4>,
     lanes::kFloat32<Floats, 4>,
+    lanes::RWKV6<Floats>::kTable,
     lanes::RWKV7<Floats>::kTable,
 };
 

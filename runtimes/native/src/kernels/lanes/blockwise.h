@@ -75,55 +75,97 @@ struct Blockwise {
     return fma(floats_of(dots), Lanes::template spread<kInBlock>(scale, held) * x_scales, sum);
   }
 
-  // y of some rows, `apart` rows from each other. in_block: lanes of a block; kInBlock: as many, up to sixteen.
-  template <int kBits, size_t kInBlock, size_t kRows>
-  static void rows(const BlockwiseWeights& w, const BlockwiseRow& x, size_t first, size_t apart, Fetch* next,
-                   float* y) {
-    const uint8_t* weight = w.weight + first * w.row_bytes;
-    const float* scale = w.scale + first * w.blocks;
-    const size_t in_block = w.block * kBits / 32, whole = w.row_bytes / kVector;
+  template <size_t kRows>
+  struct Rows {
+    const uint8_t* weight[kRows];
+    const float* scale[kRows];
+  };
+
+  // What whole vectors of some rows add. in_block: lanes of a block; kInBlock: as many, up to sixteen. fetch_at: what
+  // is fetched when a vector is read. A function of its own, without calls, so that the sums need not lie in memory.
+  template <int kBits, size_t kInBlock, size_t kRows, typename FetchAt>
+  __attribute__((noinline)) static void add_vectors(const Rows<kRows>& w, const BlockwiseRow& x, size_t whole,
+                                                    size_t in_block, FetchAt fetch_at, Floats* added) {
+    Rows<kRows> at;
     Floats sums[kRows];
-    for (Floats& sum : sums) sum = Floats::all(0);
+    unrolled<kRows>([&](auto i) RRWKV_INLINE {
+      at.weight[i] = w.weight[i];
+      at.scale[i] = w.scale[i];
+      sums[i] = Floats::all(0);
+    });
+    if (kInBlock < kLanes) in_block = kInBlock;
     for (size_t v = 0; v < whole; ++v) {
+      const uint8_t* bytes = x.bytes + 512 / kBits * v;
       const size_t block = v * kLanes / in_block;
       const Floats x_scales = Floats::load(x.scales + kLanes * v);
-      for (size_t i = 0; i < kRows; ++i) {
-        const uint8_t* at = weight + i * apart * w.row_bytes + kVector * v;
-        next ? void(next->line<Cache::kFirst>()) : fetch(at + kAhead);
-        sums[i] = add_vector<kBits, kInBlock>(at, x.bytes + 512 / kBits * v, scale + i * apart * w.blocks + block,
-                                              kLanes / kInBlock, x_scales, sums[i]);
-      }
+      unrolled<kRows>([&](auto i) RRWKV_INLINE { fetch_at(at.weight[i]); });
+      unrolled<kRows>([&](auto i) RRWKV_INLINE {
+        sums[i] =
+            add_vector<kBits, kInBlock>(at.weight[i], bytes, at.scale[i] + block, kLanes / kInBlock, x_scales, sums[i]);
+        at.weight[i] += kVector;
+      });
     }
+    unrolled<kRows>([&](auto i) RRWKV_INLINE { added[i] = sums[i]; });
+  }
+
+  // What the weights' zero adds, of a multiple of sixteen blocks.
+  template <size_t kRows>
+  __attribute__((noinline)) static void add_zeros(const Rows<kRows>& w, const BlockwiseRow& x, size_t blocks,
+                                                  Floats* to) {
+    Floats sums[kRows];
+    unrolled<kRows>([&](auto i) RRWKV_INLINE { sums[i] = to[i]; });
+    for (size_t b = 0; b < blocks; b += kLanes) {
+      const Floats zeros = Floats::load(x.zeros + b);
+      unrolled<kRows>([&](auto i) RRWKV_INLINE { sums[i] = fma(Floats::load(w.scale[i] + b), zeros, sums[i]); });
+    }
+    unrolled<kRows>([&](auto i) RRWKV_INLINE { to[i] = sums[i]; });
+  }
+
+  // y of some rows, `apart` rows from each other.
+  template <int kBits, size_t kInBlock, size_t kRows, typename FetchAt>
+  static void rows(const BlockwiseWeights& w, const BlockwiseRow& x, size_t first, size_t apart, FetchAt fetch_at,
+                   float* y) {
+    Rows<kRows> of;
+    for (size_t i = 0; i < kRows; ++i) {
+      of.weight[i] = w.weight + (first + i * apart) * w.row_bytes;
+      of.scale[i] = w.scale + (first + i * apart) * w.blocks;
+    }
+    const size_t in_block = w.block * kBits / 32, whole = w.row_bytes / kVector;
+    Floats sums[kRows];
+    add_vectors<kBits, kInBlock>(of, x, whole, in_block, fetch_at, sums);
     if (whole < w.vectors) {  // less than a vector is left, and it may be the last of the memory
       const size_t block = whole * kLanes / in_block, left = w.row_bytes - whole * kVector;
       for (size_t i = 0; i < kRows; ++i) {
         uint8_t last[kVector] = {};
-        std::memcpy(last, weight + i * apart * w.row_bytes + kVector * whole, left);
-        sums[i] = add_vector<kBits, kInBlock>(last, x.bytes + 512 / kBits * whole, scale + i * apart * w.blocks + block,
+        std::memcpy(last, of.weight[i] + kVector * whole, left);
+        sums[i] = add_vector<kBits, kInBlock>(last, x.bytes + 512 / kBits * whole, of.scale[i] + block,
                                               w.blocks - block, Floats::load(x.scales + kLanes * whole), sums[i]);
       }
     }
-    for (size_t b = 0; b < w.blocks; b += kLanes) {
-      const Floats zeros = Floats::load(x.zeros + b, w.blocks - b);
-      for (size_t i = 0; i < kRows; ++i)
-        sums[i] = fma(Floats::load(scale + i * apart * w.blocks + b, w.blocks - b), zeros, sums[i]);
-    }
+    const size_t sixteens = w.blocks / kLanes * kLanes, left = w.blocks - sixteens;
+    add_zeros(of, x, sixteens, sums);
+    for (size_t i = 0; left && i < kRows; ++i)
+      sums[i] = fma(Floats::load(of.scale[i] + sixteens, left), Floats::load(x.zeros + sixteens, left), sums[i]);
     for (size_t i = 0; i < kRows; ++i) y[first + i * apart] = sum(sums[i]);
   }
 
   template <int kBits, size_t kInBlock>
   static void multiply_lanes(const BlockwiseWeights& w, const BlockwiseRow& x, Span outputs, const MemoryRange& after,
                              float* y) {
-    static_assert(kStreams % Lanes::kRowsAtOnce == 0);
-    const size_t last = outputs.begin + (outputs.end - outputs.begin) / kStreams - 1;
+    constexpr size_t kRows = Lanes::kRowsAtOnce;
+    static_assert(kStreams % kRows == 0);
+    const Reading& how = reading();
     Fetch next = first_of(after);
+    const auto same = [ahead = how.ahead](const uint8_t* at) RRWKV_INLINE { fetch(at + ahead); };
+    const auto others = [&next](const uint8_t*) RRWKV_INLINE { next.line<Cache::kFirst>(); };
     in_streams(
-        outputs,
-        [&](size_t i, size_t apart) {
-          for (size_t j = 0; j < kStreams; j += Lanes::kRowsAtOnce)
-            rows<kBits, kInBlock, Lanes::kRowsAtOnce>(w, x, i + j * apart, apart, i == last ? &next : nullptr, y);
+        how, outputs,
+        [&](size_t i, size_t apart, bool last) {
+          for (size_t j = i; j < i + kStreams * apart; j += kRows * apart)
+            last ? rows<kBits, kInBlock, kRows>(w, x, j, apart, others, y)
+                 : rows<kBits, kInBlock, kRows>(w, x, j, apart, same, y);
         },
-        [&](size_t i) { rows<kBits, kInBlock, 1>(w, x, i, 0, nullptr, y); });
+        [&](size_t i) { rows<kBits, kInBlock, 1>(w, x, i, 0, same, y); });
   }
 
   template <int kBits>

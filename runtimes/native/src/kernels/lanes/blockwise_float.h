@@ -19,6 +19,7 @@ struct BlockwiseFloats {
   template <size_t kRows>
   static void rows(const BlockwiseWeights& w, const float* x, const float* x_zeros, size_t first, size_t apart,
                    Fetch* next, float* y) {
+    const size_t ahead = reading().ahead;
     const uint8_t* weight = w.weight + first * w.row_bytes;
     const float* scale = w.scale + first * w.blocks;
     Floats totals[kRows];
@@ -30,7 +31,7 @@ struct BlockwiseFloats {
         const Floats values = Floats::load(x + k);
         for (size_t i = 0; i < kRows; ++i) {
           const uint8_t* bytes = weight + i * apart * w.row_bytes + k;
-          if (k % kLineBytes == 0) next ? void(next->line<Cache::kFirst>()) : fetch(bytes + kAhead);
+          if (k % kLineBytes == 0) next ? void(next->line<Cache::kFirst>()) : fetch(bytes + ahead);
           sums[i] = fma(Floats::of_bytes(bytes), values, sums[i]);
         }
       }
@@ -47,13 +48,12 @@ struct BlockwiseFloats {
   static void multiply(const BlockwiseWeights& w, const float* x, const float* x_zeros, Span outputs,
                        const MemoryRange& after, float* y) {
     constexpr size_t kAtOnce = Lanes::kRowsAtOnce;
-    const size_t last = outputs.begin + (outputs.end - outputs.begin) / kStreams - 1;
     Fetch next = first_of(after);
     in_streams(
-        outputs,
-        [&](size_t i, size_t apart) {
+        reading(), outputs,
+        [&](size_t i, size_t apart, bool last) {
           for (size_t j = 0; j < kStreams; j += kAtOnce)
-            rows<kAtOnce>(w, x, x_zeros, i + j * apart, apart, i == last ? &next : nullptr, y);
+            rows<kAtOnce>(w, x, x_zeros, i + j * apart, apart, last ? &next : nullptr, y);
         },
         [&](size_t i) { rows<1>(w, x, x_zeros, i, 0, nullptr, y); });
   }

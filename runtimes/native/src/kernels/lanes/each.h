@@ -6,13 +6,29 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
+#include <utility>
 
 namespace rrwkv::lanes {
 
 constexpr size_t kLanes = 16;
 
+// Into its caller, however large that is: what it is given stays in registers. And what fetches: a function that does
+// nothing else is taken for one without an effect.
+#define RRWKV_INLINE __attribute__((always_inline))
+
 // Into the first cache, what is read soon.
-inline void fetch(const void* address) { __builtin_prefetch(address, 0, 3); }
+RRWKV_INLINE inline void fetch(const void* address) { __builtin_prefetch(address, 0, 3); }
+
+// action(0), action(1), … of numbers that the compiler knows: so what they index stays in registers.
+template <typename Action, size_t... kI>
+RRWKV_INLINE inline void unrolled(const Action& action, std::index_sequence<kI...>) {
+  (action(std::integral_constant<size_t, kI>{}), ...);
+}
+template <size_t kCount, typename Action>
+RRWKV_INLINE inline void unrolled(const Action& action) {
+  unrolled(action, std::make_index_sequence<kCount>{});
+}
 
 // Sixteen values of a row from the i-th on.
 template <class Floats>

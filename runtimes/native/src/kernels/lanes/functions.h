@@ -37,4 +37,19 @@ Floats sigmoid(Floats x) {
   return min(max(y, Floats::all(0)), Floats::all(1.0f));
 }
 
+// tanh(x) = x P(x²) / Q(x²); the constants are those of MLAS (tanh.cpp), which names Eigen as their source.
+template <class Floats>
+Floats tangent(Floats x) {
+  x = max(Floats::all(-9.0f), x);
+  x = min(Floats::all(9.0f), x);
+  const Floats square = x * x;
+  Floats p = Floats::all(-2.76076847742355e-16f), q = Floats::all(1.19825839466702e-06f);
+  for (const float c : {2.00018790482477e-13f, -8.60467152213735e-11f, 5.12229709037114e-08f, 1.48572235717979e-05f,
+                        6.37261928875436e-04f, 4.89352455891786e-03f})
+    p = fma(p, square, Floats::all(c));
+  for (const float c : {1.18534705686654e-04f, 2.26843463243900e-03f, 4.89352518554385e-03f})
+    q = fma(q, square, Floats::all(c));
+  return p * x / q;
+}
+
 }  // namespace rrwkv::lanes

@@ -86,37 +86,40 @@ void add_four_rows(const int8_t* row, size_t apart, const uint8_t bytes[4], size
   }
 }
 
-// Sums of one row, with the weights' rows in four streams. Fours: what adds four rows times four activations to the
+// Sums of one row, with four of the weights' rows at a time. Fours: what adds four rows times four activations to the
 // sums of `kColumns` columns, in an order of its own, and puts these in order at last.
 template <class Fours>
 void accumulate(const int8_t* weight, size_t stride, size_t rows, size_t columns, const uint8_t* x,
                 const MemoryRange& after, int32_t* sums) {
-  const size_t wide = columns / Fours::kColumns * Fours::kColumns, quarter = rows / kStreams, apart = quarter * stride;
+  const Reading& how = reading();
+  const size_t wide = columns / Fours::kColumns * Fours::kColumns, fours = rows / kStreams;
+  const size_t between = how.apart(rows), apart = between * stride, step = how.step() * stride;
   std::memset(sums, 0, columns * sizeof *sums);
   Fetch next = first_of(after);
-  for (size_t k = 0; k < quarter; ++k) {
-    const uint8_t bytes[kStreams] = {x[k], x[k + quarter], x[k + 2 * quarter], x[k + 3 * quarter]};
-    const int8_t* row = weight + k * stride;
-    if (k + 1 < quarter) {  // what comes after a row's end is the next row's begin
+  for (size_t i = 0; i < fours; ++i) {
+    const uint8_t* values = x + i * how.step();
+    const uint8_t bytes[kStreams] = {values[0], values[between], values[2 * between], values[3 * between]};
+    const int8_t* row = weight + i * step;
+    if (i + 1 < fours) {  // what comes after a row's end is the next row's begin
       add_four_rows<Fours>(
           row, apart, bytes, wide,
           [=](size_t n) {
-            const int8_t* ahead = row + n + kAhead + (n + kAhead < columns ? 0 : stride - columns);
-            for (size_t i = 0; i < kStreams; ++i) fetch(ahead + i * apart);
+            const char* ahead = how.ahead_of(row, n, columns, step);
+            for (size_t stream = 0; stream < kStreams; ++stream) fetch(ahead + stream * apart);
           },
           sums);
     } else {
       add_four_rows<Fours>(
           row, apart, bytes, wide,
           [&](size_t) {
-            for (size_t i = 0; i < kStreams; ++i) next.line<Cache::kFirst>();
+            for (size_t stream = 0; stream < kStreams; ++stream) next.line<Cache::kFirst>();
           },
           sums);
     }
   }
   for (size_t n = 0; n < wide; n += Fours::kColumns) Fours::put_in_order(sums + n);
   for (size_t k = 0; k < rows; ++k)  // what fills no vector
-    for (size_t n = k < kStreams * quarter ? wide : 0; n < columns; ++n)
+    for (size_t n = k < kStreams * fours ? wide : 0; n < columns; ++n)
       sums[n] += Fours::value(x[k]) * weight[k * stride + n];
 }
 

@@ -66,11 +66,19 @@ struct Rows {
   }
 
   static void gate(const float* r, const float* v, size_t n, float* y) {
-    each<Floats>(n, [&](auto at) { at.store(y, sigmoid(at.load(r)) * at.load(v)); });
+    each<Floats>(n, [&](auto at) { at.store(y, lanes::sigmoid(at.load(r)) * at.load(v)); });
   }
 
   static void add_gated(const float* x, const float* r, const float* v, size_t n, float* y) {
-    each<Floats>(n, [&](auto at) { at.store(y, at.load(x) + sigmoid(at.load(r)) * at.load(v)); });
+    each<Floats>(n, [&](auto at) { at.store(y, at.load(x) + lanes::sigmoid(at.load(r)) * at.load(v)); });
+  }
+
+  static void tanh(size_t n, float* x) {
+    each<Floats>(n, [&](auto at) { at.store(x, tangent(at.load(x))); });
+  }
+
+  static void sigmoid(size_t n, float* x) {
+    each<Floats>(n, [&](auto at) { at.store(x, lanes::sigmoid(at.load(x))); });
   }
 
   static void exponentials(float least, float most, size_t n, float* x) {
@@ -78,8 +86,8 @@ struct Rows {
         n, [&](auto at) { at.store(x, exponential(min(max(at.load(x), Floats::all(least)), Floats::all(most)))); });
   }
 
-  static constexpr RowKernels kTable = {normalize, mix,       add,          add_scaled,     square_relu,
-                                        gate,      add_gated, exponentials, wkv_row<Floats>};
+  static constexpr RowKernels kTable = {normalize, mix,  add,     add_scaled,   square_relu,    gate,
+                                        add_gated, tanh, sigmoid, exponentials, wkv_row<Floats>};
 };
 
 }  // namespace rrwkv::lanes

@@ -7,35 +7,13 @@
 #include "kernels/kernels.h"
 #include "kernels/lanes/each.h"
 #include "kernels/lanes/functions.h"
+#include "kernels/lanes/group_norm.h"
 
 namespace rrwkv::lanes {
-
-// tanh(x) = x P(x²) / Q(x²); the constants are those of MLAS (tanh.cpp), which names Eigen as their source.
-template <class Floats>
-Floats tangent(Floats x) {
-  x = max(Floats::all(-9.0f), x);
-  x = min(Floats::all(9.0f), x);
-  const Floats square = x * x;
-  Floats p = Floats::all(-2.76076847742355e-16f), q = Floats::all(1.19825839466702e-06f);
-  for (const float c : {2.00018790482477e-13f, -8.60467152213735e-11f, 5.12229709037114e-08f, 1.48572235717979e-05f,
-                        6.37261928875436e-04f, 4.89352455891786e-03f})
-    p = fma(p, square, Floats::all(c));
-  for (const float c : {1.18534705686654e-04f, 2.26843463243900e-03f, 4.89352518554385e-03f})
-    q = fma(q, square, Floats::all(c));
-  return p * x / q;
-}
 
 template <class Floats>
 struct RWKV7 {
   static constexpr size_t kRowsAtOnce = 4;  // whose sums need not wait for each other
-
-  static void tanh(size_t n, float* x) {
-    each<Floats>(n, [&](auto at) { at.store(x, tangent(at.load(x))); });
-  }
-
-  static void sigmoid(size_t n, float* x) {
-    each<Floats>(n, [&](auto at) { at.store(x, lanes::sigmoid(at.load(x))); });
-  }
 
   static void rate(const float* z0, size_t n, float* x) {
     each<Floats>(n, [&](auto at) { at.store(x, lanes::sigmoid(at.load(x) + at.load(z0))); });
@@ -102,27 +80,14 @@ struct RWKV7 {
   }
 
   static void give(const HeadOutput& of, const DeltaToken& x, float* y, const float* g, size_t n, float* o) {
-    const auto count = static_cast<float>(n);
-    Floats sums = Floats::all(0), bonuses = Floats::all(0);
-    each<Floats>(n, [&](auto at) {
-      sums = sums + at.load(y);
-      bonuses = fma(at.load(x.r) * at.load(x.k), at.load(of.r_k), bonuses);
-    });
-    const Floats mean = Floats::all(sum(sums) / count), bonus = Floats::all(sum(bonuses));
-    Floats squares = Floats::all(0);
-    each<Floats>(n, [&](auto at) {
-      at.store(y, at.load(y) - mean);
-      const Floats d = at.load(y);  // 0 where there is no value
-      squares = fma(d, d, squares);
-    });
-    const Floats inverse = Floats::all(1.0f / std::sqrt(sum(squares) / count + of.epsilon));
-    each<Floats>(n, [&](auto at) {
-      const Floats normal = fma(at.load(y) * inverse, at.load(of.gain), at.load(of.bias));
-      at.store(o, fma(bonus, at.load(x.v), normal) * at.load(g));
-    });
+    Floats bonuses = Floats::all(0);
+    each<Floats>(n, [&](auto at) { bonuses = fma(at.load(x.r) * at.load(x.k), at.load(of.r_k), bonuses); });
+    const Floats bonus = Floats::all(sum(bonuses));
+    group_norm<Floats>(of.norm, n, y,
+                       [&](auto at, Floats normal) { at.store(o, fma(bonus, at.load(x.v), normal) * at.load(g)); });
   }
 
-  static constexpr RWKV7Kernels kTable = {tanh, sigmoid, rate, decay, blend, keys, delta_rule, give};
+  static constexpr RWKV7Kernels kTable = {rate, decay, blend, keys, delta_rule, give};
 };
 
 }  // namespace rrwkv::lanes

@@ -70,40 +70,51 @@ inline int32x4_t dot(uint8x16_t w, int8x16_t even, int8x16_t odd) {
   return vdotq_s32(dots, vreinterpretq_s8_u8(vshrq_n_u8(w, 4)), odd);
 }
 
+// Of each quarter of the lanes one value: products read them where they are.
+struct ByQuarter {
+  float32x4_t values;
+};
+
+// Of b, whose quarters have one value each, too.
+inline ByQuarter operator*(const ByQuarter& a, const Floats& b) {
+  const auto firsts = [](float32x4_t x, float32x4_t y) { return vreinterpretq_f64_f32(vzip1q_f32(x, y)); };
+  const float64x2_t values = vzip1q_f64(firsts(b.q[0], b.q[1]), firsts(b.q[2], b.q[3]));
+  return {vmulq_f32(a.values, vreinterpretq_f32_f64(values))};
+}
+inline Floats fma(const Floats& a, const ByQuarter& b, const Floats& c) {
+  return {{vfmaq_laneq_f32(c.q[0], a.q[0], b.values, 0), vfmaq_laneq_f32(c.q[1], a.q[1], b.values, 1),
+           vfmaq_laneq_f32(c.q[2], a.q[2], b.values, 2), vfmaq_laneq_f32(c.q[3], a.q[3], b.values, 3)}};
+}
+
 // See `lanes::Blockwise`.
 struct BlockLanes {
   static constexpr size_t kRowsAtOnce = 2;
 
   static Ints dot8(const uint8_t* w, const uint8_t* x) {
-    Ints dots;
-    for (size_t i = 0; i < 4; ++i) dots.q[i] = dot(vld1q_u8(w + 16 * i), signed_bytes(x + 16 * i));
-    return dots;
+    return of_quarters<Ints>([&](size_t i) { return dot(vld1q_u8(w + 16 * i), signed_bytes(x + 16 * i)); });
   }
   static Ints dot4(const uint8_t* w, const uint8_t* even, const uint8_t* odd) {
-    Ints dots;
-    for (size_t i = 0; i < 4; ++i)
-      dots.q[i] = dot(vld1q_u8(w + 16 * i), signed_bytes(even + 16 * i), signed_bytes(odd + 16 * i));
-    return dots;
+    return of_quarters<Ints>(
+        [&](size_t i) { return dot(vld1q_u8(w + 16 * i), signed_bytes(even + 16 * i), signed_bytes(odd + 16 * i)); });
   }
   // Each of `held` scales in as many lanes.
   template <size_t kInBlock>
-  static Floats spread(const float* scale, size_t held) {
+  static auto spread(const float* scale, size_t held) {
     constexpr size_t kScales = kLanes / kInBlock;
     float some[kScales] = {};
     if (held < kScales) {
       std::copy_n(scale, held, some);
       scale = some;
     }
-    Floats y;
-    for (size_t i = 0; i < 4; ++i) {
-      if constexpr (kInBlock >= 4) {
-        y.q[i] = vdupq_n_f32(scale[4 * i / kInBlock]);
-      } else {
+    if constexpr (kInBlock == 4) {
+      return ByQuarter{vld1q_f32(scale)};
+    } else {
+      return of_quarters<Floats>([&](size_t i) {
+        if constexpr (kInBlock > 4) return vdupq_n_f32(scale[4 * i / kInBlock]);
         const float32x2_t two = vld1_f32(scale + 2 * i);
-        y.q[i] = vcombine_f32(vdup_lane_f32(two, 0), vdup_lane_f32(two, 1));
-      }
+        return vcombine_f32(vdup_lane_f32(two, 0), vdup_lane_f32(two, 1));
+      });
     }
-    return y;
   }
 };
 

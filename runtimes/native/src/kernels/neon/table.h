@@ -4,6 +4,7 @@
 #include "kernels/lanes/floats.h"
 #include "kernels/lanes/int8_per_channel.h"
 #include "kernels/lanes/rows.h"
+#include "kernels/lanes/rwkv6.h"
 #include "kernels/lanes/rwkv7.h"
 #include "kernels/neon/neon.h"
 #include "kernels/neon/pack.h"
@@ -31,6 +32,7 @@ constexpr Kernels kTable = {
     lanes::BlockwiseFloats<Floats, BlockLanes>::kTable,
     lanes::kFloat16<Floats, 4>,
     lanes::kFloat32<Floats, 4>,
+    lanes::RWKV6<Floats>::kTable,
     lanes::RWKV7<Floats>::kTable,
 };
 

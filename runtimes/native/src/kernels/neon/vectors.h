@@ -28,6 +28,12 @@ inline Lanes by_quarter(const Lanes& a, const Lanes& b, const Action& action) {
   return {{action(a.q[0], b.q[0]), action(a.q[1], b.q[1]), action(a.q[2], b.q[2]), action(a.q[3], b.q[3])}};
 }
 
+// Four vectors by an action on the number of each, which the compiler knows: it keeps no array in memory.
+template <typename Lanes, typename Action>
+inline Lanes of_quarters(const Action& action) {
+  return {{action(0), action(1), action(2), action(3)}};
+}
+
 // What is there of sixteen values, and zeros.
 template <typename Value>
 struct Filled {
@@ -115,9 +121,7 @@ inline Floats abs(const Floats& a) {
   return by_quarter<Floats>(a, [](float32x4_t x) { return vabsq_f32(x); });
 }
 inline Floats fma(const Floats& a, const Floats& b, const Floats& c) {
-  Floats y;
-  for (size_t i = 0; i < kQuarter; ++i) y.q[i] = vfmaq_f32(c.q[i], a.q[i], b.q[i]);
-  return y;
+  return of_quarters<Floats>([&](size_t i) { return vfmaq_f32(c.q[i], a.q[i], b.q[i]); });
 }
 
 // p · 2^m, m a whole number from -256 to 254: in two steps, of which the first is exact.

@@ -4,6 +4,7 @@
 #include "kernels/lanes/floats.h"
 #include "kernels/lanes/int8_per_channel.h"
 #include "kernels/lanes/rows.h"
+#include "kernels/lanes/rwkv6.h"
 #include "kernels/lanes/rwkv7.h"
 #include "kernels/scalar/products.h"
 #include "kernels/scalar/scalar.h"
@@ -38,6 +39,7 @@ constexpr Kernels kTable = {
     BlockFloats::kTable,
     lanes::kFloat16<Floats, 1>,
     lanes::kFloat32<Floats, 1>,
+    lanes::RWKV6<Floats>::kTable,
     lanes::RWKV7<Floats>::kTable,
 };
 

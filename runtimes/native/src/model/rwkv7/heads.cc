@@ -1,11 +1,10 @@
 #include "model/rwkv7/heads.h"
 
 #include "exec/scratch.h"
+#include "model/heads.h"
 
 namespace rrwkv::rwkv7 {
 namespace {
-
-constexpr size_t kWorthIt = 1 << 14;  // values of S before several threads rewrite them faster
 
 // The rates of some channels of a token.
 void open(const HeadsWeights& w, const HeadsRun& x, const RWKV7Kernels& kernels, size_t t, Span channels) {
@@ -21,7 +20,7 @@ void run_head(const HeadsWeights& w, const HeadsRun& x, const Recurrent& S, cons
   const size_t N = w.size, C = w.channels(), c = head * N;
   const RWKV7Kernels& kernels = exec.kernels.rwkv7;
   const KeyWeights keys{w.keys.k_k + c, w.keys.k_a + c, w.keys.k_a_rest + c, w.keys.shortest};
-  const HeadOutput output{w.output.gain + c, w.output.bias + c, w.output.r_k + c, w.output.epsilon};
+  const HeadOutput output{w.output.norm.from(c), w.output.r_k + c};
   const size_t apart = padded(N, kLine);
   float *kappa = of_thread.of(3 * apart), *rewritten = kappa + apart, *y = rewritten + apart;
   const float* before = S.before + c * N;
@@ -38,10 +37,10 @@ void run_head(const HeadsWeights& w, const HeadsRun& x, const Recurrent& S, cons
 }  // namespace
 
 void run_heads(const HeadsWeights& w, const HeadsRun& x, const Recurrent& S, const Execution& exec) {
-  const size_t parts = exec.tokens * w.channels() * w.size < kWorthIt ? 1 : exec.threads.count;
-  exec.threads.share_spans(parts, w.count, 1, [&](size_t begin, size_t end) {
-    for (size_t t = 0; t < exec.tokens; ++t) open(w, x, exec.kernels.rwkv7, t, {begin * w.size, end * w.size});
-    for (size_t head = begin; head < end; ++head) run_head(w, x, S, exec, head);
+  share_heads(w.count, w.size, exec, [&](Span heads) {
+    const Span channels{heads.begin * w.size, heads.end * w.size};
+    for (size_t t = 0; t < exec.tokens; ++t) open(w, x, exec.kernels.rwkv7, t, channels);
+    for (size_t head = heads.begin; head < heads.end; ++head) run_head(w, x, S, exec, head);
   });
 }
 

@@ -1,17 +1,16 @@
-// What differs between the nodes of architectures: how the two blocks of a layer are read, and what a state is called.
+// What differs between the nodes of architectures: how time-mix is read, and what its state is called.
 #pragma once
 
 #include "ort/weights/source.h"
 
 namespace rrwkv {
 
-// Reads the blocks of a node's layers, of which the first says what sizes the others must have.
+// Reads what a node's layers have of their own, of which the first says what sizes the others must have.
 class BlockReader {
  public:
   explicit BlockReader(const WeightSource& source) : of_(source) {}
   virtual ~BlockReader() = default;
   virtual std::unique_ptr<TimeMix> time_mix(size_t layer) const = 0;
-  virtual std::unique_ptr<ChannelMix> channel_mix(size_t layer) const = 0;
 
  protected:
   const WeightSource& of_;
@@ -19,12 +18,13 @@ class BlockReader {
 
 inline std::string prefix_of(size_t layer) { return "blocks." + std::to_string(layer) + "."; }
 
-// state: the input of what time-mix keeps.
+// state: the input of what time-mix keeps. receptance: whether channel-mix has one.
 struct Architecture {
   const char* state;
+  bool receptance;
   std::unique_ptr<BlockReader> (*reader)(const WeightSource&);
 };
 
-extern const Architecture kRWKV4, kRWKV7;
+extern const Architecture kRWKV4, kRWKV5, kRWKV6, kRWKV7;
 
 }  // namespace rrwkv

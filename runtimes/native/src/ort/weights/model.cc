@@ -23,6 +23,15 @@ std::unique_ptr<Medium> medium_of(const WeightSource& of, const std::string& pre
   return std::make_unique<Medium>(std::move(w), C);
 }
 
+std::unique_ptr<ChannelMix> channel_mix_of(const WeightSource& of, const std::string& prefix, bool receptance) {
+  const size_t C = of.channels;
+  ChannelMixWeights w{C, of.mix(prefix + "channel_mix", receptance ? 2 : 1), of.matrix(prefix + "ffn.key", C, 0),
+                      nullptr, nullptr};
+  if (receptance) w.receptance = of.matrix(prefix + "ffn.receptance", C, C);
+  w.value = of.matrix(prefix + "ffn.value", w.key->outputs, C);
+  return std::make_unique<ChannelMix>(std::move(w));
+}
+
 }  // namespace
 
 ModelWeights model_weights(const NodeInfo& from, const Kernels& kernels, const Architecture& architecture) {
@@ -35,7 +44,7 @@ ModelWeights model_weights(const NodeInfo& from, const Kernels& kernels, const A
     const std::string prefix = prefix_of(i);
     LayerWeights layer{of.channels, of.norm(prefix + "ln1"), of.norm(prefix + "ln2"), nullptr, nullptr, nullptr};
     layer.time = blocks->time_mix(i);
-    layer.channel = blocks->channel_mix(i);
+    layer.channel = channel_mix_of(of, prefix, architecture.receptance);
     if (of.interval) layer.medium = medium_of(of, prefix + "medium.", key_size);
     w.layers.emplace_back(std::move(layer));
   }

@@ -1,6 +1,6 @@
 #include "ort/weights/rwkv4.h"
 
-#include "model/rwkv4/blocks.h"
+#include "model/rwkv4/time_mix.h"
 #include "ort/weights/architecture.h"
 
 namespace rrwkv {
@@ -24,15 +24,6 @@ class Reader : public BlockReader {
     return std::make_unique<rwkv4::TimeMix>(std::move(w));
   }
 
-  std::unique_ptr<ChannelMix> channel_mix(size_t layer) const override {
-    const size_t C = of_.channels;
-    const std::string prefix = prefix_of(layer);
-    rwkv4::ChannelMixWeights w{C, of_.mix(prefix + "channel_mix", 2), of_.matrix(prefix + "ffn.key", C, 0),
-                               of_.matrix(prefix + "ffn.receptance", C, C), nullptr};
-    w.value = of_.matrix(prefix + "ffn.value", w.key->outputs, C);
-    return std::make_unique<rwkv4::ChannelMix>(std::move(w));
-  }
-
  private:
   // In the plain form of wkv; of one token all layers' states decay at once.
   const float* decay(size_t layer) const {
@@ -54,6 +45,6 @@ Wkv wkv_weights(const NodeInfo& from, const std::string& prefix, size_t C, bool 
 }
 
 const Architecture kRWKV4{
-    "wkv", [](const WeightSource& of) -> std::unique_ptr<BlockReader> { return std::make_unique<Reader>(of); }};
+    "wkv", true, [](const WeightSource& of) -> std::unique_ptr<BlockReader> { return std::make_unique<Reader>(of); }};
 
 }  // namespace rrwkv

@@ -1,4 +1,4 @@
-"""RWKV-7 by the kernels of rrwkv-native against onnxruntime alone, in every scheme that they know."""
+"""RWKV-5, 6 and 7 by the kernels of rrwkv-native against onnxruntime alone, in every scheme that they know."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import onnx
 import pytest
 
 from rrwkv_export.architectures.config import MediumConfig
+from rrwkv_export.architectures.rwkv5 import RWKV5Config
+from rrwkv_export.architectures.rwkv6 import RWKV6Config
 from rrwkv_export.architectures.rwkv7 import RWKV7Config
 from rrwkv_export.bundle import GraphOptions, write_graph, write_manifest
 from rrwkv_export.checkpoint import open_checkpoint
@@ -28,24 +30,24 @@ _BESIDE = Path(__file__).parents[3] / "shared" / "checkpoints" / "rwkv7-chat"
 CHAT = Path(os.environ.get("RWKV7_CHAT", _BESIDE)) / "rwkv7-chat-13m.pth"
 
 V = 130
-MEDIUMS = RWKV7Config(
-    *(V, 256, 2, 200),
-    medium=MediumConfig(interval=5, slots=4, key_size=8),
-    head_size=64,
-    decay_rank=5,
-    rate_rank=7,
-    value_rank=3,
-    gate_rank=20,
-)
-ODD = RWKV7Config(*(V, 72, 3, 150), head_size=24, decay_rank=9, rate_rank=4, value_rank=6, gate_rank=17)
-ONE_LAYER = replace(ODD, num_layers=1, head_size=8)
+WIDE = MediumConfig(interval=5, slots=4, key_size=8)
+SEVEN = RWKV7Config(*(V, 72, 3, 150), head_size=24, decay_rank=9, rate_rank=4, value_rank=6, gate_rank=17)
+SEVEN_MEDIUMS = replace(SEVEN, hidden_size=256, num_layers=2, ffn_size=200, medium=WIDE, head_size=64)
+SIX = RWKV6Config(*(V, 72, 3, 150), head_size=24, mix_rank=9, decay_rank=5)
+SIX_MEDIUMS = replace(SIX, hidden_size=256, num_layers=2, ffn_size=200, medium=WIDE, head_size=64)
+FIVE = RWKV5Config(*(V, 72, 3, 150), head_size=24)
+FIVE_MEDIUMS = replace(FIVE, hidden_size=256, num_layers=2, ffn_size=200, medium=WIDE, head_size=64)
 SCHEMES = ("int8-static", "int8-dynamic", "int8", "int8-weight", "int4", "float16", "float32")
 LOW_RANK = "low-rank float32"
-CASES = [*((MEDIUMS, scheme) for scheme in SCHEMES), *((ODD, scheme) for scheme in SCHEMES)]
-CASES += [(ONE_LAYER, "int8"), (ODD, LOW_RANK)]
+CASES = [(config, scheme) for config in (SEVEN_MEDIUMS, SEVEN, SIX_MEDIUMS, FIVE) for scheme in SCHEMES]
+CASES += [(replace(SEVEN, num_layers=1, head_size=8), "int8"), (SEVEN, LOW_RANK), (SIX, LOW_RANK), (SIX, "int8-static")]
+CASES += [(replace(FIVE, version="5.0", num_layers=1), "int4"), (replace(FIVE, version="5.1"), "int8-dynamic")]
+CASES += [(FIVE_MEDIUMS, "int8")]
 IDS = np.random.default_rng(3).integers(0, V, 60)
 in_every_scheme = pytest.mark.parametrize(
-    ("config", "scheme"), CASES, ids=[f"{scheme}-{config.hidden_size}-{config.num_layers}" for config, scheme in CASES]
+    ("config", "scheme"),
+    CASES,
+    ids=[f"{config.architecture}-{scheme}-{config.hidden_size}-{config.num_layers}" for config, scheme in CASES],
 )
 
 
@@ -56,8 +58,8 @@ def quantized(make_tiny, tmp_path_factory):
 
     def make(config, scheme):
         if (key := (config, scheme)) not in made:
-            out = tmp_path_factory.mktemp("rwkv7") / "bundle"
-            recipe = shipped_recipe("int8" if scheme == LOW_RANK else scheme, "rwkv7")
+            out = tmp_path_factory.mktemp("matrices") / "bundle"
+            recipe = shipped_recipe("int8" if scheme == LOW_RANK else scheme, config.architecture)
             if scheme == LOW_RANK:
                 recipe = recipe.with_role("low_rank.*", weights=32)
             text = Text("random", "0" * 64, (np.random.default_rng(0).integers(0, V, 300),))
@@ -79,8 +81,8 @@ def distance(one: np.ndarray, other: np.ndarray) -> float:
 
 @in_every_scheme
 def test_a_graph_is_one_call(config, scheme, quantized):
-    path = quantized(config, scheme)
-    assert (calls(path, "decode.onnx"), calls(path, "model.onnx")) == (["DecodeStepRWKV7"], ["PrefillRWKV7"])
+    path, name = quantized(config, scheme), config.architecture.upper()
+    assert (calls(path, "decode.onnx"), calls(path, "model.onnx")) == ([f"DecodeStep{name}"], [f"Prefill{name}"])
 
 
 def test_what_the_kernel_does_not_know_stays_as_it_is(make_tiny, tmp_path):
@@ -88,7 +90,7 @@ def test_what_the_kernel_does_not_know_stays_as_it_is(make_tiny, tmp_path):
         tmp_path / "head-none-of-theirs",
         replace(shipped_recipe("float16"), roles={"head": {"weights": 4, "inputs": "float", "compute": "float32"}}),
     )
-    quantize(make_tiny(ODD).path, path, recipe, Calibration((), None, 0))
+    quantize(make_tiny(SEVEN).path, path, recipe, Calibration((), None, 0))
     assert (calls(path, "decode.onnx"), calls(path, "model.onnx")) == ([], [])
 
 

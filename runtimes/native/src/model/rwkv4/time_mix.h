@@ -1,4 +1,4 @@
-// RWKV-4's blocks, with mediums and without.
+// RWKV-4's time-mix, with mediums and without.
 #pragma once
 
 #include <memory>
@@ -26,23 +26,6 @@ class TimeMix : public rrwkv::TimeMix {
 
  private:
   TimeMixWeights w_;
-};
-
-struct ChannelMixWeights {
-  size_t channels;
-  Mix mix;  // [2, C]: k, r
-  std::unique_ptr<Matrix> key, receptance, value;
-};
-
-// σ(r) ⊙ Wvalue relu(k)²
-class ChannelMix : public rrwkv::ChannelMix {
- public:
-  explicit ChannelMix(ChannelMixWeights weights) : w_(std::move(weights)) {}
-  void run(const BlockInput& of, const float* x, const Matrix* next, const Execution& exec, float* y) const override;
-  const Matrix& first() const override { return *w_.key; }
-
- private:
-  ChannelMixWeights w_;
 };
 
 }  // namespace rrwkv::rwkv4

@@ -1,4 +1,4 @@
-#include "model/rwkv4/blocks.h"
+#include "model/rwkv4/time_mix.h"
 
 #include "exec/workspace.h"
 #include "model/rwkv4/wkv.h"
@@ -27,24 +27,6 @@ void TimeMix::run(const BlockInput& x, const Recurrent& state, const Matrix* nex
   quantize(*w_.output, r, T, exec, m.activations[0]);
   const Product output{w_.output.get(), &m.activations[0], mixed};
   multiply(&output, 1, T, next, exec);
-}
-
-void ChannelMix::run(const BlockInput& of, const float* x, const Matrix* next, const Execution& exec, float* y) const {
-  Workspace& m = workspace();
-  const size_t C = w_.channels, T = exec.tokens, F = w_.key->outputs;
-  const float* mixes = mix(of, w_.mix, C, 2, exec);
-  float *k = m.k.of(T * F), *r = m.r.of(T * C), *v = m.v.of(T * C);
-  quantize(*w_.key, mixes, T, exec, m.activations[0]);
-  quantize(*w_.receptance, mixes + T * C, T, exec, m.activations[1]);
-  const Product products[] = {{w_.key.get(), &m.activations[0], k}, {w_.receptance.get(), &m.activations[1], r}};
-  multiply(products, 2, T, w_.value.get(), exec);
-  exec.share(T * F, kLine, [&](size_t begin, size_t end) { exec.kernels.rows.square_relu(end - begin, k + begin); });
-  quantize(*w_.value, k, T, exec, m.activations[0]);
-  const Product value{w_.value.get(), &m.activations[0], v};
-  multiply(&value, 1, T, next, exec);
-  exec.share(T * C, kLine, [&](size_t begin, size_t end) {
-    exec.kernels.rows.add_gated(x + begin, r + begin, v + begin, end - begin, y + begin);
-  });
 }
 
 }  // namespace rrwkv::rwkv4

@@ -1,20 +1,13 @@
-// RWKV-7's blocks, with mediums and without.
+// RWKV-7's time-mix, with mediums and without.
 #pragma once
 
 #include <memory>
 #include <utility>
 
-#include "model/blocks.h"
+#include "model/products.h"
 #include "model/rwkv7/heads.h"
 
 namespace rrwkv::rwkv7 {
-
-// x m1 m2, of a rank that the matrices say.
-struct LowRank {
-  std::unique_ptr<Matrix> down, up;
-
-  explicit operator bool() const { return down != nullptr; }
-};
 
 struct TimeMixWeights {
   HeadsWeights heads;
@@ -37,23 +30,6 @@ class TimeMix : public rrwkv::TimeMix {
   HeadsRun project(const float* mixes, const Execution& exec, Workspace& m) const;
 
   TimeMixWeights w_;
-};
-
-struct ChannelMixWeights {
-  size_t channels;
-  Mix mix;  // [1, C]
-  std::unique_ptr<Matrix> key, value;
-};
-
-// Wvalue relu(k)²
-class ChannelMix : public rrwkv::ChannelMix {
- public:
-  explicit ChannelMix(ChannelMixWeights weights) : w_(std::move(weights)) {}
-  void run(const BlockInput& of, const float* x, const Matrix* next, const Execution& exec, float* y) const override;
-  const Matrix& first() const override { return *w_.key; }
-
- private:
-  ChannelMixWeights w_;
 };
 
 }  // namespace rrwkv::rwkv7
