@@ -24,10 +24,10 @@ const notice = (page, id) => page.locator(`[data-notice=${id}]`);
 
 for (const [fault, told] of Object.entries({
   flip: /model\.onnx\.data.*sha256/,
-  cut: /model\.onnx\.data/,
+  cut: /cannot be read to its end \(.*try again/,
   missing: /model\.onnx\.data/,
 })) {
-  test(`a bundle's file that is ${{ flip: "wrong", cut: "cut off", missing: "not there" }[fault]} is named, and loads when it is right`, async () => {
+  test(`a bundle's file that is ${{ flip: "wrong", cut: "cut off", missing: "not there" }[fault]} is told, and it loads when that is right`, async () => {
     await onServer({ fault: (path) => (path.endsWith(".data") ? fault : undefined) }, async (server) => {
       const page = await openPage(browser, server.url, { preferences: WASM });
       const failed = notice(page, "model");
