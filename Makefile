@@ -209,7 +209,7 @@ page-test: $(PAGE) $(VENV)/.installed-dev $(if $(RWKV7_CHAT),build/page-rwkv7-in
 	@$(BIN)/rrwkv demo --scripted --force --output build/demo > /dev/null
 	@if chromium=$$(runtimes/web/page/tests/chromium.sh); then $(WITH_NODE) CHROMIUM=$$chromium PAGE=$(CURDIR)/$(dir $(PAGE)) \
 		BUNDLE=$(CURDIR)/build/demo-int8 BUNDLE_RWKV7=$(if $(RWKV7_CHAT),$(CURDIR)/build/page-rwkv7-int8) \
-		node --test --test-concurrency=1 --test-reporter=dot tests/*.test.mjs; fi
+		node --test --test-concurrency=2 --test-reporter=dot tests/*.test.mjs; fi
 
 build/page-rwkv7-int8/manifest.json: $(VENV)/.installed-dev
 	@$(BIN)/rrwkv export $(firstword $(wildcard $(RWKV7_CHAT)/*.pth)) -o build/page-rwkv7 --force > /dev/null
