@@ -15,6 +15,7 @@
 # make wheels           wheels of the kernels in dist/, for other machines too, by Zig's compiler; some minutes each at first
 # make web              the chat page, into rrwkv_export/assets/web, for `rrwkv web` and wheels
 # make page-test        the page in a browser: what people do, bad days, accessibility; in Debian's Chromium
+# make web-kernels      the kernels as modules of WebAssembly, for runtimes/web, and their check; some minutes at first
 # make web-test         the runtime for browsers: lint, types, and its tests in Node, some against Python
 # make clean
 # Each sets up what it needs in $(VENV), plugins in build/plugin-*.
@@ -27,7 +28,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Who develops has a compiler: kernels that do not compile are an error.
 export RRWKV_NATIVE_REQUIRED := 1
 
-.PHONY: demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels test-wheels arm64-native web web-test page-test clean
+.PHONY: demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels test-wheels arm64-native web web-kernels web-test page-test clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/rrwkv demo --output build/demo
@@ -173,6 +174,15 @@ wheels: build/wheels/.installed
 test-wheels: $(VENV)/.installed-dev
 	@$(MAKE) --no-print-directory wheels WHEELS="manylinux_2_28_x86_64 manylinux_2_28_aarch64"
 	$(BIN)/pytest -m "" tests/native/test_native_wheels.py
+
+# Modules of WebAssembly where the runtime for browsers finds them, by Zig's compiler as the wheels; and the program that
+# holds their tables to `scalar`, for tests/native/test_web_kernels.py.
+WEB_KERNELS := runtimes/web/dist/kernels
+web-kernels: $(WEB_KERNELS)/kernels.wasm $(WEB_KERNELS)/kernels-relaxed.wasm build/web-kernels/check.wasm \
+		build/web-kernels/check-relaxed.wasm
+
+$(WEB_KERNELS)/%.wasm build/web-kernels/%.wasm: runtimes/native/web_kernels.py $(SOURCES) | build/wheels/.installed
+	@build/wheels/bin/python runtimes/native/web_kernels.py $(@D) $*
 
 # The wheel for Arm64 on an emulated one, against the same models' logits here, to the last bit.
 arm64-native: $(VENV)/.installed-dev

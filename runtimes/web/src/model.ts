@@ -12,8 +12,10 @@ import { BundleError } from "./errors.js";
 import type { Decoder, RunOptions } from "./execution/decoder.js";
 import type { Engine } from "./execution/engine.js";
 import { checkGraphs, content, makePlan, type Plan, releaseAll } from "./execution/loading.js";
+import { startKernels } from "./execution/kernels/start.js";
 import { OnnxRuntime } from "./execution/onnxruntime.js";
-import { decoderOf, run, type Running } from "./execution/trial.js";
+import { decoderOf, run, type Running, type Start } from "./execution/trial.js";
+import { ProviderError } from "./errors.js";
 import { generate, type GenerateOptions, type LanguageModel, type Token } from "./generate.js";
 import type { Manifest } from "./manifest.js";
 import { checkProvider, type ProviderChoice, usableThreads } from "./providers.js";
@@ -42,6 +44,11 @@ export interface LoadOptions {
   variant?: string;
   /** The address of the folder with onnxruntime's `.wasm` and `.mjs` files; by default where its package is. */
   wasm_files?: string;
+  /**
+   * Our kernels, which run quantized bundles on wasm: the address of the folder with `kernels.wasm` and
+   * `kernels-relaxed.wasm` (by default where this package has them), a module of them, or false for onnxruntime-web.
+   */
+  kernels?: string | WebAssembly.Module | false;
   /** What computes the graphs, in place of onnxruntime-web; `provider`, `threads` and `wasm_files` are then its own. */
   engine?: Engine;
   progress?: (progress: LoadProgress) => void;
@@ -69,13 +76,15 @@ export class Model implements LanguageModel {
     const { manifest } = plan;
     checkGraphs(plan, files, name);
     const tokenizer = manifest.tokenizer && openTokenizer(content(files, manifest.tokenizer.file), manifest);
-    const { engine } = options;
-    const running = await run(
-      plan,
-      files,
-      engine === undefined ? provider : "wasm",
-      (name) => (engine === undefined ? OnnxRuntime.start(name, { threads, wasm_files }) : Promise.resolve(engine)),
-      (what, bytes, of) => progress?.({ phase: what, bytes, of }),
+    const { engine, kernels = "" } = options;
+    const start: Start = (name) => {
+      if (name !== "kernels")
+        return engine ? Promise.resolve(engine) : OnnxRuntime.start(name, { threads, wasm_files });
+      if (engine !== undefined || kernels === false) throw new ProviderError("our kernels are not wanted");
+      return startKernels(kernels);
+    };
+    const running = await run(plan, files, engine === undefined ? provider : "wasm", start, (what, bytes, of) =>
+      progress?.({ phase: what, bytes, of }),
     );
     return new Model(plan, running, tokenizer, origin);
   }
@@ -92,6 +101,11 @@ export class Model implements LanguageModel {
   /** Why that is not what one might expect, in one line; null if there is nothing to say. */
   get provider_note(): string | null {
     return this.running.note;
+  }
+
+  /** The table of our kernels that runs it; null where onnxruntime-web does. */
+  get kernels(): string | null {
+    return this.running.engine.kernels ?? null;
   }
 
   get threads(): number {

@@ -14,7 +14,7 @@ std::atomic<const Reading*> of_process{kReadings};
 std::atomic<bool> known{false};
 
 // Of one token at a time, which holds it.
-std::mutex trying;
+std::atomic_flag trying = ATOMIC_FLAG_INIT;
 size_t tokens = 0;
 double fastest[kReadingCount];
 
@@ -31,7 +31,7 @@ void read_as(const Reading& how) { of_process.store(&how, std::memory_order_rela
 
 ReadingTrial::ReadingTrial(bool large) {
   if (!large || known.load(std::memory_order_relaxed)) return;
-  tried_ = std::unique_lock<std::mutex>(trying, std::try_to_lock);
+  tried_ = !trying.test_and_set(std::memory_order_acquire);
   if (!tried_) return;
   read_as(kReadings[tokens % kReadingCount]);
   begin_ = std::chrono::steady_clock::now();
@@ -42,9 +42,11 @@ ReadingTrial::~ReadingTrial() {
   const double time = Seconds(std::chrono::steady_clock::now() - begin_).count();
   const size_t round = tokens / kReadingCount, which = tokens % kReadingCount;
   if (round > 0) fastest[which] = round == 1 ? time : std::min(fastest[which], time);
-  if (++tokens < kRounds * kReadingCount) return;
-  read_as(kReadings[best()]);
-  known.store(true, std::memory_order_relaxed);
+  if (++tokens >= kRounds * kReadingCount) {
+    read_as(kReadings[best()]);
+    known.store(true, std::memory_order_relaxed);
+  }
+  trying.clear(std::memory_order_release);
 }
 
 }  // namespace rrwkv

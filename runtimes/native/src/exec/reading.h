@@ -5,7 +5,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
-#include <mutex>
 
 namespace rrwkv {
 
@@ -45,7 +44,7 @@ class ReadingTrial {
   ReadingTrial& operator=(const ReadingTrial&) = delete;
 
  private:
-  std::unique_lock<std::mutex> tried_;  // held while this token is one of those that are measured
+  bool tried_ = false;  // this token is one of those that are measured: no other is meanwhile
   std::chrono::steady_clock::time_point begin_;
 };
 

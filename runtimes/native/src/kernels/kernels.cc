@@ -10,6 +10,8 @@
 #include "kernels/avx512/avx512.h"
 #elif defined(RRWKV_NATIVE_ARM64)
 #include "kernels/neon/neon.h"
+#elif defined(RRWKV_NATIVE_WASM)
+#include "kernels/wasm/wasm.h"
 #endif
 
 namespace rrwkv {
@@ -57,6 +59,8 @@ std::vector<const Kernels*> found() {
 #endif
   return tables;
 }
+#elif defined(RRWKV_NATIVE_WASM)
+std::vector<const Kernels*> found() { return {&wasm::kTable}; }
 #else
 std::vector<const Kernels*> found() { return {}; }
 #endif
@@ -66,7 +70,9 @@ std::vector<const Kernels*> found() { return {}; }
 const std::vector<const Kernels*>& tables_here() {
   static const std::vector<const Kernels*> tables = [] {
     std::vector<const Kernels*> all = found();
+#if !defined(RRWKV_NATIVE_WITHOUT_SCALAR)
     all.push_back(&scalar::kTable);
+#endif
     return all;
   }();
   return tables;

@@ -175,7 +175,8 @@ struct Kernels {
   RWKV7Kernels rwkv7;
 };
 
-// The tables that this processor can run, the best one first; the last is `scalar`, which any can.
+// The tables that this processor can run, the best one first; the last is `scalar`, which any can. A module of
+// WebAssembly that is to be small has the other alone.
 const std::vector<const Kernels*>& tables_here();
 
 // The best one, or the one of this name. Raises std::runtime_error if there is none that runs here.

@@ -5,6 +5,8 @@
 #define RRWKV_NATIVE_X86
 #elif defined(__aarch64__) && !defined(RRWKV_NATIVE_SCALAR)
 #define RRWKV_NATIVE_ARM64
+#elif defined(__wasm_simd128__) && !defined(RRWKV_NATIVE_SCALAR)
+#define RRWKV_NATIVE_WASM
 #endif
 
 namespace rrwkv {

@@ -37,17 +37,25 @@ void Medium::run(const float* h, const MediumRun& run, const Matrix* next, const
     m.activations.sums.of(R);
     w_.query->multiply(m.activations, 0, 1, next ? next->start(0, exec.threads.count) : MemoryRange{}, q);
     w_.query->finish(m.activations, 1, q);
-    return recall_alone(q, run, exec, M);
+    recall_alone(q, run, exec, M);
+    if (n) hold(z, n, run, exec);
+    return;
   }
   multiply(&product, 1, T, next, exec);
+  hold(z, n, run, exec);
+  recall(q, m.held.data(), m.keys.data(), K + n, run, exec, M);
+}
 
+// The mediums that are held, and behind them those of the n segments that end; the last K of them are the state.
+void Medium::hold(const float* z, size_t n, const MediumRun& run, const Execution& exec) const {
+  MediumWorkspace& m = workspace().medium;
+  const size_t R = w_.key_size(), K = run.slots;
   float *held = m.held.of((K + n) * C_), *keys = m.keys.of((K + n) * R);
   std::copy_n(run.before.bank, K * C_, held);
   std::copy_n(run.before.key, K * R, keys);
   excite(z, n, exec, held + K * C_, keys + K * R);
   std::copy_n(held + n * C_, K * C_, run.after.bank);
   std::copy_n(keys + n * R, K * R, run.after.key);
-  recall(q, held, keys, K + n, run, exec, M);
 }
 
 // S <- S + g h, G <- G + g, g = exp(squeeze · h); where a segment ends, z = S / G, and S and G are 0 again.

@@ -38,12 +38,14 @@ class Medium {
  public:
   Medium(MediumWeights weights, size_t channels) : w_(std::move(weights)), C_(channels) {}
 
-  // Of h [T, C]: M [T, C], what each token recalls, and the state after them. next: what is multiplied by after this.
+  // Of h [T, C]: M [T, C], what each token recalls, and the state after them; of a step alone in which no segment ends,
+  // the mediums stay as they are. next: what is multiplied by after this.
   void run(const float* h, const MediumRun& run, const Matrix* next, const Execution& exec, float* M) const;
   const MediumWeights& weights() const { return w_; }
 
  private:
   void squeeze(const float* h, const MediumRun& run, const Execution& exec, float* z) const;
+  void hold(const float* z, size_t n, const MediumRun& run, const Execution& exec) const;
   void excite(const float* z, size_t n, const Execution& exec, float* m, float* keys) const;
   void recall_alone(const float* q, const MediumRun& run, const Execution& exec, float* M) const;
   void recall(const float* q, const float* held, const float* keys, size_t rows, const MediumRun& run,

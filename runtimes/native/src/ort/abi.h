@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "weights/values.h"
+
 extern "C" {
 
 struct OrtStatus;
@@ -22,7 +24,7 @@ struct OrtApiBase {
   const char* (*GetVersionString)();
 };
 
-enum OrtElement : int { kUndefined = 0, kFloat = 1, kUint8 = 2, kInt8 = 3, kInt64 = 7, kFloat16 = 10 };
+using OrtElement = rrwkv::Element;
 enum OrtArity : int { kRequired = 0, kOptional = 1, kVariadic = 2 };
 
 struct OrtCustomOp {

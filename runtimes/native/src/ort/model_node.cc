@@ -4,7 +4,7 @@
 #include <string>
 
 #include "exec/reading.h"
-#include "ort/weights/model.h"
+#include "weights/model.h"
 
 namespace rrwkv {
 namespace {

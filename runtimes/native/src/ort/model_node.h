@@ -4,7 +4,7 @@
 #include "exec/spin_team.h"
 #include "model/model.h"
 #include "ort/node.h"
-#include "ort/weights/architecture.h"
+#include "weights/architecture.h"
 
 namespace rrwkv {
 

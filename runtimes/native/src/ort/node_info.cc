@@ -39,17 +39,17 @@ NodeInfo::NodeInfo(const Api& api, const OrtKernelInfo* info) : api_(api), info_
     throw std::runtime_error("attribute inputs names " + std::to_string(named) + " inputs of " + std::to_string(count));
   const std::vector<std::string> names = split(list);
   for (size_t place = 0; place < names.size(); ++place)
-    if (!names[place].empty()) add(place, names[place]);
+    if (!names[place].empty()) take(place, names[place]);
 }
 
-void NodeInfo::add(size_t place, const std::string& name) {
-  if (!places_.emplace(name, place).second) throw std::runtime_error("attribute inputs names " + name + " twice");
+void NodeInfo::take(size_t place, const std::string& name) {
+  add(place, name);
   const auto value = [&](char* text, size_t* size) { return api_.input_name(info_, place, text, size); };
   if (text_of(api_, "an input's name", value).empty()) throw std::runtime_error("input " + name + " is not given");
   int is_constant = 0;
   const OrtValue* given = nullptr;
   check(api_, api_.constant(info_, place, &is_constant, &given), "an input");
-  if (is_constant) constants_.emplace(name, value_of(api_, given, name));
+  if (is_constant) add_constant(name, value_of(api_, given, name));
 }
 
 float NodeInfo::number(const char* attribute) const {
@@ -58,31 +58,10 @@ float NodeInfo::number(const char* attribute) const {
   return value;
 }
 
-int64_t NodeInfo::whole_number(const char* attribute, int64_t least, int64_t most) const {
+int64_t NodeInfo::whole_number(const char* attribute) const {
   int64_t value = 0;
   check(api_, api_.attribute(info_, attribute, &value), attribute);
-  if (value < least || value > most)
-    throw std::runtime_error(std::string("attribute ") + attribute + " must be from " + std::to_string(least) + " to " +
-                             std::to_string(most) + ", not " + std::to_string(value));
   return value;
-}
-
-Given NodeInfo::given(const std::string& name) const {
-  const auto found = places_.find(name);
-  if (found == places_.end()) throw std::runtime_error("input " + name + " is missing");
-  return {name, found->second};
-}
-
-const Value& NodeInfo::constant(const std::string& name) const {
-  const auto found = constants_.find(name);
-  if (found != constants_.end()) return found->second;
-  throw std::runtime_error("input " + name + (has(name) ? " must be a constant" : " is missing"));
-}
-
-size_t NodeInfo::size_of(const std::string& name) const {
-  const Value& value = constant(name);
-  expect_exactly({value.data, value.type, {static_cast<int64_t>(value.count)}, value.count}, name, kFloat, {kAny});
-  return value.count;
 }
 
 void NodeInfo::expect_outputs(size_t count) const {

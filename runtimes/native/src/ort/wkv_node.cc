@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "ort/weights/rwkv4.h"
+#include "weights/rwkv4.h"
 
 namespace rrwkv {
 

@@ -55,6 +55,10 @@ export interface Engine {
   /** `wasm`, `webgpu` …: the provider's name, as `Info` has it. */
   readonly name: string;
   readonly threads: number;
+  /** The table of our kernels that computes; none in others' engines. */
+  readonly kernels?: string;
+  /** Whether one token at a time is run by the graph for any number of them too, and no others are to be opened. */
+  readonly any_alone?: boolean;
   /** Bytes of its heap; null where it cannot be told. */
   heap(): number | null;
   /** Rejects with DamagedBundle or ProviderError. */

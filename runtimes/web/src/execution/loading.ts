@@ -51,9 +51,10 @@ export async function openSessions(
   progress: (done: number, of: number) => void = () => undefined,
 ): Promise<ReadonlyMap<string, Session>> {
   const sessions = new Map<string, Session>();
+  const needed = engine.any_alone === true ? graphs.filter((name) => manifest.graph(name).runs === "any") : graphs;
   try {
-    for (const name of graphs) {
-      progress(sessions.size, graphs.length);
+    for (const name of needed) {
+      progress(sessions.size, needed.length);
       const entry = manifest.graph(name);
       const data = new Map(entry.data.map((file) => [file, content(files, file)]));
       const source: GraphSource = { name, entry, manifest, content: content(files, entry.file), data };
@@ -65,7 +66,7 @@ export async function openSessions(
     await releaseAll(sessions);
     throw error;
   }
-  progress(graphs.length, graphs.length);
+  progress(needed.length, needed.length);
   return sessions;
 }
 

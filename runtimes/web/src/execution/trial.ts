@@ -18,8 +18,8 @@ import { openSessions, type Plan, releaseAll } from "./loading.js";
 const READ = 24; // tokens that are read together
 const STEPS = 8; // and one by one
 
-/** How an engine is started, by its name. */
-export type Start = (name: "wasm" | "webgpu") => Promise<Engine>;
+/** How an engine is started, by its name; `kernels`: our own, which take some bundles only. */
+export type Start = (name: "kernels" | "wasm" | "webgpu") => Promise<Engine>;
 
 /** An engine with its sessions. */
 export interface Running {
@@ -36,7 +36,7 @@ export type Told = (phase: "compile" | "check", done: number, of: number) => voi
 export async function run(plan: Plan, files: Held, choice: ProviderChoice, start: Start, told: Told): Promise<Running> {
   const missing = choice === "wasm" ? "" : await webgpuMissing();
   if (choice === "webgpu" && missing !== null) throw new ProviderError(`${missing}; take provider "wasm"`);
-  const wasm = await open(plan, files, await start("wasm"), told);
+  const wasm = (await openKernels(plan, files, start, told)) ?? (await open(plan, files, await start("wasm"), told));
   if (missing !== null) return { ...wasm, note: missing === "" ? null : `wasm: ${missing}` };
   const expected = await measured(plan, wasm);
   let webgpu: Running | null = null;
@@ -72,6 +72,17 @@ async function open(plan: Plan, files: Held, engine: Engine, told: Told): Promis
     told("compile", done, of);
   });
   return { engine, sessions, note: null };
+}
+
+/** By our kernels; null where they do not take the bundle, or do not run here. */
+async function openKernels(plan: Plan, files: Held, start: Start, told: Told): Promise<Running | null> {
+  if (plan.manifest.quantization === null) return null; // its graphs call none
+  try {
+    return await open(plan, files, await start("kernels"), told);
+  } catch (error) {
+    if (error instanceof ProviderError) return null;
+    throw error;
+  }
 }
 
 async function close({ engine, sessions }: Running): Promise<void> {

@@ -4,6 +4,7 @@
 // of them. So sums are made in the same order everywhere, and have the same bits.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -28,6 +29,15 @@ RRWKV_INLINE inline void unrolled(const Action& action, std::index_sequence<kI..
 template <size_t kCount, typename Action>
 RRWKV_INLINE inline void unrolled(const Action& action) {
   unrolled(action, std::make_index_sequence<kCount>{});
+}
+
+// a b + c, rounded once; where no instruction does that (RRWKV_NATIVE_UNFUSED), twice.
+inline float fused(float a, float b, float c) {
+#if defined(RRWKV_NATIVE_UNFUSED)
+  return a * b + c;
+#else
+  return std::fma(a, b, c);
+#endif
 }
 
 // Sixteen values of a row from the i-th on.

@@ -42,7 +42,7 @@ struct FloatProducts {
     float total = 0;
     for (size_t first = 0; first < n; first += stride) {
       float sum = 0;
-      for (size_t i = first; i < std::min(first + stride, n); ++i) sum = std::fma(a[i], b[i], sum);
+      for (size_t i = first; i < std::min(first + stride, n); ++i) sum = fused(a[i], b[i], sum);
       total = first ? sum + total : sum;
     }
     return total;

@@ -33,9 +33,9 @@ struct Rows {
     float squares[kEight] = {};
     for (size_t i = 0; i < whole; i += kEight)
       for (size_t lane = 0; lane < kEight; ++lane)
-        squares[lane] = std::fma(x[i + lane] - mean, x[i + lane] - mean, squares[lane]);
+        squares[lane] = fused(x[i + lane] - mean, x[i + lane] - mean, squares[lane]);
     float variance = halved(squares, kEight);
-    for (size_t i = whole; i < n; ++i) variance = std::fma(x[i] - mean, x[i] - mean, variance);
+    for (size_t i = whole; i < n; ++i) variance = fused(x[i] - mean, x[i] - mean, variance);
     const Floats inverse = Floats::all(1.0f / std::sqrt(variance / static_cast<float>(n) + epsilon));
     each<Floats>(n, [&](auto at) {
       at.store(y, fma((at.load(x) - Floats::all(mean)) * inverse, at.load(gain), at.load(bias)));

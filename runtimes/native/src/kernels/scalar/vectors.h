@@ -98,7 +98,7 @@ inline Floats abs(const Floats& a) {
 }
 inline Floats fma(const Floats& a, const Floats& b, const Floats& c) {
   Floats y;
-  for (size_t i = 0; i < kLanes; ++i) y.v[i] = std::fma(a.v[i], b.v[i], c.v[i]);
+  for (size_t i = 0; i < kLanes; ++i) y.v[i] = lanes::fused(a.v[i], b.v[i], c.v[i]);
   return y;
 }
 // p · 2^m, m a whole number.

@@ -1,6 +1,6 @@
 #include "model/matrix/float_columns.h"
 #include "model/rwkv6/time_mix.h"
-#include "ort/weights/heads.h"
+#include "weights/heads.h"
 
 namespace rrwkv {
 namespace {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "model/products.h"
-#include "ort/weights/architecture.h"
+#include "weights/architecture.h"
 
 namespace rrwkv {
 

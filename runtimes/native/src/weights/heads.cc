@@ -1,4 +1,4 @@
-#include "ort/weights/heads.h"
+#include "weights/heads.h"
 
 namespace rrwkv {
 

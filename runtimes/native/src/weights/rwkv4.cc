@@ -1,7 +1,7 @@
-#include "ort/weights/rwkv4.h"
+#include "weights/rwkv4.h"
 
 #include "model/rwkv4/time_mix.h"
-#include "ort/weights/architecture.h"
+#include "weights/architecture.h"
 
 namespace rrwkv {
 namespace {
@@ -34,7 +34,7 @@ class Reader : public BlockReader {
 
 }  // namespace
 
-Wkv wkv_weights(const NodeInfo& from, const std::string& prefix, size_t C, bool stable, const float* decay) {
+Wkv wkv_weights(const Call& from, const std::string& prefix, size_t C, bool stable, const float* decay) {
   Wkv w{C, stable, 0, 0, from.values(prefix + "bonus", {size(C)}), decay};
   if (!decay) w.decay = from.values(prefix + "decay", {size(C)});
   if (!stable) {

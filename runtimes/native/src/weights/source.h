@@ -8,16 +8,14 @@
 
 #include "kernels/kernels.h"
 #include "model/layer.h"
-#include "ort/node_info.h"
+#include "weights/call.h"
 
 namespace rrwkv {
-
-inline int64_t size(size_t n) { return static_cast<int64_t>(n); }
 
 class WeightSource {
  public:
   // A model's, whose sizes the node's attributes and ln_out say.
-  WeightSource(const NodeInfo& from, const Kernels& kernels);
+  WeightSource(const Call& from, const Kernels& kernels);
 
   // The weights of a product in whatever form the graph holds them; 0 outputs: any number.
   std::unique_ptr<Matrix> matrix(const std::string& role, size_t inputs, size_t outputs) const;
@@ -29,7 +27,7 @@ class WeightSource {
   // An attribute: a number from 0 on.
   float epsilon(const char* attribute) const;
 
-  const NodeInfo& from;
+  const Call& from;
   const Kernels& kernels;
   const size_t layers, channels, interval;  // interval: 0 without mediums
 };

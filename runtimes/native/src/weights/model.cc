@@ -1,4 +1,4 @@
-#include "ort/weights/model.h"
+#include "weights/model.h"
 
 namespace rrwkv {
 namespace {
@@ -34,7 +34,7 @@ std::unique_ptr<ChannelMix> channel_mix_of(const WeightSource& of, const std::st
 
 }  // namespace
 
-ModelWeights model_weights(const NodeInfo& from, const Kernels& kernels, const Architecture& architecture) {
+ModelWeights model_weights(const Call& from, const Kernels& kernels, const Architecture& architecture) {
   const WeightSource of(from, kernels);
   HeadWeights head{of.norm("ln_out"), of.matrix("head", of.channels, 0)};
   ModelWeights w{{}, Head(std::move(head))};

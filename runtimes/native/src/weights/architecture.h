@@ -1,7 +1,7 @@
 // What differs between the nodes of architectures: how time-mix is read, and what its state is called.
 #pragma once
 
-#include "ort/weights/source.h"
+#include "weights/source.h"
 
 namespace rrwkv {
 

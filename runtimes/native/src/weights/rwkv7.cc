@@ -1,5 +1,5 @@
 #include "model/rwkv7/time_mix.h"
-#include "ort/weights/heads.h"
+#include "weights/heads.h"
 
 namespace rrwkv {
 namespace {

@@ -1,4 +1,4 @@
-#include "ort/weights/source.h"
+#include "weights/source.h"
 
 #include <cmath>
 
@@ -12,13 +12,13 @@ namespace {
 constexpr int64_t kMostLayers = 10000, kLongestInterval = 1 << 30;
 
 // A weight [K, N] of this type; N 0: any number.
-const Value& rows_of_inputs(const NodeInfo& from, const std::string& name, OrtElement type, size_t K, size_t N) {
+const Value& rows_of_inputs(const Call& from, const std::string& name, Element type, size_t K, size_t N) {
   const Value& weight = from.constant(name);
   expect_exactly(weight, name, type, {size(K), N ? size(N) : kAny});
   return weight;
 }
 
-std::unique_ptr<Matrix> int8_per_channel(const NodeInfo& from, const Kernels& kernels, const std::string& role,
+std::unique_ptr<Matrix> int8_per_channel(const Call& from, const Kernels& kernels, const std::string& role,
                                          size_t inputs, size_t N) {
   const Value& weight = rows_of_inputs(from, role + ".weight", kInt8, inputs, N);
   const auto* values = static_cast<const int8_t*>(weight.data);
@@ -33,7 +33,7 @@ std::unique_ptr<Matrix> int8_per_channel(const NodeInfo& from, const Kernels& ke
 
 // A weight [N, blocks, block / (8 / bits)] and its scales, held against each other's shapes. form: ".weight4" or
 // ".weight8" for products in whole numbers, ".float8" for activations as they are.
-std::unique_ptr<Matrix> blockwise(const NodeInfo& from, const Kernels& kernels, const std::string& role,
+std::unique_ptr<Matrix> blockwise(const Call& from, const Kernels& kernels, const std::string& role,
                                   const std::string& form, size_t inputs, size_t N) {
   const std::string name = role + form;
   const size_t bits = form == ".weight4" ? 4 : 8;
@@ -54,14 +54,14 @@ std::unique_ptr<Matrix> blockwise(const NodeInfo& from, const Kernels& kernels, 
   return std::make_unique<BlockwiseInt8>(kernels, weights);
 }
 
-std::unique_ptr<Matrix> float16(const NodeInfo& from, const Kernels& kernels, const std::string& role, size_t inputs,
+std::unique_ptr<Matrix> float16(const Call& from, const Kernels& kernels, const std::string& role, size_t inputs,
                                 size_t N) {
   const Value& weight = rows_of_inputs(from, role + ".half", kFloat16, inputs, N);
   const auto* values = static_cast<const uint16_t*>(weight.data);
   return std::make_unique<Float16>(kernels, values, inputs, static_cast<size_t>(weight.shape[1]));
 }
 
-std::unique_ptr<Matrix> float32(const NodeInfo& from, const Kernels& kernels, const std::string& role, size_t inputs,
+std::unique_ptr<Matrix> float32(const Call& from, const Kernels& kernels, const std::string& role, size_t inputs,
                                 size_t N) {
   const Value& weight = rows_of_inputs(from, role + ".single", kFloat, inputs, N);
   const auto* values = static_cast<const float*>(weight.data);
@@ -70,7 +70,7 @@ std::unique_ptr<Matrix> float32(const NodeInfo& from, const Kernels& kernels, co
 
 }  // namespace
 
-WeightSource::WeightSource(const NodeInfo& from, const Kernels& kernels)
+WeightSource::WeightSource(const Call& from, const Kernels& kernels)
     : from(from),
       kernels(kernels),
       layers(static_cast<size_t>(from.whole_number("layers", 1, kMostLayers))),

@@ -2,11 +2,11 @@
 #pragma once
 
 #include "kernels/kernels.h"
-#include "ort/node_info.h"
+#include "weights/call.h"
 
 namespace rrwkv {
 
 // Of C channels. decay: where it is not among the inputs by itself. Raises std::runtime_error.
-Wkv wkv_weights(const NodeInfo& from, const std::string& prefix, size_t C, bool stable, const float* decay = nullptr);
+Wkv wkv_weights(const Call& from, const std::string& prefix, size_t C, bool stable, const float* decay = nullptr);
 
 }  // namespace rrwkv

@@ -1,0 +1,329 @@
+/**
+ * Our own kernels as an engine: they compute graphs for any number of tokens that are one call (`call.ts`), of one token
+ * too. States stay in the module's memory.
+ */
+
+import { brief } from "../../common/reading.js";
+import { DamagedBundle, ProviderError } from "../../errors.js";
+import type { Engine, GraphSource, Session, Value, ValueInfo, Values } from "../engine.js";
+import { elements, type Tensor } from "../tensor.js";
+import { callOf, type KernelCall, NoCall } from "./call.js";
+import { KernelModule, type Pointer } from "./module.js";
+import type { Constant } from "./onnx.js";
+
+/** Memory of the module that values share; released with the last of them. */
+class Block {
+  private users = 1;
+
+  constructor(
+    readonly at: Pointer,
+    readonly bytes: number,
+    private readonly give: (block: Block) => void,
+  ) {}
+
+  share(): this {
+    this.users++;
+    return this;
+  }
+
+  release(): void {
+    if (--this.users === 0) this.give(this);
+  }
+}
+
+/** Blocks, of which those that are released are used again. */
+class Blocks {
+  private readonly free = new Map<number, Block[]>();
+
+  constructor(private readonly module: KernelModule) {}
+
+  take(bytes: number): Block {
+    const at = this.free.get(bytes)?.pop()?.at ?? this.module.allocate(bytes);
+    return new Block(at, bytes, (block) => {
+      const others = this.free.get(bytes);
+      if (others === undefined) this.free.set(bytes, [block]);
+      else others.push(block);
+    });
+  }
+}
+
+/** Floats in the module's memory. */
+class Held implements Value {
+  readonly dtype = "float32";
+
+  constructor(
+    readonly shape: readonly number[],
+    readonly block: Block,
+    private readonly module: KernelModule,
+  ) {}
+
+  read(): Tensor {
+    const { dtype, shape } = this;
+    return { dtype, shape, data: this.module.floats(this.block.at, elements(shape)) };
+  }
+
+  release(): void {
+    this.block.release();
+  }
+}
+
+/** A value that the kernels take from the host: ids, and numbers. */
+class OnHost implements Value {
+  constructor(private readonly tensor: Tensor) {}
+
+  get dtype(): Tensor["dtype"] {
+    return this.tensor.dtype;
+  }
+
+  get shape(): readonly number[] {
+    return this.tensor.shape;
+  }
+
+  read(): Tensor {
+    return this.tensor;
+  }
+
+  release(): void {
+    // It is the host's.
+  }
+}
+
+/** Files of weights, each once in the module's memory. */
+type Files = Map<string, Pointer>;
+
+export class KernelsEngine implements Engine {
+  readonly name = "wasm";
+  readonly threads = 1;
+  readonly any_alone = true;
+  private readonly files: Files = new Map();
+  private readonly blocks: Blocks;
+
+  private constructor(private readonly module: KernelModule) {
+    this.blocks = new Blocks(module);
+  }
+
+  /** Of a compiled module of kernels. */
+  static async of(module: WebAssembly.Module): Promise<KernelsEngine> {
+    return new KernelsEngine(await KernelModule.of(module));
+  }
+
+  get kernels(): string {
+    return this.module.kernels;
+  }
+
+  /** Whether products are added to sums in one rounding. */
+  get fused(): boolean {
+    return this.module.fused;
+  }
+
+  heap(): number {
+    return this.module.heap;
+  }
+
+  session(graph: GraphSource): Promise<Session> {
+    const { name, entry, content } = graph;
+    if (entry.runs !== "any") throw new ProviderError(`the kernels take graphs of any number of tokens, not '${name}'`);
+    let call: KernelCall;
+    try {
+      call = callOf(content);
+    } catch (error) {
+      if (error instanceof NoCall) throw new ProviderError(`the kernels do not take graph '${name}': ${error.message}`);
+      throw new DamagedBundle(`${entry.file}: no ONNX graph (${brief(error)}); export the bundle again`);
+    }
+    return Promise.resolve(new KernelsSession(this.module, this.blocks, this.files, graph, call));
+  }
+
+  value(tensor: Tensor): Value {
+    if (!(tensor.data instanceof Float32Array)) return new OnHost(tensor);
+    const block = this.blocks.take(tensor.data.byteLength);
+    this.module.floats(block.at, tensor.data.length).set(tensor.data);
+    return new Held(tensor.shape, block, this.module);
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve(); // its memory goes with it
+  }
+}
+
+/** The states' places in a run, by their roles; of what time-mix keeps, the second. */
+const ROLES = ["shift", "", "medium_sum", "medium_weight", "medium_bank", "medium_key"];
+const BANK = 4; // the first of the states that a token changes only where it ends a segment
+const PLACES = ROLES.length;
+const RUN_BYTES = 24 + 2 * 4 * PLACES + 4;
+
+interface StatePlace {
+  readonly input: string;
+  readonly output: string;
+  readonly shape: readonly number[];
+  readonly bytes: number;
+}
+
+class KernelsSession implements Session {
+  readonly inputs: readonly ValueInfo[];
+  readonly outputs: readonly ValueInfo[];
+  private readonly session: Pointer;
+  private readonly states: readonly (StatePlace | null)[];
+  private readonly position: { readonly input: string; readonly output: string };
+  private readonly interval: number | null;
+  private readonly V: number;
+  private readonly record: Block;
+
+  constructor(
+    private readonly module: KernelModule,
+    private readonly blocks: Blocks,
+    files: Files,
+    graph: GraphSource,
+    call: KernelCall,
+  ) {
+    const { manifest } = graph;
+    const bank = manifest.states.find((state) => state.role === ROLES[BANK]);
+    this.session = module.session(call.operator, described(module, files, graph, call), bank?.shape[1] ?? 0);
+    this.V = module.vocabulary(this.session);
+    this.interval = manifest.interval;
+    this.record = blocks.take(RUN_BYTES);
+    const position = manifest.states.find((state) => state.input === manifest.position);
+    if (position === undefined) throw new Error("no state is the position");
+    this.position = position;
+    const rest = manifest.states.filter((state) => state !== position);
+    this.states = ROLES.map((role, i) => {
+      const shape = module.stateShape(this.session, i);
+      const known = ROLES.includes(role === "" ? "-" : role)
+        ? (each: string) => each === role
+        : (each: string) => !ROLES.includes(each);
+      const spec = rest.find((state) => known(state.role));
+      const output = call.outputs[i + 1];
+      if (shape === null || spec === undefined || output === undefined) return null;
+      return { input: spec.input, output, shape, bytes: 4 * elements(shape) };
+    });
+    const states = this.states.filter((state) => state !== null);
+    const floats = (name: string, shape: readonly (number | string)[]): ValueInfo => ({
+      name,
+      dtype: "float32",
+      shape,
+    });
+    const whole = (name: string, shape: readonly (number | string)[]): ValueInfo => ({ name, dtype: "int64", shape });
+    this.inputs = [
+      whole("input_ids", ["T"]),
+      whole("num_logits", [1]),
+      whole(position.input, []),
+      ...states.map(({ input, shape }) => floats(input, shape)),
+    ];
+    this.outputs = [
+      floats(call.outputs[0] ?? "", ["N", this.V]),
+      whole(position.output, []),
+      ...states.map(({ output, shape }) => floats(output, shape)),
+    ];
+  }
+
+  run(inputs: Values, outputs: readonly string[]): Promise<Values> {
+    const ids = integers(inputs, "input_ids");
+    const scored = Number(integers(inputs, "num_logits")[0] ?? 1n);
+    const position = integers(inputs, this.position.input)[0] ?? 0n;
+    const T = ids.length;
+    if (T > this.module.mostTokens(this.session)) throw new ProviderError(`the kernels take no ${T} tokens at once`);
+    const made = new Map<string, Value>();
+    const give = (name: string, shape: readonly number[], block: Block): Block => {
+      made.set(name, new Held(shape, block, this.module));
+      return block;
+    };
+    const kept = T === 1 && (this.interval === null || (position + 1n) % BigInt(this.interval) !== 0n);
+    const taken = this.blocks.take(4 * T);
+    const before = this.states.map((state) => (state === null ? null : held(inputs, state)));
+    const after = this.states.map((state, i) => {
+      const same = kept && i >= BANK ? before[i]?.share() : undefined;
+      return state && give(state.output, state.shape, same ?? this.blocks.take(state.bytes));
+    });
+    const logits = give(this.outputs[0]?.name ?? "", [scored, this.V], this.blocks.take(4 * scored * this.V));
+    // `Run` of session.h.
+    const record = this.module.view(this.record.at, RUN_BYTES);
+    record.setUint32(0, taken.at, true);
+    record.setUint32(4, T, true);
+    record.setUint32(8, scored, true);
+    record.setBigInt64(16, position, true);
+    [...before, ...after].forEach((block, i) => {
+      record.setUint32(24 + 4 * i, block?.at ?? 0, true);
+    });
+    record.setUint32(24 + 8 * PLACES, logits.at, true);
+    new Int32Array(this.module.bytes(taken.at, 4 * T).buffer, taken.at, T).set(Array.from(ids, Number));
+    this.module.run(this.session, this.record.at);
+    taken.release();
+    made.set(
+      this.position.output,
+      new OnHost({ dtype: "int64", shape: [], data: BigInt64Array.of(position + BigInt(T)) }),
+    );
+    return Promise.resolve(this.chosen(made, outputs));
+  }
+
+  release(): Promise<void> {
+    this.module.releaseSession(this.session);
+    this.record.release();
+    return Promise.resolve();
+  }
+
+  /** Those of these names; the others are released. */
+  private chosen(made: ReadonlyMap<string, Value>, names: readonly string[]): Values {
+    const values: Record<string, Value> = {};
+    for (const [name, value] of made) {
+      if (names.includes(name)) values[name] = value;
+      else value.release();
+    }
+    return values;
+  }
+}
+
+function integers(inputs: Values, name: string): BigInt64Array {
+  const value = inputs[name];
+  const data = value instanceof OnHost ? value.read().data : null;
+  if (!(data instanceof BigInt64Array)) throw new ProviderError(`input '${name}' is not given, or not as int64`);
+  return data;
+}
+
+function held(inputs: Values, { input, shape }: StatePlace): Block {
+  const value = inputs[input];
+  if (!(value instanceof Held) || value.shape.join() !== shape.join()) {
+    throw new ProviderError(`input '${input}' is not given, or not as float32 [${shape.join(", ")}]`);
+  }
+  return value.block;
+}
+
+/** The call as the module is told of it, with its constants in the module's memory. */
+function described(module: KernelModule, files: Files, graph: GraphSource, call: KernelCall): Pointer {
+  const told = module.call();
+  for (const name of call.inputs) module.input(told, name);
+  for (const [name, value] of call.attributes) module.attribute(told, name, value);
+  for (const [name, constant] of call.constants) {
+    const [at, bytes] = placed(module, files, graph, constant);
+    module.constant(told, name, constant.dtype, constant.shape, at, bytes);
+  }
+  return told;
+}
+
+const BYTES: Readonly<Record<number, number>> = { 1: 4, 2: 1, 3: 1, 7: 8, 10: 2 }; // of ONNX's types
+
+/** Where a constant's values lie in the module's memory, and their bytes. Throws DamagedBundle. */
+function placed(
+  module: KernelModule,
+  files: Files,
+  graph: GraphSource,
+  constant: Constant,
+): [at: Pointer, bytes: number] {
+  const { name, dtype, shape, place } = constant;
+  if ("data" in place) {
+    const at = module.allocate(place.data.length);
+    module.bytes(at, place.data.length).set(place.data);
+    return [at, place.data.length];
+  }
+  const data = graph.data.get(place.file);
+  const bytes = (BYTES[dtype] ?? 0) * elements(shape);
+  const end = place.offset + bytes;
+  if (data === undefined || !(bytes > 0) || !(place.offset >= 0) || !Number.isSafeInteger(end) || end > data.length) {
+    throw new DamagedBundle(`${graph.entry.file}: ${name} does not lie in ${place.file}; export the bundle again`);
+  }
+  let begin = files.get(place.file);
+  if (begin === undefined) {
+    begin = module.allocate(data.length);
+    module.bytes(begin, data.length).set(data);
+    files.set(place.file, begin);
+  }
+  return [begin + place.offset, bytes];
+}
