@@ -16,6 +16,7 @@ import { icon } from "./icons.mjs";
 const here = dirname(fileURLToPath(import.meta.url));
 const { values } = parseArgs({ options: { output: { type: "string", short: "o", default: join(here, "dist") } } });
 const out = resolve(values.output);
+const kernels = join(here, "..", "kernels");
 const ort = join(here, "..", "node_modules", "onnxruntime-web", "dist");
 
 /** By what is imported: the script, and the .wasm and .mjs files that it loads. */
@@ -84,6 +85,9 @@ function onnxruntimeApart() {
 
 /** The rest depends on what was built: the version is the hash of it, and the service worker has the list. */
 async function finish() {
+  for (const name of await readdir(kernels).catch(() => [])) {
+    if (name.endsWith(".wasm")) await cp(join(kernels, name), join(out, "runtime", name)); // where they are built
+  }
   const files = (await readdir(out)).filter((name) => name !== "runtime" && name !== "LICENSES.txt").sort();
   const digest = createHash("sha256");
   for (const name of files) digest.update(name).update(await readFile(join(out, name)));

@@ -94,12 +94,14 @@ export async function refreshInfo(): Promise<void> {
   if (model.value === now) model.value = { ...now, info };
 }
 
-function options(): { provider: ProviderChoice; threads?: number; wasm_files: string } {
+function options(): { provider: ProviderChoice; threads?: number; wasm_files: string; kernels: string } {
   const { provider, threads } = preferences.value;
+  const files = new URL("runtime/", document.baseURI).href;
   return {
     provider,
     ...(threads && { threads }),
-    wasm_files: new URL("runtime/", document.baseURI).href,
+    wasm_files: files,
+    kernels: files,
   };
 }
 
