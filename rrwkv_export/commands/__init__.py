@@ -23,6 +23,7 @@ from rrwkv_export.commands.report import report
 from rrwkv_export.commands.sensitivity import sensitivity
 from rrwkv_export.commands.serve import serve
 from rrwkv_export.commands.verify import verify
+from rrwkv_export.commands.web import web
 from rrwkv_runtime.common.printable import one_line, visible
 from rrwkv_runtime.errors import RRWKVError, UsageError
 from rrwkv_runtime.terminal import options
@@ -54,11 +55,13 @@ def cli(debug: bool) -> None:
     rrwkv quantize BUNDLE -o SMALL          8 or 4 bits, calibrated on text
     rrwkv report SMALL --reference BUNDLE   what that cost
     rrwkv chat SMALL                        talk with it
+    rrwkv web SMALL -o SITE                 a page that runs it in a browser
     rrwkv serve SMALL                       let others talk with it, by OpenAI's API
     """
 
 
-for _command in (demo, export, verify, info, quantize, sensitivity, report, perplexity, bench, chat, generate, serve):
+_COMMANDS = [demo, export, verify, info, quantize, sensitivity, report, perplexity, bench, chat, generate, web, serve]
+for _command in _COMMANDS:
     cli.add_command(_command)
 
 

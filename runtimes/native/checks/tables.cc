@@ -1,6 +1,7 @@
 // Holds every table of kernels that this processor can run to `scalar`, bit by bit, over odd sizes. Prints the tables
 // that it tried, and what differs; its status is the number of functions that do, up to 100.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -8,7 +9,6 @@
 #include <memory>
 #include <random>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "exec/reading.h"
@@ -201,7 +201,8 @@ void hold_trial() {
   const Reading& fastest = kReadings[kReadingCount - 1];
   for (int token = 0; token < 100; ++token) {
     const ReadingTrial trial(true);
-    if (&reading() != &fastest) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    const auto begin = std::chrono::steady_clock::now();
+    while (&reading() != &fastest && std::chrono::steady_clock::now() - begin < std::chrono::milliseconds(2)) continue;
   }
   if (&reading() == &fastest) return;
   std::printf("the trial found %s the fastest, not %s\n", reading().words, fastest.words);

@@ -181,6 +181,36 @@ export class Chat {
     this.past = turns.map(({ user, reply }) => ({ user, reply, before: null }));
   }
 
+  /**
+   * Start anew with turns that were had elsewhere; their text is read. Rejects with InputError and Cancelled, and then all
+   * is as it was.
+   */
+  async read(turns: readonly { readonly user: string; readonly reply: string }[], progress?: Progress): Promise<void> {
+    await this.settle();
+    const read = turns.map(({ user, reply }, index) => {
+      const opening = index === 0 ? this.dialogue.opening(this.system) : [];
+      const said = this.dialogue.normalised(user);
+      const answered = this.dialogue.answered(this.dialogue.led(strip(reply)));
+      return { said, reply: strip(reply), ids: [...opening, ...this.dialogue.asked(said), ...answered] };
+    });
+    const of = read.reduce((sum, { ids }) => sum + ids.length, 0);
+    const decoder = this.model.decoder();
+    const past: Turn[] = [];
+    let done = 0;
+    try {
+      for (const [index, { said, reply, ids }] of read.entries()) {
+        const before = index < read.length - UNDO_TURNS ? null : await decoder.state();
+        await decoder.prefill(ids, (now) => progress?.(done + now, of));
+        past.push({ user: said, reply, before });
+        done += ids.length;
+      }
+      this.before = await decoder.state();
+      this.past = past;
+    } finally {
+      decoder.close();
+    }
+  }
+
   private async settle(): Promise<void> {
     await this.active?.return();
     this.active = null;

@@ -243,6 +243,12 @@ export class RemoteChat {
     await this.keep(this.calling.call("chat_load", { chat: this.chat, state, allow_other_quantization, turns }));
   }
 
+  /** Start anew with turns that were had elsewhere; their text is read. */
+  async read(turns: readonly Turn[], following: Following<PromptProgress> = {}): Promise<void> {
+    const told = ({ prompt }: { prompt: PromptProgress }): void => following.progress?.(prompt);
+    await this.keep(this.calling.call("chat_read", { chat: this.chat, turns }, told, following.signal));
+  }
+
   async close(): Promise<void> {
     await this.calling.call("chat_close", { chat: this.chat });
   }

@@ -123,6 +123,12 @@ export interface Calls {
     gives: ChatState;
     tells: never;
   };
+  /** Start anew with turns that were had elsewhere. */
+  chat_read: {
+    takes: { chat: number; turns: readonly Turn[] };
+    gives: ChatState;
+    tells: { prompt: PromptProgress };
+  };
   chat_close: { takes: { chat: number }; gives: null; tells: never };
   kept: { takes: object; gives: KeptBundle[]; tells: never };
   /** Without an id: all. */

@@ -85,6 +85,7 @@ class Service {
       chat_save: ({ chat }) => this.chat(chat).save(),
       chat_load: async ({ chat, state, allow_other_quantization, turns }) =>
         this.after(chat, this.chat(chat).load(state, allow_other_quantization, turns)),
+      chat_read: (takes, context) => this.read(takes, context),
       chat_close: ({ chat }) => {
         this.chats.delete(chat);
         return null;
@@ -197,6 +198,11 @@ class Service {
     return this.streamed(run());
   }
 
+  private async read({ chat, turns }: Calls["chat_read"]["takes"], context: Context<"chat_read">): Promise<ChatState> {
+    const progress = progressOf(context, this.ending(context.signal));
+    return this.streamed(Promise.resolve().then(() => this.after(chat, this.chat(chat).read(turns, progress))));
+  }
+
   /** Stopped by whoever asked for it, or because the model goes. */
   private ending(signal: AbortSignal): AbortSignal {
     return AbortSignal.any([signal, this.stopping.signal]);
@@ -278,7 +284,7 @@ async function shown(
   return { finish, generated_tokens, generated_seconds: (ended - (started ?? ended)) / 1000 };
 }
 
-function progressOf({ tell }: { tell: (told: Told) => void }, signal: AbortSignal) {
+function progressOf({ tell }: { tell: (told: { prompt: PromptProgress }) => void }, signal: AbortSignal) {
   return async (done: number, of: number): Promise<boolean> => {
     tell({ prompt: { done, of } });
     await nextTask();
