@@ -36,7 +36,7 @@ CHECKS = ROOT / "build" / "web-kernels"
 PLAIN, RELAXED = RUNTIME / "kernels" / "kernels.wasm", RUNTIME / "kernels" / "kernels-relaxed.wasm"
 NODE = shutil.which("node")
 BUILT = all(path.exists() for path in (RUNTIME / "index.js", PLAIN, RELAXED))
-pytestmark = pytest.mark.skipif(not (NODE and BUILT), reason="no Node, or `make web-kernels` was not run")
+pytestmark = pytest.mark.skipif(not (NODE and BUILT), reason="no Node, or `make web-kernels web-test` was not run")
 
 ATTENTION = replace(SMALL, vocab_size=300)
 WIDE = RWKV4Config(5000, 192, 2, 700, medium=MediumConfig(interval=5, slots=40, key_size=48, squeeze="mean"))

@@ -12,6 +12,7 @@ import { ROOT } from "./bundles.js";
 const HERE = `${ROOT}/runtimes/web`;
 /** What names stand for in a browser: a build does that for a page. */
 const PACKAGES: Record<string, string> = {
+  "@bufbuild/protobuf/wire": "@bufbuild/protobuf/dist/esm/wire/index.js",
   "@huggingface/tokenizers": "@huggingface/tokenizers/dist/tokenizers.mjs",
   fflate: "fflate/esm/browser.js",
   "hash-wasm": "hash-wasm/dist/index.esm.js",
