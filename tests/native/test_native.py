@@ -305,9 +305,12 @@ def test_info_says_what_runs_on_them(quantized, tmp_path):
     assert f"{native.tables()[0]}, of rrwkv-native {native.version()}" in shown.stdout
 
 
+ROOMS = ["exec", "kernels", "model", "weights", "ort", "wasm", "probe"]
+
+
 def test_each_room_of_the_kernels_includes_only_what_is_below_it():
     """And only `kernels` has a processor's instructions: the rest is compiled for any."""
-    source, rooms = Path(__file__).parents[2] / "runtimes/native/src", ["exec", "kernels", "model", "ort", "probe"]
+    source, rooms = Path(__file__).parents[2] / "runtimes/native/src", ROOMS
     for file in source.rglob("*.*"):
         room, text = file.relative_to(source).parts[0], file.read_text()
         included = re.findall(r'#include "(\w+)/', text)

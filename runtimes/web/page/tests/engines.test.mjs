@@ -22,8 +22,8 @@ before(async () => {
 after(() => browser.close());
 
 /** What the page answers, and what it says that it ran on. */
-async function conversation(bundle, preferences) {
-  const server = await serve({ folders: { "/": PAGE, "/bundle/": bundle } });
+async function conversation(bundle, preferences, kernels = false) {
+  const server = await serve({ folders: { "/": PAGE, "/bundle/": bundle }, kernels });
   const page = await openPage(browser, server.url, { preferences: { theme: "auto", ...preferences } });
   try {
     await whenReady(page);
@@ -52,6 +52,14 @@ for (const [name, bundle] of Object.entries({ "the demo": BUNDLE, "RWKV-7": BUND
     },
   );
 }
+
+test("our kernels run a quantized bundle on one thread, and the page says so", async () => {
+  const one = await conversation(BUNDLE, { provider: "wasm", threads: 1 }, true);
+  assert.equal(one.ran, "WebAssembly, 1 thread");
+  assert.match(one.told, /Kernels\s+ours \(wasm/);
+  const again = await conversation(BUNDLE, { provider: "auto" }, true);
+  assert.deepEqual(again.replies, one.replies);
+});
 
 test("WebGPU is taken if it is right and faster; else the page says why, and the text is the same", async (t) => {
   const wasm = await conversation(BUNDLE, { provider: "wasm", threads: 2 });

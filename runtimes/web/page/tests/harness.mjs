@@ -30,11 +30,13 @@ const ISOLATED = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Em
  *
  * - `folders`   {"/": folder, "/bundle/": folder …}; the longest prefix counts
  * - `isolated`  whether it sends the headers that isolate a page
+ * - `kernels`   whether it has our kernels: with them a reply may be over before it is seen to be written
  * - `fault`     (path) => undefined, or "cut": half of the file and then the end, "flip": a wrong byte, or "missing"
  */
 export async function serve({
   folders = { "/": PAGE, "/bundle/": BUNDLE },
   isolated = true,
+  kernels = false,
   fault = () => undefined,
 } = {}) {
   const requests = [];
@@ -47,7 +49,8 @@ export async function serve({
     const name = normalize(path.slice(prefix.length)) || "";
     const file = join(state.folders[prefix], path.endsWith("/") ? join(name, "index.html") : name);
     const wrong = state.fault(path);
-    if (name.startsWith("..") || wrong === "missing" || !existsSync(file) || statSync(file).isDirectory()) {
+    const left = !kernels && /\/runtime\/kernels/.test(path);
+    if (name.startsWith("..") || left || wrong === "missing" || !existsSync(file) || statSync(file).isDirectory()) {
       return response.writeHead(404).end();
     }
     const size = statSync(file).size;

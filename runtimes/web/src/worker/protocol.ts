@@ -77,6 +77,8 @@ export interface Info {
   readonly provider: string;
   /** Why it is not what one might expect (WebGPU is there, but wrong), in one line; null if there is nothing to say. */
   readonly provider_note: string | null;
+  /** The table of our kernels that runs it; null where onnxruntime-web does. */
+  readonly kernels: string | null;
   readonly threads: number;
   readonly cross_origin_isolated: boolean;
   /** Where the files came from this time. */

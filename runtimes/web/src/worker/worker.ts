@@ -143,6 +143,7 @@ class Service {
       sampling: manifest.chat.sampling,
       provider: model.provider,
       provider_note: model.provider_note,
+      kernels: model.kernels,
       threads: model.threads,
       cross_origin_isolated: (globalThis as { crossOriginIsolated?: boolean }).crossOriginIsolated === true,
       loaded_from: model.origin.from,

@@ -37,6 +37,7 @@ function Facts({ name, info }: { name: string; info: Info }) {
       <dl class="facts-list">
         <Fact name="Model" value={describe(info)} />
         <Fact name="Runs on" value={engine(info)} />
+        <Fact name="Kernels" value={info.kernels === null ? "onnxruntime's" : `ours (${info.kernels})`} />
         <Fact name="Files" value={megabytes(memory.files)} />
         <Fact name="State of a conversation" value={megabytes(memory.state)} />
         <Fact name="Memory of this page" value={used === null ? "not told by this browser" : megabytes(used)} />
