@@ -1,21 +1,13 @@
 /** What a conversation is, as it is kept and exported. The model's states are kept beside it, not in it. */
 
+import type { SamplingOptions as RuntimeSampling } from "rrwkv-runtime/protocol";
+
 import { newId } from "../engine/capabilities.ts";
 
 export type Think = "auto" | "on" | "off";
 
 /** Options of sampling by the bundle format's names; what is absent is the bundle's, then neutral. */
-export interface SamplingOptions {
-  temperature?: number;
-  top_k?: number;
-  top_p?: number;
-  min_p?: number;
-  repetition_penalty?: number;
-  presence_penalty?: number;
-  frequency_penalty?: number;
-  penalty_decay?: number;
-  penalty_window?: number;
-}
+export type SamplingOptions = Omit<RuntimeSampling, "logit_bias">;
 
 export interface Settings {
   think: Think;
