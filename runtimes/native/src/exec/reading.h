@@ -8,6 +8,8 @@
 
 namespace rrwkv {
 
+constexpr size_t kStreams = 4;
+
 // Four rows at a time.
 struct Reading {
   bool streams;       // each a quarter of all rows behind the one before; or rows that follow each other
@@ -15,8 +17,8 @@ struct Reading {
   const char* words;  // of it, for people
 
   // Of `rows`: how many lie between one of the four and the next, and between these four and the next four.
-  size_t apart(size_t rows) const { return streams ? rows / 4 : 1; }
-  size_t step() const { return streams ? 1 : 4; }
+  size_t apart(size_t rows) const { return streams ? rows / kStreams : 1; }
+  size_t step() const { return streams ? 1 : kStreams; }
   // What is fetched while the n-th byte of a row is multiplied: after its end, the begin of the row `step` bytes on.
   const char* ahead_of(const void* row, size_t n, size_t bytes, size_t step) const {
     return static_cast<const char*>(row) + n + ahead + (n + ahead < bytes ? 0 : step - bytes);

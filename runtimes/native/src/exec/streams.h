@@ -12,7 +12,6 @@
 
 namespace rrwkv {
 
-constexpr size_t kStreams = 4;
 constexpr size_t kLineBytes = 64;
 
 // four(i, apart, last): rows i, i + apart, …, and whether they are the last four; one(i): a row that is left.
