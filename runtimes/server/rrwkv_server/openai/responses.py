@@ -9,6 +9,15 @@ from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 Finish = Literal["stop", "length"]
 
 
+class _Answer(BaseModel):
+    """What every answer says of itself, and each chunk of it. system_fingerprint: of the bundle."""
+
+    id: str
+    created: int
+    model: str
+    system_fingerprint: str
+
+
 class PromptDetails(BaseModel):
     cached_tokens: int = 0
 
@@ -60,14 +69,10 @@ class ChatChoice(BaseModel):
     finish_reason: Finish
 
 
-class ChatCompletion(BaseModel):
-    id: str
+class ChatCompletion(_Answer):
     object: Literal["chat.completion"] = "chat.completion"
-    created: int
-    model: str
     choices: list[ChatChoice]
     usage: Usage
-    system_fingerprint: str
 
 
 class Delta(BaseModel):
@@ -89,14 +94,10 @@ class ChunkChoice(BaseModel):
     finish_reason: Finish | None = None
 
 
-class ChatChunk(BaseModel):
-    id: str
+class ChatChunk(_Answer):
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
-    created: int
-    model: str
     choices: list[ChunkChoice]
     usage: Usage | None = None
-    system_fingerprint: str
 
 
 class TextLogprobs(BaseModel):
@@ -115,16 +116,12 @@ class TextChoice(BaseModel):
     finish_reason: Finish | None = None
 
 
-class TextCompletion(BaseModel):
+class TextCompletion(_Answer):
     """Also a chunk of a stream, where it has no usage but at the end."""
 
-    id: str
     object: Literal["text_completion"] = "text_completion"
-    created: int
-    model: str
     choices: list[TextChoice]
     usage: Usage | None = None
-    system_fingerprint: str
 
 
 class ModelCard(BaseModel):

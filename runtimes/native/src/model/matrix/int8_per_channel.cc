@@ -10,9 +10,10 @@
 namespace rrwkv {
 namespace {
 
-constexpr size_t kWide = 64;        // columns, and
-constexpr size_t kDeep = 16;        // rows, of which each part but the last has a multiple
-constexpr size_t kNarrow = 4096;    // outputs up to which the parts of a matrix are rows, each one stretch of memory
+constexpr size_t kWide = 64;      // columns, and
+constexpr size_t kDeep = 16;      // rows, of which each part but the last has a multiple
+constexpr size_t kNarrow = 4096;  // outputs up to which the parts of a matrix are rows, however many they are
+constexpr size_t kAdded = 32;     // the square of the parts of a wider one that are rows is below its inputs over this
 constexpr size_t kGroup = 5 << 19;  // bytes of packed weights
 constexpr size_t kStretch = 512;    // bytes of a column of a packed panel at a time
 constexpr size_t kSegment = 4096;   // columns at a time of a wider one: their sums stay in the first cache
@@ -43,8 +44,14 @@ void Int8PerChannel::quantize(const float* x, QuantizedActivations& to) const {
   kernels_.int8.quantize(x, range.scale, range.zero, inputs, to.bytes.of(inputs));
 }
 
+// Rows are one stretch of memory, which is what is read the fastest; but every part has sums of all outputs, which are
+// to be added: where these are too many, parts are columns.
+bool Int8PerChannel::by_rows(size_t parts) const { return outputs <= kNarrow || kAdded * parts * parts <= inputs; }
+
+size_t Int8PerChannel::parts(size_t threads) const { return by_rows(threads) ? threads : Matrix::parts(threads); }
+
 Int8PerChannel::Block Int8PerChannel::block(size_t part, size_t parts) const {
-  if (outputs <= kNarrow) {
+  if (by_rows(parts)) {
     const Span rows = part_of(part, parts, inputs, kDeep);
     return {rows.begin, rows.end - rows.begin, 0, outputs};
   }
@@ -60,7 +67,7 @@ MemoryRange Int8PerChannel::start(size_t part, size_t parts) const {
 void Int8PerChannel::multiply(QuantizedActivations& x, size_t part, size_t parts, const MemoryRange& after,
                               float* y) const {
   const Block all = block(part, parts);
-  if (outputs <= kNarrow)
+  if (by_rows(parts))
     return kernels_.int8.accumulate(weight_ + all.row * outputs, outputs, all.rows, outputs, x.bytes.data() + all.row,
                                     after, x.sums.data() + part * outputs);
   alignas(64) int32_t sums[kSegment];
@@ -76,7 +83,7 @@ void Int8PerChannel::multiply(QuantizedActivations& x, size_t part, size_t parts
 
 // y = (the sums of all parts - zero · the columns' sums) · scale
 void Int8PerChannel::finish(const QuantizedActivations& x, size_t parts, float* y) const {
-  if (outputs <= kNarrow)
+  if (by_rows(parts))
     kernels_.int8.scale({x.scale, x.zero, column_sums(), scale_}, x.sums.data(), parts - 1, outputs, outputs, y);
 }
 

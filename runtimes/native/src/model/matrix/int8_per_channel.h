@@ -26,6 +26,7 @@ class Int8PerChannel : public Matrix {
         has_range_(range != nullptr),
         range_(range ? *range : Range{}) {}
   void quantize(const float* x, QuantizedActivations& to) const override;
+  size_t parts(size_t threads) const override;
   void multiply(QuantizedActivations& x, size_t part, size_t parts, const MemoryRange& after, float* y) const override;
   void finish(const QuantizedActivations& x, size_t parts, float* y) const override;
   MemoryRange start(size_t part, size_t parts) const override;
@@ -40,6 +41,7 @@ class Int8PerChannel : public Matrix {
   };
 
   const int32_t* column_sums() const;
+  bool by_rows(size_t parts) const;
   Block block(size_t part, size_t parts) const;
   // Of all rows, times the columns that are packed, by all threads.
   void multiply_group(QuantizedActivations& x, size_t rows, Span columns, const Threads& threads, float* y) const;

@@ -1,15 +1,11 @@
 #include "model/matrix/matrix.h"
 
 namespace rrwkv {
-namespace {
 
-// Of a matrix so large that it shows if one thread is late, several parts for each.
-size_t parts_of(const Matrix& matrix, size_t threads) {
+size_t Matrix::parts(size_t threads) const {
   constexpr size_t kLarge = 8192;  // outputs
-  return threads * (matrix.outputs > kLarge ? 4 : 1);
+  return threads * (outputs > kLarge ? 4 : 1);
 }
-
-}  // namespace
 
 void quantize(const Matrix& matrix, const float* x, size_t rows, const Execution& exec, QuantizedActivations& to) {
   exec.alone ? matrix.quantize(x, to) : matrix.quantize_rows(x, rows, to, exec.threads);
@@ -22,10 +18,10 @@ void multiply(const Product* products, size_t count, size_t rows, const Matrix* 
 }
 
 void multiply_row(const Product* products, size_t count, const Matrix* next, const Threads& threads) {
-  const size_t parts = parts_of(*products[0].matrix, threads.count);
+  const size_t parts = products[0].matrix->parts(threads.count);
   for (size_t p = 0; p < count; ++p) products[p].x->sums.of(parts * products[p].matrix->outputs);
   threads.share(parts, [&](size_t i) {
-    const size_t others = next ? parts_of(*next, threads.count) : 0;
+    const size_t others = next ? next->parts(threads.count) : 0;
     const MemoryRange last = next ? next->start(i % others, others) : MemoryRange{};
     for (size_t p = 0; p < count; ++p) {
       const MemoryRange after = p + 1 < count ? products[p + 1].matrix->start(i, parts) : last;

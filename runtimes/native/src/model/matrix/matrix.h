@@ -17,6 +17,8 @@ class Matrix {
 
   // One row x [inputs]; y [outputs].
   virtual void quantize(const float* x, QuantizedActivations& to) const = 0;
+  // How many parts the work on one row has: of a matrix so large that it shows if one thread is late, several for each.
+  virtual size_t parts(size_t threads) const;
   // One thread's part of the work on y, of `parts`. Sums of several parts are put together by `finish`. `after`: what
   // this thread reads next, to be fetched when the end comes near.
   virtual void multiply(QuantizedActivations& x, size_t part, size_t parts, const MemoryRange& after,
