@@ -177,9 +177,11 @@ build/wheels/.installed: runtimes/native/pyproject.toml
 wheels: build/wheels/.installed
 	@$(<D)/bin/python runtimes/native/wheels.py dist $(WHEELS)
 
-# Those for Linux, what they show and need, and the one for this machine in an environment without a compiler.
+# Those for Linux, what they show and need, and the one for this machine in an environment without a compiler. Those for musl
+# are loaded where its loader is (Debian's packages musl and musl:arm64, and qemu-user for the latter).
 test-wheels: $(VENV)/.installed-dev
-	@$(MAKE) --no-print-directory wheels WHEELS="manylinux_2_28_x86_64 manylinux_2_28_aarch64"
+	@$(MAKE) --no-print-directory wheels \
+		WHEELS="$(foreach libc,manylinux_2_28 musllinux_1_2,$(libc)_x86_64 $(libc)_aarch64)"
 	$(BIN)/pytest -m "" tests/native/test_native_wheels.py
 
 # Modules of WebAssembly where the runtime for browsers finds them, by Zig's compiler as the wheels; and the program that

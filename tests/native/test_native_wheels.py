@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-DIST = Path(os.environ.get("RRWKV_NATIVE_WHEELS", Path(__file__).resolve().parents[2] / "dist"))
+ROOT = Path(__file__).resolve().parents[2]
+DIST = Path(os.environ.get("RRWKV_NATIVE_WHEELS", ROOT / "dist"))
+COMPILER = ROOT / "build/wheels/bin/python"  # whose package ziglang `make wheels` compiles with
 WHEELS = sorted(DIST.glob("rrwkv_native-*.whl"))
 LARGEST = 2_000_000  # bytes, of a library
 FORMATS = {"manylinux": b"\x7fELF", "musllinux": b"\x7fELF", "macosx": b"\xcf\xfa\xed\xfe", "win": b"MZ"}
@@ -73,3 +77,25 @@ def test_the_wheel_for_this_machine_runs_without_a_compiler(tmp_path):
     assert Path(where) == tmp_path / "rrwkv_native"
     compiled = pytest.importorskip("rrwkv_native", reason="nothing is compiled here that it can be held against")
     assert tables == [*compiled.tables()]
+
+
+@pytest.mark.parametrize("path", [path for path in WHEELS if "musllinux" in path.name], ids=lambda path: path.stem)
+def test_the_library_of_a_wheel_for_musl_loads_there(path, tmp_path):
+    """By musl's own loader, of this processor or of QEMU's, which looks for it under QEMU_LD_PREFIX too."""
+    machine = re.search(r"musllinux_\d+_\d+_(\w+)", path.stem)[1]
+    here = machine == platform.machine()
+    loader = Path("/" if here else os.environ.get("QEMU_LD_PREFIX", "/"), f"lib/ld-musl-{machine}.so.1")
+    runner = [] if here else [f"qemu-{machine}", "-cpu", "max"]
+    if not (loader.exists() and COMPILER.exists() and (here or shutil.which(runner[0]))):
+        pytest.skip(f"needs {loader} (Debian's musl), `make wheels` and {'no more' if here else runner[0]}")
+    with zipfile.ZipFile(path) as wheel:
+        library = wheel.extract(next(name for name in wheel.namelist() if "librrwkv_native." in name), tmp_path)
+    source, program = ROOT / "runtimes/native/checks/loads.c", tmp_path / "loads"
+    command = [COMPILER, "-m", "ziglang", "cc", "-O2", "-fno-sanitize=all", "-target", f"{machine}-linux-musl"]
+    command += ["-dynamic", source, "-o", program]
+    subprocess.run([*map(str, command)], check=True)
+    said = subprocess.run([*runner, str(program), str(library)], capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    tables = said.stdout.strip().split(",")
+    compiled = pytest.importorskip("rrwkv_native", reason="nothing is compiled here that it can be held against")
+    assert tables == [*compiled.tables()] if here else tables[-1] == "scalar"
