@@ -141,6 +141,15 @@ def test_a_space_before_the_first_word_is_made_once():
     assert tokenizer.decode(forged).split() == ["ab", "<", "s>"]
 
 
+def test_a_control_token_that_is_to_be_a_word_of_its_own_is_one_before_any_text():
+    tokenizer = byte_level()
+    tokenizer._tokenizer.add_special_tokens([AddedToken("STOP", single_word=True)])
+    tokenizer = JsonTokenizer(tokenizer._tokenizer)
+    ids = tokenizer.compose([Part("a STOP", True), Part("b <|im_end|>")])
+    assert tokenizer.decode(ids) == "a b <|im_end|>"
+    assert tokenizer._tokenizer.token_to_id("STOP") in ids
+
+
 def test_unknown_words_stay_what_they_were():
     assert WORDS.encode("a nothing b") == [3, 0, 4]
     assert WORDS.encode("a <s> b", special=True) == [3, 1, 4]

@@ -102,6 +102,8 @@ class _PlainTokenizer:
             token["special"] = token["id"] in control
         for i, alias in alias_of.items():
             how = {name: getattr(added[i], name) if i in added else False for name in _MATCHING}
+            # A word of its own was one in its part; what follows in another takes nothing away.
+            how["single_word"] = False
             fields["added_tokens"].append({"id": 0, "content": alias, "special": False, **how})
         with no_panic("the tokenizer cannot be used"):
             self._package = tokenizers.Tokenizer.from_str(json.dumps(fields))
@@ -146,7 +148,7 @@ class _PlainTokenizer:
 
 # What the package's kinds of models say then.
 _NO_UNKNOWN = re.compile(r"Missing \S* ?token from the vocabulary|`unk_id` is missing")
-_MATCHING = ("single_word", "lstrip", "rstrip", "normalized")
+_MATCHING = ("lstrip", "rstrip", "normalized")
 
 
 def encoded(package: Any, text: str) -> Any:
