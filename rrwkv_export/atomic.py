@@ -81,11 +81,13 @@ def new_directory(
         raise _unwritable(target, error) from None
 
 
-def check_target(target: Path, replaceable: frozenset[str] | None = None) -> None:
-    """What `new_directory` refuses of a bundle's place, for who works long before. Raises OutputError."""
+def check_target(
+    target: Path, replaceable: frozenset[str] | None = None, *, marker: str = MANIFEST_NAME, what: str = "a bundle"
+) -> None:
+    """What `new_directory` refuses of its target, for who works long before. Raises OutputError."""
     _check_name(target)
     with _told(target):
-        _Rule(target, replaceable, MANIFEST_NAME, "a bundle").check(atomic.resolved(target))
+        _Rule(target, replaceable, marker, what).check(atomic.resolved(target))
         _check_folder(target)
 
 

@@ -14,7 +14,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from rrwkv_export.atomic import new_directory, new_file, require_space
+from rrwkv_export.atomic import check_target, new_directory, new_file, require_space
 from rrwkv_export.bundle import replaceable
 from rrwkv_export.errors import ExportError, OutputError
 from rrwkv_export.progress import Progress
@@ -22,7 +22,7 @@ from rrwkv_runtime.common.reading import read_json
 from rrwkv_runtime.errors import BundleError, DamagedBundle, RRWKVError
 from rrwkv_runtime.manifest import MANIFEST_NAME, Manifest, resolve_inside, verify_files
 
-MARKER = "rrwkv-page.json"
+MARKER, _WHAT = "rrwkv-page.json", "a page with a bundle"
 BUNDLE = "bundle"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a .zip knows: the same bundle gives the same file
 
@@ -33,6 +33,21 @@ def page_folder() -> Traversable:
     if not (folder / MARKER).is_file():
         raise ExportError("the chat page is not built; run `make web` in a clone of the repository (it takes Node.js)")
     return folder
+
+
+def check_web(target: Path, *, overwrite: bool = False) -> None:
+    """What `write_web` refuses of its target, for who works long before. Raises ExportError."""
+    with resources.as_file(page_folder()) as page:
+        _check_bundle_folder(target)
+        check_target(target, _replaceable(page, target) if overwrite else None, marker=MARKER, what=_WHAT)
+
+
+def check_archive(target: Path) -> None:
+    """The same of `write_archive`. Raises OutputError."""
+    if target.suffix != ".zip":
+        raise OutputError(f"{target}: a bundle in one file is known by its ending; name it {target.stem}.zip")
+    if target.exists():
+        raise OutputError(f"{target} exists already; choose another name")
 
 
 def write_web(bundle: Path, target: Path, *, overwrite: bool = False, progress: Progress | None = None) -> int:
@@ -49,7 +64,7 @@ def write_web(bundle: Path, target: Path, *, overwrite: bool = False, progress: 
         _check_bundle_folder(target)
         require_space(target, size)
         ours = _replaceable(page, target) if overwrite else None
-        with new_directory(target, ours, marker=MARKER, what="a page with a bundle") as made:
+        with new_directory(target, ours, marker=MARKER, what=_WHAT) as made:
             shutil.copytree(page, made, dirs_exist_ok=True, copy_function=shutil.copyfile)
             for name in _told("copying the bundle", needed, progress):
                 place = made / BUNDLE / name
@@ -65,10 +80,7 @@ def write_archive(bundle: Path, target: Path, *, progress: Progress | None = Non
     """
     manifest = _checked(bundle)
     needed = needed_files(manifest)
-    if target.suffix != ".zip":
-        raise OutputError(f"{target}: a bundle in one file is known by its ending; name it {target.stem}.zip")
-    if target.exists():
-        raise OutputError(f"{target} exists already; choose another name")
+    check_archive(target)
     require_space(target, sum((bundle / name).stat().st_size for name in needed))
     with new_file(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name in _told("writing the archive", needed, progress):

@@ -28,9 +28,9 @@ def page(tmp_path, monkeypatch):
     return folder
 
 
-def run(*arguments):
+def run(*arguments, scheme="none"):
     with pytest.raises(SystemExit) as left:
-        main(["web", *map(str, arguments)])
+        main(["web", *map(str, arguments), *(["--scheme", scheme] if scheme else [])])
     return left.value.code
 
 
@@ -89,6 +89,17 @@ def test_a_bad_bundle_is_one_line_and_leaves_nothing(page, bundle, tmp_path, cap
     assert error.count("\n") == 1
     assert "model.onnx.data is not the file that was exported" in error
     assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_of_floats_is_quantized_first_and_another_is_left_as_it_is(page, bundle, tmp_path, capsys):
+    assert run(bundle, "-o", tmp_path / "site", scheme=None) == 0
+    assert "quantized to int8 for the browser (--scheme none leaves it as it is)" in capsys.readouterr().out
+    small = tmp_path / "site" / BUNDLE
+    assert Manifest.load(small).quantization["scheme"] == "int8"
+    assert run(small, "-o", tmp_path / "again", scheme=None) == 0
+    assert (tmp_path / "again" / BUNDLE / "manifest.json").read_bytes() == (small / "manifest.json").read_bytes()
+    assert run(small, "-o", tmp_path / "third", scheme="int4") == 1
+    assert "already quantized (int8)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
