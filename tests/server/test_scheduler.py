@@ -7,7 +7,7 @@ import threading
 import pytest
 from serving import wait_until
 
-from rrwkv_server.engine.scheduler import Busy, Scheduler
+from rrwkv_server.engine.scheduler import Busy, Closed, Scheduler
 
 
 class Counting:
@@ -66,6 +66,17 @@ def test_who_leaves_makes_room_at_once(scheduler):
     for job in jobs:
         scheduler.remove(job)
     scheduler.remove(jobs[0])  # again, which is nothing
+
+
+def test_a_closed_one_gives_no_place_and_an_opened_one_goes_on(scheduler):
+    log = []
+    scheduler.close()
+    with pytest.raises(Closed):
+        scheduler.reserve()
+    scheduler.open()
+    scheduler.reserve()
+    scheduler.add(Counting("a", 3, log))
+    assert wait_until(lambda: log == ["a"] * 3)
 
 
 def test_several_threads_take_every_step_once():

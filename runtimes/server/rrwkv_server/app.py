@@ -45,6 +45,7 @@ def create_app(model: Model, settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.scheduler.open()
         yield
         await run_in_threadpool(service.scheduler.close)
 

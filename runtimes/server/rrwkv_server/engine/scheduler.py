@@ -23,22 +23,25 @@ class Busy(Exception):
     """All places are taken, the waiting ones too."""
 
 
+class Closed(Exception):
+    """No steps are taken any more."""
+
+
 class Scheduler:
     """workers: threads. parallel: jobs that take turns. waiting: jobs that wait for one of them to leave.
 
-    For use from several threads.
+    For use from several threads; `open` and `close` from one. It is open at first.
     """
 
     def __init__(self, workers: int, parallel: int, waiting: int) -> None:
-        self._parallel, self._most = parallel, parallel + waiting
+        self._workers, self._parallel, self._most = workers, parallel, parallel + waiting
         self._turns: deque[Job] = deque()  # those of `_active` whose turn comes, the next one first
         self._active: set[Job] = set()
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._reserved, self._closed = 0, False
-        self._threads = [threading.Thread(target=self._work, name=f"steps-{i}", daemon=True) for i in range(workers)]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
+        self.open()
 
     @property
     def active(self) -> int:
@@ -49,8 +52,10 @@ class Scheduler:
         return len(self._waiting)
 
     def reserve(self) -> None:
-        """Take a place, before the work of making a job; `release` gives it back. Raises Busy."""
+        """Take a place, before the work of making a job; `release` gives it back. Raises Busy, Closed."""
         with self._changed:
+            if self._closed:
+                raise Closed
             if self._reserved >= self._most:
                 raise Busy
             self._reserved += 1
@@ -72,13 +77,21 @@ class Scheduler:
                 self._waiting.remove(job)
             self._leave(job)
 
+    def open(self) -> None:
+        """Steps, at first and after `close`."""
+        self._closed = False
+        while len(self._threads) < self._workers:
+            thread = threading.Thread(target=self._work, name=f"steps-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
     def close(self) -> None:
         """No further steps; those that run are waited for."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        for thread in self._threads:
-            thread.join()
+        while self._threads:
+            self._threads.pop().join()
 
     def _admit(self) -> None:
         while self._waiting and len(self._active) < self._parallel:

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from rrwkv_runtime.common.printable import one_line
 from rrwkv_runtime.common.reading import short
 from rrwkv_runtime.errors import InputError, NoTokens
-from rrwkv_server.engine.scheduler import Busy
+from rrwkv_server.engine.scheduler import Busy, Closed
 from rrwkv_server.engine.token_stream import TimeIsUp
 
 LOG = logging.getLogger("rrwkv_server")
@@ -71,6 +71,8 @@ def translated(error: Exception) -> ApiError:
     if isinstance(error, Busy):
         text = "all places are taken, the waiting ones too; try again in a moment"
         return ApiError(429, text, code="server_busy", headers=_RETRY)
+    if isinstance(error, Closed):
+        return ApiError(503, "the server is ending; try again when it is back", code="server_ending", headers=_RETRY)
     if isinstance(error, TimeIsUp):
         text = "no token was written in the time that a request may take; try again when fewer are waiting"
         return ApiError(503, text, code="time_limit", headers=_RETRY)
@@ -114,5 +116,5 @@ def add_handlers(app: FastAPI) -> None:
     async def answer(_: Request, error: Exception) -> JSONResponse:
         return translated(error).response()
 
-    for kind in (ApiError, RequestValidationError, HTTPException, Busy, TimeIsUp, InputError, NoTokens):
+    for kind in (ApiError, RequestValidationError, HTTPException, Busy, Closed, TimeIsUp, InputError, NoTokens):
         app.add_exception_handler(kind, answer)

@@ -46,7 +46,7 @@ class Service:
     ) -> Response:
         """One answer, whole or as a stream. read: makes the request, which takes a moment.
 
-        Raises Busy, TimeIsUp, and what `read` raises.
+        Raises Busy, Closed, TimeIsUp, and what `read` raises.
         """
         self.scheduler.reserve()
         try:
