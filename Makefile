@@ -147,6 +147,7 @@ $(VENV)/.installed-dev: $(VENV)/bin/python requirements-dev.txt constraints.txt 
 SANITIZED := build/native-sanitized
 HOSTILE ?= 20000
 TABLES ?= scalar avx2 avx2-vnni avx512
+SANITIZED_TESTS := $(filter-out %_install.py %_wheels.py %_choice.py,$(wildcard tests/native/test_native*.py))
 SANITIZERS := $(foreach name,libasan libubsan libstdc++,$$(g++ -print-file-name=$(name).so))
 native-sanitized: $(VENV)/.installed-dev native-threads
 	@CXX=g++ cmake -S runtimes/native -B $(SANITIZED) -DRRWKV_NATIVE_EMULATED=ON -DRRWKV_NATIVE_CHECKS=ON \
@@ -158,7 +159,7 @@ native-sanitized: $(VENV)/.installed-dev native-threads
 	set -e; for table in $(TABLES); do \
 		RRWKV_NATIVE=$$table PYTHONPATH=$(SANITIZED)/package HOSTILE=$(HOSTILE) PYTHONMALLOC=malloc \
 		LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
-		UBSAN_OPTIONS=print_stacktrace=1 $(BIN)/pytest tests/native; done
+		UBSAN_OPTIONS=print_stacktrace=1 $(BIN)/pytest $(SANITIZED_TESTS); done
 
 # What the kernels' threads do at once, under the sanitizer of threads. Seconds; it needs CMake and GCC.
 THREADS := build/native-threads
