@@ -188,8 +188,8 @@ test-wheels: $(VENV)/.installed-dev
 # Modules of WebAssembly where the runtime for browsers finds them, by Zig's compiler as the wheels; and the program that
 # holds their tables to `scalar`, for tests/native/test_web_kernels.py.
 WEB_KERNELS := runtimes/web/dist/kernels
-web-kernels: $(WEB_KERNELS)/kernels.wasm $(WEB_KERNELS)/kernels-relaxed.wasm build/web-kernels/check.wasm \
-		build/web-kernels/check-relaxed.wasm
+WEB_MODULES := $(addprefix $(WEB_KERNELS)/kernels,.wasm -relaxed.wasm -threads.wasm -relaxed-threads.wasm)
+web-kernels: $(WEB_MODULES) build/web-kernels/check.wasm build/web-kernels/check-relaxed.wasm
 
 $(WEB_KERNELS)/%.wasm build/web-kernels/%.wasm: runtimes/native/web_kernels.py $(SOURCES) | build/wheels/.installed
 	@build/wheels/bin/python runtimes/native/web_kernels.py $(@D) $*
@@ -210,7 +210,7 @@ WITH_NODE := cd runtimes/web/page && PATH="$(CURDIR)/build/node/bin:$$PATH"
 
 web: $(PAGE)
 
-$(PAGE): $(PAGE_SOURCES) $(WEB_KERNELS)/kernels.wasm $(WEB_KERNELS)/kernels-relaxed.wasm runtimes/web/node_modules/.installed runtimes/web/page/node_modules/.installed
+$(PAGE): $(PAGE_SOURCES) $(WEB_MODULES) runtimes/web/node_modules/.installed runtimes/web/page/node_modules/.installed
 	@$(WITH_NODE) npm run --silent check
 	@$(WITH_NODE) node build.mjs --output $(CURDIR)/$(@D)
 

@@ -53,16 +53,17 @@ CASES = [
 NAMES = [f"{config.architecture}-{config.hidden_size}-{scheme}" for config, scheme, _ in CASES]
 
 
-def node(action: str, *arguments: Path) -> subprocess.CompletedProcess[bytes]:
+def options() -> list[str]:
+    """Node's, which knows relaxed vectors by itself from 22 on."""
     assert NODE
-    version = int(
-        subprocess.run([NODE, "-p", "process.versions.node"], capture_output=True, check=True).stdout.split(b".")[0]
-    )
-    relaxed = ["--experimental-wasm-relaxed-simd"] if version < 22 else []
+    said = subprocess.run([NODE, "-p", "process.versions.node"], capture_output=True, check=True).stdout
+    return ["--no-warnings", *(["--experimental-wasm-relaxed-simd"] if int(said.split(b".")[0]) < 22 else [])]
+
+
+def node(action: str, *arguments: Path | str) -> subprocess.CompletedProcess[bytes]:
+    assert NODE
     script = Path(__file__).with_name("web_kernels.mjs")
-    return subprocess.run(
-        [NODE, "--no-warnings", *relaxed, script, RUNTIME, action, *arguments], capture_output=True, check=False
-    )
+    return subprocess.run([NODE, *options(), script, RUNTIME, action, *arguments], capture_output=True, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,8 @@
  * What our kernels in WebAssembly say of a bundle, for test_web_kernels.py:
  *
  *     node web_kernels.mjs RUNTIME check MODULE          the tables against `scalar`; its status
- *     node web_kernels.mjs RUNTIME run MODULE BUNDLE     logits to standard output, as test_web_kernels.py reads them
+ *     node web_kernels.mjs RUNTIME run MODULE BUNDLE [THREADS]
+ *                                                        logits to standard output, as test_web_kernels.py reads them
  *     node web_kernels.mjs RUNTIME table BUNDLE          which table a Model takes by itself, if any
  *
  * RUNTIME: the folder that rrwkv-runtime is built in. An error is one line, and status 1.
@@ -37,9 +38,9 @@ async function check(path) {
 }
 
 /** Of a prompt, of tokens one by one, of runs, and of the last of two runs: as `decoded` of the Python test has them. */
-async function run(path, bundle) {
+async function run(path, bundle, threads = 1) {
   const model = await Model.load(folder(bundle), {
-    engine: await startKernels(await compiled(path)),
+    engine: await startKernels(await compiled(path), Number(threads)),
   });
   const V = model.vocab_size;
   const ids = Array.from({ length: 60 }, (_, i) => (i * 37 + 11) % V);

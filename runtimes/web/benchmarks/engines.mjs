@@ -29,10 +29,12 @@ const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
 
 /** How engines are started, by what they are called. */
 const ENGINES = {
-  "kernels, 1 thread": async () => ({ engine: await startKernels(await compiled("kernels")) }),
-  "kernels, relaxed, 1 thread": async () => ({ engine: await startKernels(await compiled("kernels-relaxed")) }),
-  "onnxruntime-web, 1 thread": () => ({ provider: "wasm", threads: 1, kernels: false }),
+  "kernels, 1 thread": () => kernels("kernels", 1),
+  "kernels, relaxed, 1 thread": () => kernels("kernels-relaxed", 1),
+  "kernels, relaxed, 2 threads": () => kernels("kernels-relaxed-threads", 2),
+  "onnxruntime-web, 1 thread": () => ({ provider: "wasm", threads: 1, kernels: false }), // in Node it has no more
 };
+const kernels = async (name, threads) => ({ engine: await startKernels(await compiled(name), threads) });
 
 async function open(bundle, name) {
   const started = performance.now();

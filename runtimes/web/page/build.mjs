@@ -60,6 +60,7 @@ await build({
   jsxImportSource: "preact",
 });
 await build({ ...COMMON, entryPoints: { worker: join(here, "src/engine/worker.ts") }, plugins: [onnxruntimeApart()] });
+await build({ ...COMMON, entryPoints: { "runtime/thread": join(here, "../src/execution/kernels/thread.ts") } });
 await cp(join(here, "static"), out, { recursive: true });
 for (const size of [192, 512]) await writeFile(join(out, `icon-${size}.png`), icon(size));
 await writeFile(join(out, "LICENSES.txt"), await licences());

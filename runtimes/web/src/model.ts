@@ -36,7 +36,7 @@ export interface LoadProgress {
 export interface LoadOptions {
   /** `auto` by default. */
   provider?: ProviderChoice;
-  /** Of wasm; by default as many as are worth it. */
+  /** Of wasm, whether our kernels run it or onnxruntime-web; by default as many as are worth it. */
   threads?: number;
   /** Keep the files in this browser, so that the next start needs no network; true by default. */
   keep?: boolean;
@@ -45,8 +45,8 @@ export interface LoadOptions {
   /** The address of the folder with onnxruntime's `.wasm` and `.mjs` files; by default where its package is. */
   wasm_files?: string;
   /**
-   * Our kernels, which run quantized bundles on wasm: the address of the folder with `kernels.wasm` and
-   * `kernels-relaxed.wasm` (by default where this package has them), a module of them, or false for onnxruntime-web.
+   * Our kernels, which run quantized bundles on wasm: the address of the folder with `kernels.wasm` and its like, and
+   * `thread.js` (by default where this package has them), a module of them, or false for onnxruntime-web.
    */
   kernels?: string | WebAssembly.Module | false;
   /** What computes the graphs, in place of onnxruntime-web; `provider`, `threads` and `wasm_files` are then its own. */
@@ -81,7 +81,7 @@ export class Model implements LanguageModel {
       if (name !== "kernels")
         return engine ? Promise.resolve(engine) : OnnxRuntime.start(name, { threads, wasm_files });
       if (engine !== undefined || kernels === false) throw new ProviderError("our kernels are not wanted");
-      return startKernels(kernels);
+      return startKernels(kernels, threads);
     };
     const running = await run(plan, files, engine === undefined ? provider : "wasm", start, (what, bytes, of) =>
       progress?.({ phase: what, bytes, of }),

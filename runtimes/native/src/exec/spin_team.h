@@ -3,9 +3,9 @@
 #pragma once
 
 #include <atomic>
-#include <cstdint>
 #include <exception>
 
+#include "exec/shared_work.h"
 #include "exec/threads.h"
 
 namespace rrwkv {
@@ -24,14 +24,9 @@ class SpinTeam : public Threads {
   void run(size_t parts, void (*work)(void*, size_t), void* data) const override;
 
  private:
-  bool take(size_t* part) const;
   void help() const;
 
-  // The work that is shared: its number, how many parts it has, and how many of them are taken (32, 16 and 16 bits).
-  mutable std::atomic<uint64_t> ticket_{0};
-  mutable std::atomic<size_t> done_{0};
-  mutable void (*work_)(void*, size_t) = nullptr;
-  mutable void* data_ = nullptr;
+  mutable SharedWork shared_;
   std::atomic<bool> over_{false};
 };
 

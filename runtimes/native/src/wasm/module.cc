@@ -1,18 +1,18 @@
 // What the module exports: a host puts weights into its memory, says what a graph's call says of them, and runs it. An
 // error ends the module: see runtime.cc.
-#include <cstdlib>
-
 #include "wasm/session.h"
+#include "wasm/team.h"
 
 #define RRWKV_EXPORT(name) __attribute__((export_name(name)))
 
-extern "C" {
+namespace {
 
-// Memory for so many bytes, at a multiple of 64; null where there is none.
-RRWKV_EXPORT("allocate") void* rrwkv_allocate(size_t bytes) {
-  return bytes > SIZE_MAX - 128 ? nullptr : std::aligned_alloc(64, (bytes / 64 + 1) * 64 + 64);
-}
-RRWKV_EXPORT("release") void rrwkv_release(void* memory) { std::free(memory); }
+rrwkv::Team alone(1);
+rrwkv::Team* team = &alone;
+
+}  // namespace
+
+extern "C" {
 
 RRWKV_EXPORT("call") rrwkv::HostCall* rrwkv_call() { return new rrwkv::HostCall(); }
 RRWKV_EXPORT("attribute") void rrwkv_attribute(rrwkv::HostCall* call, const char* name, double value) {
@@ -45,7 +45,18 @@ RRWKV_EXPORT("state_shape") size_t rrwkv_state_shape(const rrwkv::Session* sessi
 RRWKV_EXPORT("vocabulary") size_t rrwkv_vocabulary(const rrwkv::Session* session) { return session->vocabulary(); }
 RRWKV_EXPORT("most_tokens") size_t rrwkv_most_tokens(const rrwkv::Session* session) { return session->most_tokens(); }
 
-RRWKV_EXPORT("run") void rrwkv_run(const rrwkv::Session* session, const rrwkv::Run* run) { session->run(*run); }
+// helped: by the threads of the team; else this one does it all. The bits are the same.
+RRWKV_EXPORT("run") void rrwkv_run(const rrwkv::Session* session, const rrwkv::Run* run, bool helped) {
+  team->lead(helped, [&] { session->run(*run, *team); });
+}
+
+// From now on runs are shared by so many threads: the one that calls, and as many others as come to help.
+RRWKV_EXPORT("team") void rrwkv_team(size_t threads) { team = new rrwkv::Team(threads); }
+// A thread's life, in an instance of its own: it helps until the end that another one says.
+RRWKV_EXPORT("help") void rrwkv_help() { team->help(); }
+RRWKV_EXPORT("end") void rrwkv_end() { team->end(); }
+// Of what an error ends while it helps: runs fail.
+RRWKV_EXPORT("fail") void rrwkv_fail() { team->fail(); }
 
 RRWKV_EXPORT("kernels") const char* rrwkv_kernels() { return rrwkv::kernels_here().name; }
 

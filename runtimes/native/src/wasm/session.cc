@@ -12,16 +12,6 @@ namespace {
 // their bytes are counted in 32 bits.
 constexpr size_t kMostValues = 1 << 26, kMostTokens = 1 << 16;
 
-class OneThread : public Threads {
- public:
-  OneThread() : Threads(1) {}
-
- protected:
-  void run(size_t parts, void (*work)(void*, size_t), void* data) const override {
-    for (size_t i = 0; i < parts; ++i) work(data, i);
-  }
-};
-
 const Architecture& architecture_of(const std::string& named) {
   if (named == "Prefill") return kRWKV4;
   if (named == "PrefillRWKV5") return kRWKV5;
@@ -69,7 +59,7 @@ ModelRun Session::run_of(const Run& run) const {
   return of;
 }
 
-void Session::run(const Run& run) const {
+void Session::run(const Run& run, const Threads& threads) const {
   static Scratch<float> embedded;
   const size_t T = run.tokens, C = model_.weights().layer().channels;
   if (T == 0 || T > most_tokens_ || run.scored == 0 || run.scored > T)
@@ -80,7 +70,6 @@ void Session::run(const Run& run) const {
     if (id >= embedding_->tokens) throw std::runtime_error("no token has the id " + std::to_string(run.ids[t]));
     embedding_->look_up(id, x + t * C);
   }
-  const OneThread threads;
   model_.run(x, run_of(run), run.scored, {T, T == 1, kernels_here(), threads}, run.logits);
 }
 

@@ -29,7 +29,8 @@ class Session {
   // named: an operator of the domain rrwkv. slots: places for mediums.
   Session(const std::string& named, const HostCall& call, size_t slots);
 
-  void run(const Run& run) const;
+  // One run at a time, of all sessions.
+  void run(const Run& run, const Threads& threads) const;
   // Of a state: its shape; empty if the model has none.
   const Shape& shape(size_t state) const { return shapes_[state]; }
   size_t vocabulary() const { return model_.weights().head.weights().matrix->outputs; }

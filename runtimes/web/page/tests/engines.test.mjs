@@ -53,10 +53,14 @@ for (const [name, bundle] of Object.entries({ "the demo": BUNDLE, "RWKV-7": BUND
   );
 }
 
-test("our kernels run a quantized bundle on one thread, and the page says so", async () => {
+test("our kernels run a quantized bundle on one thread and on two, and the page says so", async () => {
   const one = await conversation(BUNDLE, { provider: "wasm", threads: 1 }, true);
   assert.equal(one.ran, "WebAssembly, 1 thread");
   assert.match(one.told, /Kernels\s+ours \(wasm/);
+  const two = await conversation(BUNDLE, { provider: "wasm", threads: 2 }, true);
+  assert.equal(two.ran, "WebAssembly, 2 threads");
+  assert.match(two.told, /Kernels\s+ours \(wasm/);
+  assert.deepEqual(two.replies, one.replies);
   const again = await conversation(BUNDLE, { provider: "auto" }, true);
   assert.deepEqual(again.replies, one.replies);
 });

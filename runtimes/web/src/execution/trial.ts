@@ -77,9 +77,12 @@ async function open(plan: Plan, files: Held, engine: Engine, told: Told): Promis
 /** By our kernels; null where they do not take the bundle, or do not run here. */
 async function openKernels(plan: Plan, files: Held, start: Start, told: Told): Promise<Running | null> {
   if (plan.manifest.quantization === null) return null; // its graphs call none
+  let engine: Engine | null = null;
   try {
-    return await open(plan, files, await start("kernels"), told);
+    engine = await start("kernels");
+    return await open(plan, files, engine, told);
   } catch (error) {
+    await engine?.close();
     if (error instanceof ProviderError) return null;
     throw error;
   }

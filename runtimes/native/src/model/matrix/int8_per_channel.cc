@@ -38,6 +38,7 @@ const int32_t* Int8PerChannel::column_sums() const {
 }
 
 void Int8PerChannel::quantize(const float* x, QuantizedActivations& to) const {
+  column_sums();  // before threads ask for them
   const Range range = has_range_ ? range_ : range_of(kernels_.int8.ends(x, inputs));
   to.scale = range.scale;
   to.zero = range.zero;

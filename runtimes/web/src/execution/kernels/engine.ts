@@ -8,6 +8,7 @@ import { DamagedBundle, ProviderError } from "../../errors.js";
 import type { Engine, GraphSource, Session, Value, ValueInfo, Values } from "../engine.js";
 import { elements, type Tensor } from "../tensor.js";
 import { callOf, type KernelCall, NoCall } from "./call.js";
+import { Helping } from "./helping.js";
 import { KernelModule, type Pointer } from "./module.js";
 import type { Constant } from "./onnx.js";
 
@@ -93,7 +94,6 @@ type Files = Map<string, Pointer>;
 
 export class KernelsEngine implements Engine {
   readonly name = "wasm";
-  readonly threads = 1;
   readonly any_alone = true;
   private readonly files: Files = new Map();
   private readonly blocks: Blocks;
@@ -102,9 +102,13 @@ export class KernelsEngine implements Engine {
     this.blocks = new Blocks(module);
   }
 
-  /** Of a compiled module of kernels. */
-  static async of(module: WebAssembly.Module): Promise<KernelsEngine> {
-    return new KernelsEngine(await KernelModule.of(module));
+  /** Of a compiled module of kernels; see `KernelModule.of`. */
+  static async of(module: WebAssembly.Module, threads = 1, folder = ""): Promise<KernelsEngine> {
+    return new KernelsEngine(await KernelModule.of(module, threads, folder));
+  }
+
+  get threads(): number {
+    return this.module.threads;
   }
 
   get kernels(): string {
@@ -141,6 +145,7 @@ export class KernelsEngine implements Engine {
   }
 
   close(): Promise<void> {
+    this.module.close();
     return Promise.resolve(); // its memory goes with it
   }
 }
@@ -167,6 +172,7 @@ class KernelsSession implements Session {
   private readonly interval: number | null;
   private readonly V: number;
   private readonly record: Block;
+  private readonly helping = new Helping();
 
   constructor(
     private readonly module: KernelModule,
@@ -245,7 +251,12 @@ class KernelsSession implements Session {
     });
     record.setUint32(24 + 8 * PLACES, logits.at, true);
     new Int32Array(this.module.bytes(taken.at, 4 * T).buffer, taken.at, T).set(Array.from(ids, Number));
-    this.module.run(this.session, this.record.at);
+    if (T > 1 || this.module.threads === 1) this.module.run(this.session, this.record.at);
+    else {
+      this.helping.token((helped) => {
+        this.module.run(this.session, this.record.at, helped);
+      });
+    }
     taken.release();
     made.set(
       this.position.output,

@@ -6,17 +6,18 @@
  */
 
 import { ProviderError } from "../../errors.js";
+import { KernelThreads, sharedMemory, type ThreadExports } from "./threads.js";
 
 /** Where memory of the module begins; 0 is none. */
 export type Pointer = number;
 
-interface Exports {
-  readonly memory: WebAssembly.Memory;
+interface Exports extends ThreadExports {
+  /** Its own; of a module for threads, its host's. */
+  readonly memory?: WebAssembly.Memory;
   _initialize?(): void;
   error(): Pointer;
   kernels(): Pointer;
   fused(): number;
-  allocate(bytes: number): Pointer;
   release(memory: Pointer): void;
   call(): Pointer;
   input(call: Pointer, name: Pointer): void;
@@ -35,7 +36,7 @@ interface Exports {
   state_shape(session: Pointer, state: number, sizes: Pointer): number;
   vocabulary(session: Pointer): number;
   most_tokens(session: Pointer): number;
-  run(session: Pointer, run: Pointer): void;
+  run(session: Pointer, run: Pointer, helped: number): void;
 }
 
 const MOST_AXES = 8;
@@ -43,24 +44,51 @@ const MOST_AXES = 8;
 /** A module that is ready. */
 export class KernelModule {
   private ended: string | null = null;
+  private helpers: KernelThreads | null = null;
   private readonly sizes: Pointer;
 
-  private constructor(private readonly exports: Exports) {
+  private constructor(
+    private readonly exports: Exports,
+    private readonly memory: WebAssembly.Memory,
+  ) {
     exports._initialize?.();
     this.sizes = this.allocate(MOST_AXES * 8);
   }
 
-  /** Rejects with WebAssembly's own errors. */
-  static async of(module: WebAssembly.Module): Promise<KernelModule> {
+  /**
+   * With so many threads, if the module is one for threads and they start.
+   *
+   * @param folder - where `thread.js` is served; "": in this package.
+   *
+   * Rejects with WebAssembly's own errors.
+   */
+  static async of(module: WebAssembly.Module, threads: number, folder: string): Promise<KernelModule> {
     // What the C library might ask a system for, and never does.
     const missing = (name: string) => (): never => {
       throw new Error(`the kernels asked for ${name}`);
     };
     const imports: WebAssembly.Imports = {};
-    for (const { module: from, name } of WebAssembly.Module.imports(module))
-      (imports[from] ??= {})[name] = missing(name);
-    const instance = await WebAssembly.instantiate(module, imports);
-    return new KernelModule(instance.exports as unknown as Exports);
+    let shared: WebAssembly.Memory | null = null;
+    for (const { module: from, name, kind } of WebAssembly.Module.imports(module)) {
+      (imports[from] ??= {})[name] = kind === "memory" ? (shared = sharedMemory()) : missing(name);
+    }
+    const exports = (await WebAssembly.instantiate(module, imports)).exports as unknown as Exports;
+    const memory = shared ?? exports.memory;
+    if (memory === undefined) throw new Error("the module has no memory");
+    const made = new KernelModule(exports, memory);
+    if (shared !== null && threads > 1) {
+      made.helpers = await KernelThreads.start(threads, module, shared, exports, folder).catch(() => null);
+    }
+    return made;
+  }
+
+  get threads(): number {
+    return this.helpers?.count ?? 1;
+  }
+
+  /** It ends, and its threads. */
+  close(): void {
+    this.end("the kernels were released");
   }
 
   /** The name of its table of kernels. */
@@ -75,7 +103,7 @@ export class KernelModule {
 
   /** Bytes of its memory. */
   get heap(): number {
-    return this.exports.memory.buffer.byteLength;
+    return this.memory.buffer.byteLength;
   }
 
   /** Memory that is not cleared. Throws ProviderError where there is no more. */
@@ -91,15 +119,15 @@ export class KernelModule {
 
   /** Its memory as it lies; valid until it grows. */
   bytes(at: Pointer, count: number): Uint8Array {
-    return new Uint8Array(this.exports.memory.buffer, at, count);
+    return new Uint8Array(this.buffer(at + count), at, count);
   }
 
   floats(at: Pointer, count: number): Float32Array {
-    return new Float32Array(this.exports.memory.buffer, at, count);
+    return new Float32Array(this.buffer(at + 4 * count), at, count);
   }
 
   view(at: Pointer, bytes: number): DataView {
-    return new DataView(this.exports.memory.buffer, at, bytes);
+    return new DataView(this.buffer(at + bytes), at, bytes);
   }
 
   /** A description of a call, to be filled. */
@@ -122,7 +150,7 @@ export class KernelModule {
   /** Of ONNX's type, whose values lie there. */
   constant(call: Pointer, name: string, dtype: number, shape: readonly number[], at: Pointer, bytes: number): void {
     if (shape.length > MOST_AXES) throw new ProviderError(`${name} has more than ${MOST_AXES} axes`);
-    new Float64Array(this.exports.memory.buffer, this.sizes, MOST_AXES).set(shape);
+    new Float64Array(this.memory.buffer, this.sizes, MOST_AXES).set(shape);
     this.named(name, (text) => {
       this.exports.constant(call, text, dtype, this.sizes, shape.length, at, bytes);
     });
@@ -140,7 +168,7 @@ export class KernelModule {
   /** Of a state by its place; null if there is none. */
   stateShape(session: Pointer, state: number): readonly number[] | null {
     const rank = this.exports.state_shape(session, state, this.sizes);
-    return rank === 0 ? null : [...new Float64Array(this.exports.memory.buffer, this.sizes, rank)];
+    return rank === 0 ? null : [...new Float64Array(this.memory.buffer, this.sizes, rank)];
   }
 
   vocabulary(session: Pointer): number {
@@ -151,9 +179,10 @@ export class KernelModule {
     return this.exports.most_tokens(session);
   }
 
-  run(session: Pointer, run: Pointer): void {
+  /** helped: by its other threads, if it has any; the bits are the same. */
+  run(session: Pointer, run: Pointer, helped = true): void {
     this.guarded(() => {
-      this.exports.run(session, run);
+      this.exports.run(session, run, Number(helped && this.helpers !== null));
     });
   }
 
@@ -174,13 +203,26 @@ export class KernelModule {
       return action();
     } catch (error) {
       if (!(error instanceof WebAssembly.RuntimeError)) throw error;
-      this.ended = `the kernels: ${this.textAt(this.exports.error()) || error.message}`;
-      throw new ProviderError(this.ended);
+      throw new ProviderError(this.end(`the kernels: ${this.textAt(this.exports.error()) || error.message}`));
     }
   }
 
+  /** Why it is not called again. */
+  private end(why: string): string {
+    this.ended ??= why;
+    this.helpers?.end();
+    this.helpers = null;
+    return this.ended;
+  }
+
+  /** The memory up to a place; that another thread made it grow is not told by itself. */
+  private buffer(end: number): ArrayBufferLike {
+    if (end > this.memory.buffer.byteLength) this.memory.grow(0);
+    return this.memory.buffer;
+  }
+
   private textAt(at: Pointer): string {
-    const all = new Uint8Array(this.exports.memory.buffer);
+    const all = new Uint8Array(this.memory.buffer);
     return new TextDecoder().decode(all.slice(at, all.indexOf(0, at)));
   }
 }

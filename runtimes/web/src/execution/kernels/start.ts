@@ -1,10 +1,12 @@
 /** Which of the modules of kernels runs here, and where it comes from. */
 
+import { builtin } from "../../common/builtin.js";
 import { brief } from "../../common/reading.js";
 import { ProviderError } from "../../errors.js";
 import { KernelsEngine } from "./engine.js";
+import { mayShare } from "./threads.js";
 
-/** A module that is compiled already, or the address of the folder with both; "": where this package has them. */
+/** A module that is compiled already, or the address of the folder with all; "": where this package has them. */
 export type KernelFiles = string | WebAssembly.Module;
 
 // A function of one relaxed instruction; an engine that does not know it refuses the module.
@@ -14,29 +16,47 @@ const RELAXED = Uint8Array.of(
   128, 2, 11,
 );
 
+type ModuleName = "kernels" | "kernels-relaxed" | "kernels-threads" | "kernels-relaxed-threads";
+
 /**
- * The kernels as an engine: with relaxed vectors where these fuse products and sums, which gives the bits of our native
- * kernels, else without. Rejects with ProviderError where there are none.
+ * The kernels as an engine of so many threads, or of one where they cannot share memory: with relaxed vectors where these
+ * fuse products and sums, which gives the bits of our native kernels, else without. Rejects with ProviderError where
+ * there are none.
  */
-export async function startKernels(files: KernelFiles): Promise<KernelsEngine> {
+export async function startKernels(files: KernelFiles, threads = 1): Promise<KernelsEngine> {
+  const shared = threads > 1 && mayShare();
   try {
-    if (typeof files !== "string") return await KernelsEngine.of(files);
-    if (WebAssembly.validate(RELAXED)) {
-      const engine = await KernelsEngine.of(await compiled(addressOf(files, "kernels-relaxed.wasm")));
-      if (engine.fused) return engine;
-    }
-    return await KernelsEngine.of(await compiled(addressOf(files, "kernels.wasm")));
+    if (typeof files !== "string") return await KernelsEngine.of(files, shared ? threads : 1);
+    if (!shared) return await inFolder(files, 1);
+    return await inFolder(files, threads).catch(() => inFolder(files, 1));
   } catch (error) {
     throw new ProviderError(`our kernels do not start here (${brief(error)})`);
   }
 }
 
+async function inFolder(folder: string, threads: number): Promise<KernelsEngine> {
+  const here = (globalThis as { location?: Location }).location?.href;
+  const at = folder === "" ? "" : new URL(folder.endsWith("/") ? folder : `${folder}/`, here).href;
+  const end = threads > 1 ? "-threads" : "";
+  const open = async (name: ModuleName) => KernelsEngine.of(await compiled(addressOf(at, name)), threads, at);
+  if (WebAssembly.validate(RELAXED)) {
+    const engine = await open(`kernels-relaxed${end}`);
+    if (engine.fused) return engine;
+    await engine.close();
+  }
+  return open(`kernels${end}`);
+}
+
 /** Written out in full, so that whoever packs a page finds the files. */
-function addressOf(folder: string, name: "kernels.wasm" | "kernels-relaxed.wasm"): URL {
-  if (folder !== "") return new URL(name, folder.endsWith("/") ? folder : `${folder}/`);
-  return name === "kernels.wasm"
-    ? new URL("../../kernels/kernels.wasm", import.meta.url)
-    : new URL("../../kernels/kernels-relaxed.wasm", import.meta.url);
+function addressOf(folder: string, name: ModuleName): URL {
+  if (folder !== "") return new URL(`${name}.wasm`, folder);
+  const packaged: Readonly<Record<ModuleName, () => URL>> = {
+    kernels: () => new URL("../../kernels/kernels.wasm", import.meta.url),
+    "kernels-relaxed": () => new URL("../../kernels/kernels-relaxed.wasm", import.meta.url),
+    "kernels-threads": () => new URL("../../kernels/kernels-threads.wasm", import.meta.url),
+    "kernels-relaxed-threads": () => new URL("../../kernels/kernels-relaxed-threads.wasm", import.meta.url),
+  };
+  return packaged[name]();
 }
 
 async function compiled(address: URL): Promise<WebAssembly.Module> {
@@ -46,11 +66,10 @@ async function compiled(address: URL): Promise<WebAssembly.Module> {
   return WebAssembly.compile(await response.arrayBuffer());
 }
 
-/** A file in Node, which fetches none; asked for so that whoever packs a page does not look for it. */
+/** A file in Node, which fetches none. */
 async function onDisk(address: URL): Promise<BufferSource> {
-  type Files = { readFile(path: URL): Promise<Uint8Array<ArrayBuffer>> } | undefined;
-  const { process } = globalThis as { process?: { getBuiltinModule?(name: string): unknown } };
-  const files = process?.getBuiltinModule?.("node:fs/promises") as Files;
-  if (files === undefined) throw new Error("a page cannot read files");
+  type Files = { readFile(path: URL): Promise<Uint8Array<ArrayBuffer>> } | null;
+  const files = builtin("node:fs/promises") as Files;
+  if (files === null) throw new Error("a page cannot read files");
   return files.readFile(address);
 }
