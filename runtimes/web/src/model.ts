@@ -11,11 +11,9 @@ import { checkThreads } from "./common/checks.js";
 import { BundleError } from "./errors.js";
 import type { Decoder, RunOptions } from "./execution/decoder.js";
 import type { Engine } from "./execution/engine.js";
-import { checkGraphs, content, makePlan, type Plan, releaseAll } from "./execution/loading.js";
-import { startKernels } from "./execution/kernels/start.js";
-import { OnnxRuntime } from "./execution/onnxruntime.js";
-import { decoderOf, run, type Running, type Start } from "./execution/trial.js";
-import { ProviderError } from "./errors.js";
+import { Engines } from "./execution/engines.js";
+import { checkGraphs, content, makePlan, type Plan, releaseAll, weights } from "./execution/loading.js";
+import { decoderOf, run, type Running } from "./execution/trial.js";
 import { generate, type GenerateOptions, type LanguageModel, type Token } from "./generate.js";
 import type { Manifest } from "./manifest.js";
 import { checkProvider, type ProviderChoice, usableThreads } from "./providers.js";
@@ -68,23 +66,31 @@ export class Model implements LanguageModel {
 
   /** Load a bundle. Rejects with BundleError, TokenizerError, ProviderError, InputError or Cancelled. */
   static async load(place: BundleSource | Source, options: LoadOptions = {}): Promise<Model> {
-    const { keep = true, variant = null, progress, wasm_files = "" } = options;
+    const { engine } = options;
     const provider = checkProvider(options.provider ?? "auto");
     const threads = options.threads === undefined ? usableThreads() : checkThreads(options.threads);
-    const { plan, fetched, name } = await fetchPlan(place, variant, keep, options);
+    const engines = new Engines({ ...options, threads });
+    try {
+      return await this.loadBy(engines, place, engine === undefined ? provider : "wasm", options);
+    } catch (error) {
+      await engines.close();
+      throw error;
+    }
+  }
+
+  private static async loadBy(
+    engines: Engines,
+    place: BundleSource | Source,
+    provider: ProviderChoice,
+    options: LoadOptions,
+  ): Promise<Model> {
+    const { plan, fetched, name } = await fetchPlan(place, engines, options);
     const { files, ...origin } = fetched;
     const { manifest } = plan;
     checkGraphs(plan, files, name);
     const tokenizer = manifest.tokenizer && openTokenizer(content(files, manifest.tokenizer.file), manifest);
-    const { engine, kernels = "" } = options;
-    const start: Start = (name) => {
-      if (name !== "kernels")
-        return engine ? Promise.resolve(engine) : OnnxRuntime.start(name, { threads, wasm_files });
-      if (engine !== undefined || kernels === false) throw new ProviderError("our kernels are not wanted");
-      return startKernels(kernels, threads);
-    };
-    const running = await run(plan, files, engine === undefined ? provider : "wasm", start, (what, bytes, of) =>
-      progress?.({ phase: what, bytes, of }),
+    const running = await run(plan, files, provider, engines, (phase, bytes, of) =>
+      options.progress?.({ phase, bytes, of }),
     );
     return new Model(plan, running, tokenizer, origin);
   }
@@ -186,27 +192,25 @@ interface FetchedPlan {
 }
 
 /** What is to run of a bundle, and its files; where what is kept of it is not whole, from where it is. */
-async function fetchPlan(
-  place: BundleSource | Source,
-  variant: string | null,
-  keep: boolean,
-  { progress, signal }: LoadOptions,
-): Promise<FetchedPlan> {
+async function fetchPlan(place: BundleSource | Source, engines: Engines, options: LoadOptions): Promise<FetchedPlan> {
+  const { keep = true, variant = null, progress, signal } = options;
   const kept = await keptBundles();
   const found = await findBundle(place, kept, signal);
   const { manifest, source } = found;
   const plan = makePlan(manifest, variant);
+  const room = await engines.room(plan);
   const phase = source.from === "kept" ? "read" : "fetch";
   try {
     const fetched = await fetchFiles(found, plan.files, keep ? kept : null, {
       progress: (bytes, of) => progress?.({ phase, bytes, of }),
       ...(signal && { signal }),
+      ...(room && { room: { of: room, names: weights(plan) } }),
     });
     return { plan, fetched, name: source.name };
   } catch (error) {
     const again = source.from === "kept" && !("kept" in place) && error instanceof BundleError;
     if (!again) throw error;
     await kept?.forget(manifest.bundle_id);
-    return fetchPlan(place, variant, keep, { ...(progress && { progress }), ...(signal && { signal }) });
+    return fetchPlan(place, engines, options);
   }
 }

@@ -7,6 +7,7 @@
  */
 
 import type { GraphEntry } from "../bundle/graph_entry.js";
+import type { Room } from "../bundle/held.js";
 import type { Manifest } from "../manifest.js";
 import type { ElementType, Tensor } from "./tensor.js";
 
@@ -37,7 +38,7 @@ export interface GraphSource {
   readonly manifest: Manifest;
   /** The ONNX file, checked by `check_graph`. */
   readonly content: Uint8Array;
-  /** The files of weights that it refers to, by name, each held against its sha256. */
+  /** The files of weights that it refers to, by name, each held against its sha256; perhaps in the engine's `room`. */
   readonly data: ReadonlyMap<string, Uint8Array>;
 }
 
@@ -59,6 +60,8 @@ export interface Engine {
   readonly kernels?: string;
   /** Whether one token at a time is run by the graph for any number of them too, and no others are to be opened. */
   readonly any_alone?: boolean;
+  /** Where files of weights are put while a bundle is read; none where the engine makes copies. */
+  readonly room?: Room;
   /** Bytes of its heap; null where it cannot be told. */
   heap(): number | null;
   /** Rejects with DamagedBundle or ProviderError. */

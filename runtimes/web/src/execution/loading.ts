@@ -74,9 +74,14 @@ export async function releaseAll(sessions: ReadonlyMap<string, Session>): Promis
   for (const session of sessions.values()) await session.release().catch(() => undefined);
 }
 
+/** The names of the plan's files of weights. */
+export function weights({ manifest, graphs }: Plan): ReadonlySet<string> {
+  return new Set(graphs.flatMap((name) => manifest.graph(name).data));
+}
+
 /** A file that the plan has. */
 export function content(files: Held, name: string): Uint8Array {
   const found = files.get(name);
   if (found === undefined) throw new Error(`${name} was not read`);
-  return found;
+  return found.data;
 }

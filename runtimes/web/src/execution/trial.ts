@@ -12,14 +12,12 @@ import { State } from "../state.js";
 import { AnyLengthDecoder } from "./any_length_decoder.js";
 import type { Decoder } from "./decoder.js";
 import type { Engine, Session } from "./engine.js";
+import type { Engines } from "./engines.js";
 import { FixedShapeDecoder } from "./fixed_shape_decoder.js";
 import { openSessions, type Plan, releaseAll } from "./loading.js";
 
 const READ = 24; // tokens that are read together
 const STEPS = 8; // and one by one
-
-/** How an engine is started, by its name; `kernels`: our own, which take some bundles only. */
-export type Start = (name: "kernels" | "wasm" | "webgpu") => Promise<Engine>;
 
 /** An engine with its sessions. */
 export interface Running {
@@ -33,16 +31,23 @@ export interface Running {
 export type Told = (phase: "compile" | "check", done: number, of: number) => void;
 
 /** Rejects with ProviderError or DamagedBundle. */
-export async function run(plan: Plan, files: Held, choice: ProviderChoice, start: Start, told: Told): Promise<Running> {
+export async function run(
+  plan: Plan,
+  files: Held,
+  choice: ProviderChoice,
+  engines: Engines,
+  told: Told,
+): Promise<Running> {
   const missing = choice === "wasm" ? "" : await webgpuMissing();
   if (choice === "webgpu" && missing !== null) throw new ProviderError(`${missing}; take provider "wasm"`);
-  const wasm = (await openKernels(plan, files, start, told)) ?? (await open(plan, files, await start("wasm"), told));
+  const wasm =
+    (await openKernels(plan, files, engines, told)) ?? (await open(plan, files, await engines.start("wasm"), told));
   if (missing !== null) return { ...wasm, note: missing === "" ? null : `wasm: ${missing}` };
   const expected = await measured(plan, wasm);
   let webgpu: Running | null = null;
   let fault: string | null;
   try {
-    webgpu = await open(plan, files, await start("webgpu"), told);
+    webgpu = await open(plan, files, await engines.start("webgpu"), told);
     told("check", 0, 1);
     const found = await measured(plan, webgpu);
     fault = wrong(found, expected, plan) ?? (choice === "auto" ? slower(found, expected) : null);
@@ -75,14 +80,13 @@ async function open(plan: Plan, files: Held, engine: Engine, told: Told): Promis
 }
 
 /** By our kernels; null where they do not take the bundle, or do not run here. */
-async function openKernels(plan: Plan, files: Held, start: Start, told: Told): Promise<Running | null> {
-  if (plan.manifest.quantization === null) return null; // its graphs call none
-  let engine: Engine | null = null;
+async function openKernels(plan: Plan, files: Held, engines: Engines, told: Told): Promise<Running | null> {
+  const engine = await engines.kernels(plan);
+  if (engine === null) return null;
   try {
-    engine = await start("kernels");
     return await open(plan, files, engine, told);
   } catch (error) {
-    await engine?.close();
+    await engine.close();
     if (error instanceof ProviderError) return null;
     throw error;
   }

@@ -10,95 +10,17 @@ import { elements, type Tensor } from "../tensor.js";
 import { callOf, type KernelCall, NoCall } from "./call.js";
 import { Helping } from "./helping.js";
 import { KernelModule, type Pointer } from "./module.js";
-import type { Constant } from "./onnx.js";
-
-/** Memory of the module that values share; released with the last of them. */
-class Block {
-  private users = 1;
-
-  constructor(
-    readonly at: Pointer,
-    readonly bytes: number,
-    private readonly give: (block: Block) => void,
-  ) {}
-
-  share(): this {
-    this.users++;
-    return this;
-  }
-
-  release(): void {
-    if (--this.users === 0) this.give(this);
-  }
-}
-
-/** Blocks, of which those that are released are used again. */
-class Blocks {
-  private readonly free = new Map<number, Block[]>();
-
-  constructor(private readonly module: KernelModule) {}
-
-  take(bytes: number): Block {
-    const at = this.free.get(bytes)?.pop()?.at ?? this.module.allocate(bytes);
-    return new Block(at, bytes, (block) => {
-      const others = this.free.get(bytes);
-      if (others === undefined) this.free.set(bytes, [block]);
-      else others.push(block);
-    });
-  }
-}
-
-/** Floats in the module's memory. */
-class Held implements Value {
-  readonly dtype = "float32";
-
-  constructor(
-    readonly shape: readonly number[],
-    readonly block: Block,
-    private readonly module: KernelModule,
-  ) {}
-
-  read(): Tensor {
-    const { dtype, shape } = this;
-    return { dtype, shape, data: this.module.floats(this.block.at, elements(shape)) };
-  }
-
-  release(): void {
-    this.block.release();
-  }
-}
-
-/** A value that the kernels take from the host: ids, and numbers. */
-class OnHost implements Value {
-  constructor(private readonly tensor: Tensor) {}
-
-  get dtype(): Tensor["dtype"] {
-    return this.tensor.dtype;
-  }
-
-  get shape(): readonly number[] {
-    return this.tensor.shape;
-  }
-
-  read(): Tensor {
-    return this.tensor;
-  }
-
-  release(): void {
-    // It is the host's.
-  }
-}
-
-/** Files of weights, each once in the module's memory. */
-type Files = Map<string, Pointer>;
+import { type Block, Blocks, Held, OnHost } from "./values.js";
+import { Weights } from "./weights.js";
 
 export class KernelsEngine implements Engine {
   readonly name = "wasm";
   readonly any_alone = true;
-  private readonly files: Files = new Map();
+  readonly room: Weights;
   private readonly blocks: Blocks;
 
   private constructor(private readonly module: KernelModule) {
+    this.room = new Weights(module);
     this.blocks = new Blocks(module);
   }
 
@@ -134,7 +56,7 @@ export class KernelsEngine implements Engine {
       if (error instanceof NoCall) throw new ProviderError(`the kernels do not take graph '${name}': ${error.message}`);
       throw new DamagedBundle(`${entry.file}: no ONNX graph (${brief(error)}); export the bundle again`);
     }
-    return Promise.resolve(new KernelsSession(this.module, this.blocks, this.files, graph, call));
+    return Promise.resolve(new KernelsSession(this.module, this.blocks, this.room, graph, call));
   }
 
   value(tensor: Tensor): Value {
@@ -177,13 +99,13 @@ class KernelsSession implements Session {
   constructor(
     private readonly module: KernelModule,
     private readonly blocks: Blocks,
-    files: Files,
+    weights: Weights,
     graph: GraphSource,
     call: KernelCall,
   ) {
     const { manifest } = graph;
     const bank = manifest.states.find((state) => state.role === ROLES[BANK]);
-    this.session = module.session(call.operator, described(module, files, graph, call), bank?.shape[1] ?? 0);
+    this.session = module.session(call.operator, weights.described(graph, call), bank?.shape[1] ?? 0);
     this.V = module.vocabulary(this.session);
     this.interval = manifest.interval;
     this.record = blocks.take(RUN_BYTES);
@@ -252,11 +174,10 @@ class KernelsSession implements Session {
     record.setUint32(24 + 8 * PLACES, logits.at, true);
     new Int32Array(this.module.bytes(taken.at, 4 * T).buffer, taken.at, T).set(Array.from(ids, Number));
     if (T > 1 || this.module.threads === 1) this.module.run(this.session, this.record.at);
-    else {
+    else
       this.helping.token((helped) => {
         this.module.run(this.session, this.record.at, helped);
       });
-    }
     taken.release();
     made.set(
       this.position.output,
@@ -295,46 +216,4 @@ function held(inputs: Values, { input, shape }: StatePlace): Block {
     throw new ProviderError(`input '${input}' is not given, or not as float32 [${shape.join(", ")}]`);
   }
   return value.block;
-}
-
-/** The call as the module is told of it, with its constants in the module's memory. */
-function described(module: KernelModule, files: Files, graph: GraphSource, call: KernelCall): Pointer {
-  const told = module.call();
-  for (const name of call.inputs) module.input(told, name);
-  for (const [name, value] of call.attributes) module.attribute(told, name, value);
-  for (const [name, constant] of call.constants) {
-    const [at, bytes] = placed(module, files, graph, constant);
-    module.constant(told, name, constant.dtype, constant.shape, at, bytes);
-  }
-  return told;
-}
-
-const BYTES: Readonly<Record<number, number>> = { 1: 4, 2: 1, 3: 1, 7: 8, 10: 2 }; // of ONNX's types
-
-/** Where a constant's values lie in the module's memory, and their bytes. Throws DamagedBundle. */
-function placed(
-  module: KernelModule,
-  files: Files,
-  graph: GraphSource,
-  constant: Constant,
-): [at: Pointer, bytes: number] {
-  const { name, dtype, shape, place } = constant;
-  if ("data" in place) {
-    const at = module.allocate(place.data.length);
-    module.bytes(at, place.data.length).set(place.data);
-    return [at, place.data.length];
-  }
-  const data = graph.data.get(place.file);
-  const bytes = (BYTES[dtype] ?? 0) * elements(shape);
-  const end = place.offset + bytes;
-  if (data === undefined || !(bytes > 0) || !(place.offset >= 0) || !Number.isSafeInteger(end) || end > data.length) {
-    throw new DamagedBundle(`${graph.entry.file}: ${name} does not lie in ${place.file}; export the bundle again`);
-  }
-  let begin = files.get(place.file);
-  if (begin === undefined) {
-    begin = module.allocate(data.length);
-    module.bytes(begin, data.length).set(data);
-    files.set(place.file, begin);
-  }
-  return [begin + place.offset, bytes];
 }

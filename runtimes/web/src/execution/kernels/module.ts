@@ -106,10 +106,16 @@ export class KernelModule {
     return this.memory.buffer.byteLength;
   }
 
-  /** Memory that is not cleared. Throws ProviderError where there is no more. */
+  /** Memory that is not cleared; null where there is no more. */
+  room(bytes: number): Pointer | null {
+    return this.exports.allocate(bytes) || null;
+  }
+
+  /** The same. Throws ProviderError where there is no more. */
   allocate(bytes: number): Pointer {
-    const at = this.exports.allocate(bytes);
-    if (at === 0) throw new ProviderError(`the kernels' memory holds no further ${bytes} bytes; take a smaller model`);
+    const at = this.room(bytes);
+    if (at === null)
+      throw new ProviderError(`the kernels' memory holds no further ${bytes} bytes; take a smaller model`);
     return at;
   }
 
@@ -120,6 +126,11 @@ export class KernelModule {
   /** Its memory as it lies; valid until it grows. */
   bytes(at: Pointer, count: number): Uint8Array {
     return new Uint8Array(this.buffer(at + count), at, count);
+  }
+
+  /** Where bytes lie in its memory; null if they do not. */
+  pointerTo(bytes: Uint8Array): Pointer | null {
+    return bytes.buffer === this.memory.buffer ? bytes.byteOffset : null;
   }
 
   floats(at: Pointer, count: number): Float32Array {
