@@ -5,7 +5,8 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
 
-import { lastReply, launch, makeGreedy, openPage, say, serve, WASM, whenReady } from "./harness.mjs";
+import { ask, launch, makeGreedy, openPage, replyTo, WASM, whenReady } from "./harness.mjs";
+import { serve } from "./server.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const SIZES = { desk: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
@@ -30,23 +31,24 @@ for (const [size, colorScheme] of [
   ["phone", "dark"],
 ]) {
   test(`axe finds nothing serious on a ${size} in ${colorScheme}`, async () => {
-    const context = { viewport: SIZES[size], colorScheme, bypassCSP: true };
+    const context = { viewport: SIZES[size], colorScheme, bypassCSP: true, reducedMotion: "reduce" };
     const page = await openPage(browser, server.url, { context, preferences: WASM });
     await page.evaluate(AXE);
     await whenReady(page);
     const found = { welcome: await violations(page) };
     await makeGreedy(page, 8);
-    await say(page, "Hi");
-    await lastReply(page);
+    await ask(page, "Hi");
     found.conversation = await violations(page);
     for (const name of ["Settings", /^Model:/]) {
       await page.getByRole("button", { name }).click();
+      await page.locator("dialog[open]").waitFor();
       found[name] = await violations(page);
       await page.keyboard.press("Escape");
+      await page.locator("dialog").waitFor({ state: "detached" });
     }
     if (size === "phone") {
       await page.getByRole("button", { name: "Conversations" }).click();
-      await page.waitForTimeout(300); // the drawer slides in
+      await page.locator(".sidebar:not(.shut)").waitFor();
       found.drawer = await violations(page);
     }
     for (const [where, grave] of Object.entries(found)) assert.deepEqual(grave, [], where);
@@ -60,18 +62,18 @@ test("from the keyboard alone: to the message box, a message, its reply, setting
   await page.keyboard.press("Tab");
   assert.equal(await page.evaluate(() => document.activeElement.textContent.trim()), "Go to the message box");
   await page.keyboard.press("Enter");
+  await page.waitForFunction(() => document.activeElement.id === "message");
   await page.keyboard.type("Hi");
   await page.keyboard.press("Shift+Enter");
   await page.keyboard.type("there");
-  await page.keyboard.press("Enter");
-  await page.locator(".turn").waitFor();
-  await lastReply(page);
+  await replyTo(page, () => page.keyboard.press("Enter"));
   assert.equal(await page.locator(".bubble").innerText(), "Hi\nthere");
   const settings = page.getByRole("button", { name: "Settings" });
   await settings.focus();
   await page.keyboard.press("Enter");
-  assert.ok(await page.evaluate(() => document.querySelector("dialog").contains(document.activeElement)));
+  await page.waitForFunction(() => document.querySelector("dialog[open]")?.contains(document.activeElement));
   await page.keyboard.press("Escape");
+  await page.locator("dialog").waitFor({ state: "detached" });
   assert.ok(await settings.evaluate((button) => button === document.activeElement), "the focus is back");
   await page.context().close();
 });
@@ -80,9 +82,7 @@ test("a screen reader hears the reply in sentences, once each", async () => {
   const page = await openPage(browser, server.url, { preferences: WASM });
   await whenReady(page);
   await makeGreedy(page, 40);
-  await say(page, "Hi! How are you today?");
-  await page.locator(".turn").waitFor();
-  const reply = await lastReply(page);
+  const reply = await ask(page, "Hi! How are you today?");
   const heard = await page.locator("[aria-live=polite] p").allInnerTexts();
   assert.equal(heard.join(" ").replace(/\s+/g, " "), reply.replace(/\s+/g, " "));
   assert.equal(await page.getByRole("log").getAttribute("aria-live"), "off");

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { ask, BUNDLE, launch, makeGreedy, openPage, PAGE, say, serve, WASM, whenReady } from "./harness.mjs";
+import { ask, begin, haveTexts, launch, makeGreedy, modelWorker, openPage, WASM, whenReady } from "./harness.mjs";
+import { BUNDLE, PAGE, serve } from "./server.mjs";
 
 let browser;
 before(async () => {
@@ -44,7 +45,7 @@ for (const [fault, told] of Object.entries({
 }
 
 test("on a host that does not isolate pages the service worker does, and threads are there", async () => {
-  await onServer({ isolated: false }, async (server) => {
+  await onServer({ isolated: false, kernels: false }, async (server) => {
     const page = await openPage(browser, server.url, { preferences: { ...WASM, threads: 2 } });
     await whenReady(page);
     assert.equal(await page.evaluate(() => self.crossOriginIsolated), true);
@@ -94,19 +95,16 @@ test("a worker that ends is told at once; started again, the conversation is the
   await onServer({}, async (server) => {
     const page = await openPage(browser, server.url, { preferences: WASM });
     await whenReady(page);
-    await makeGreedy(page, 2000);
+    await makeGreedy(page, 8);
     await ask(page, "My name is Ann.");
-    const worker = page.workers().find((one) => one.url().endsWith("/worker.js"));
-    await say(page, "What is my name?");
-    await page.locator(".turn.writing").waitFor();
-    await worker.evaluate(() => self.close());
+    await begin(page, "What is my name?");
+    await modelWorker(page).evaluate(() => self.close());
     await notice(page, "model").waitFor();
     assert.match(await notice(page, "model").innerText(), /stopped.*your conversation is kept/);
     await notice(page, "model").getByRole("button", { name: "Start again" }).click();
     await whenReady(page);
-    assert.deepEqual(await page.locator(".bubble").allInnerTexts(), ["My name is Ann."]);
+    await haveTexts(page.locator(".bubble"), ["My name is Ann."]);
     assert.equal(await page.getByLabel("Message", { exact: true }).inputValue(), "What is my name?");
-    await makeGreedy(page, 8);
     assert.ok(await ask(page, "What is my name?"));
     await page.context().close();
   });

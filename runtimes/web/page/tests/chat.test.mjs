@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { ask, lastReply, launch, makeGreedy, openPage, say, serve, WASM, whenReady } from "./harness.mjs";
+import { ask, begin, haveTexts, launch, makeGreedy, openPage, replyTo, WASM, whenReady } from "./harness.mjs";
+import { serve } from "./server.mjs";
 
 let browser, server;
 before(async () => {
@@ -14,7 +15,7 @@ after(async () => {
   await server.close();
 });
 
-const said = (page) => page.locator(".bubble").allInnerTexts();
+const said = (page) => page.locator(".bubble");
 
 async function ready(options = {}) {
   const page = await openPage(browser, server.url, { preferences: WASM, ...options });
@@ -41,56 +42,34 @@ test("a stopped reply stays; retry, edit and undo go on from where they should",
   await makeGreedy(page);
   const first = await ask(page, "Hi! How are you today?");
   const second = await ask(page, "What do you like to eat?");
-  await page.getByRole("button", { name: "Retry" }).click();
-  await page.locator(".turn.writing").waitFor();
-  assert.equal(await lastReply(page), second);
-  await page.getByRole("button", { name: "Undo" }).click();
+  const click = (name) => page.getByRole("button", { name, exact: true }).click();
+  assert.equal(await replyTo(page, () => click("Retry")), second);
+  await click("Undo");
   await page.locator(".turn").nth(1).waitFor({ state: "detached" });
   const box = page.getByLabel("Message", { exact: true });
   assert.equal(await box.inputValue(), "What do you like to eat?");
-  await page.getByRole("button", { name: "Send", exact: true }).click();
-  await page.locator(".turn").nth(1).waitFor();
-  assert.equal(await lastReply(page), second);
+  assert.equal(await replyTo(page, () => click("Send")), second);
 
   await page.locator(".said").first().hover();
   await page.getByRole("button", { name: "Edit" }).first().click();
   await page.getByLabel("Edit the message").fill("Tell me about the sea.");
-  await page.getByRole("button", { name: "Send again" }).click();
-  await page.locator(".turn.writing").waitFor();
-  assert.notEqual(await lastReply(page), first);
-  assert.deepEqual(await said(page), ["Tell me about the sea."]);
+  assert.notEqual(await replyTo(page, () => click("Send again")), first);
+  await haveTexts(said(page), ["Tell me about the sea."]);
   await page.context().close();
 });
 
 test("a reply is stopped by its button and by Escape, and the conversation goes on after it", async () => {
   const page = await ready();
-  await makeGreedy(page, 4000);
-  for (const key of [null, "Escape"]) {
-    await stopSoon(page, key);
-    await say(page, "Tell me a long story about a cat, a dog and the sea.");
-    await page
-      .locator(".facts", { hasText: "stopped" })
-      .nth(key ? 1 : 0)
-      .waitFor();
-    assert.ok((await page.locator(".turn .reply").last().innerText()).length > 0);
+  await makeGreedy(page);
+  const box = page.getByLabel("Message", { exact: true });
+  for (const stop of [() => page.getByRole("button", { name: "Stop" }).click(), () => box.press("Escape")]) {
+    await begin(page, "Tell me a long story about a cat, a dog and the sea.");
+    assert.ok((await replyTo(page, stop)).length > 0);
+    assert.match(await page.locator(".facts").last().innerText(), /^3 tokens .* stopped$/);
   }
-  assert.equal((await said(page)).length, 2);
+  assert.equal(await said(page).count(), 2);
   await page.context().close();
 });
-
-/** As soon as there is something of a reply: it may be short, and this is in no hurry. */
-function stopSoon(page, key) {
-  return page.evaluate((pressed) => {
-    const observer = new MutationObserver(() => {
-      if (!document.querySelector(".turn.writing .markdown")) return;
-      observer.disconnect();
-      const box = document.getElementById("message");
-      if (pressed) box.dispatchEvent(new KeyboardEvent("keydown", { key: pressed, bubbles: true }));
-      else document.querySelector("button[aria-label=Stop]").click();
-    });
-    observer.observe(document.body, { childList: true, subtree: true });
-  }, key);
-}
 
 test("without a network the page opens again, and the conversation goes on where it was", async () => {
   const own = await serve();
@@ -105,7 +84,7 @@ test("without a network the page opens again, and the conversation goes on where
 
   await page.reload();
   await whenReady(page);
-  assert.deepEqual(await said(page), ["My name is Ann."]);
+  await haveTexts(said(page), ["My name is Ann."]);
   assert.equal(await ask(page, "What is my name?"), wanted);
   assert.equal(await page.evaluate(() => self.crossOriginIsolated), true);
   assert.deepEqual(page.problems, []);
@@ -117,21 +96,22 @@ test("conversations stand in a list, can be named, opened and deleted", async ()
   await makeGreedy(page, 6);
   await ask(page, "First one");
   await page.getByRole("button", { name: "New conversation" }).click();
+  await haveTexts(said(page), []);
   await ask(page, "Second one");
   const titles = page.locator(".conversations .title");
-  assert.deepEqual(await titles.allInnerTexts(), ["Second one", "First one"]);
+  await haveTexts(titles, ["Second one", "First one"]);
   await titles.nth(1).click();
-  assert.deepEqual(await said(page), ["First one"]);
+  await haveTexts(said(page), ["First one"]);
   await page.getByRole("button", { name: "Settings" }).click();
   await page.getByLabel("Title").fill("The first");
   await page.keyboard.press("Escape");
-  assert.equal(await page.getByRole("heading", { level: 1 }).innerText(), "The first");
+  await haveTexts(page.getByRole("heading", { level: 1 }), ["The first"]);
   await page.locator(".conversations li", { hasText: "Second one" }).hover();
   await page.getByRole("button", { name: "Delete “Second one”" }).click();
   await page.locator("[data-notice=removal]").getByRole("button", { name: "Delete" }).click();
   await page.locator(".conversations .title", { hasText: "Second one" }).waitFor({ state: "detached" });
   await page.reload();
   await whenReady(page);
-  assert.deepEqual(await titles.allInnerTexts(), ["The first"]);
+  await haveTexts(titles, ["The first"]);
   await page.context().close();
 });

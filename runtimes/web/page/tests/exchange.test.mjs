@@ -7,7 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 
-import { ask, launch, makeGreedy, openPage, serve, WASM, whenReady } from "./harness.mjs";
+import { ask, haveTexts, launch, makeGreedy, openPage, WASM, whenReady } from "./harness.mjs";
+import { serve } from "./server.mjs";
 
 let browser, server, folder;
 before(async () => {
@@ -29,6 +30,13 @@ async function downloaded(page, button) {
 async function given(page, path) {
   await page.getByLabel("A file of conversations").setInputFiles(path);
   return page.locator("[data-notice=import]");
+}
+
+async function refused(page, path, message) {
+  const notice = await given(page, path);
+  await notice.getByText(message).waitFor();
+  await notice.getByRole("button", { name: "Dismiss" }).click();
+  await notice.waitFor({ state: "detached" });
 }
 
 function written(name, changed) {
@@ -57,6 +65,7 @@ for (const kind of ["with its state", "without its state"]) {
     const other = await openPage(browser, server.url, { preferences: WASM });
     await whenReady(other);
     await (await given(other, path)).getByText("Imported 1 conversation.").waitFor();
+    await haveTexts(other.locator(".bubble"), ["My name is Ann."]);
     assert.equal(await ask(other, "What is my name?"), wanted);
     await other.context().close();
   });
@@ -112,13 +121,10 @@ test("a file that was not exported here is refused in one line, and nothing of i
   };
   for (const [name, [text, message]] of Object.entries(bad)) {
     writeFileSync(join(folder, name), text);
-    assert.match(await (await given(page, join(folder, name))).innerText(), message);
+    await refused(page, join(folder, name), message);
   }
   for (const changed of [{ tokens: "1" }, { answer: 5 }, { finish: "x" }, { rate: null }]) {
-    assert.match(
-      await (await given(page, written("wrong.json", changed))).innerText(),
-      /damaged \(.*nothing was imported/,
-    );
+    await refused(page, written("wrong.json", changed), /damaged \(.*nothing was imported/);
   }
   assert.equal(await page.locator(".conversations li").count(), 0);
   await page.context().close();

@@ -1,78 +1,10 @@
-/** What the tests share: a server of static files with faults on demand, a browser, and what a person does on the page. */
+/** What the tests share: a browser, and what a person does on the page. */
 
-import { createReadStream, existsSync, statSync } from "node:fs";
-import { createServer } from "node:http";
-import { extname, join, normalize } from "node:path";
+import assert from "node:assert/strict";
+import { setTimeout } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
 
 import { chromium } from "playwright-core";
-
-/** The built page; a quantized demo bundle; RWKV-7's where there is one. */
-export const PAGE = process.env.PAGE ?? "dist";
-export const BUNDLE = process.env.BUNDLE;
-export const BUNDLE_RWKV7 = process.env.BUNDLE_RWKV7 || null;
-
-const TYPES = {
-  ".html": "text/html; charset=utf-8",
-  ".js": "text/javascript",
-  ".mjs": "text/javascript",
-  ".css": "text/css",
-  ".json": "application/json",
-  ".svg": "image/svg+xml",
-  ".png": "image/png",
-  ".wasm": "application/wasm",
-  ".webmanifest": "application/manifest+json",
-};
-
-const ISOLATED = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" };
-
-/**
- * Serves folders by their prefixes.
- *
- * - `folders`   {"/": folder, "/bundle/": folder …}; the longest prefix counts
- * - `isolated`  whether it sends the headers that isolate a page
- * - `kernels`   whether it has our kernels: with them a reply may be over before it is seen to be written
- * - `fault`     (path) => undefined, or "cut": half of the file and then the end, "flip": a wrong byte, or "missing"
- */
-export async function serve({
-  folders = { "/": PAGE, "/bundle/": BUNDLE },
-  isolated = true,
-  kernels = false,
-  fault = () => undefined,
-} = {}) {
-  const requests = [];
-  const state = { fault, folders };
-  const prefixes = Object.keys(folders).sort((a, b) => b.length - a.length);
-  const server = createServer((request, response) => {
-    const path = decodeURIComponent(new URL(request.url, "http://host").pathname);
-    requests.push(path);
-    const prefix = prefixes.find((one) => path.startsWith(one));
-    const name = normalize(path.slice(prefix.length)) || "";
-    const file = join(state.folders[prefix], path.endsWith("/") ? join(name, "index.html") : name);
-    const wrong = state.fault(path);
-    const left = !kernels && /\/runtime\/kernels/.test(path);
-    if (name.startsWith("..") || left || wrong === "missing" || !existsSync(file) || statSync(file).isDirectory()) {
-      return response.writeHead(404).end();
-    }
-    const size = statSync(file).size;
-    const headers = { "Content-Type": TYPES[extname(file)] ?? "application/octet-stream", "Content-Length": size };
-    response.writeHead(200, { ...headers, "Cache-Control": "no-cache", ...(isolated ? ISOLATED : {}) });
-    const stream = createReadStream(file, wrong === "cut" ? { end: size >> 1 } : {});
-    let flipped = wrong !== "flip";
-    stream.on("data", (piece) => {
-      if (!flipped) piece[piece.length >> 1] ^= 1;
-      flipped = true;
-      response.write(piece);
-    });
-    stream.on("end", () => (wrong === "cut" ? response.destroy() : response.end()));
-  });
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address();
-  const close = () => {
-    server.closeAllConnections();
-    return new Promise((resolve) => server.close(resolve));
-  };
-  return { url: `http://localhost:${port}/`, port, requests, state, close };
-}
 
 /** Debian's Chromium, or what $CHROMIUM names. */
 export async function launch(...extra) {
@@ -81,7 +13,7 @@ export async function launch(...extra) {
   return chromium.launch({ executablePath, args: [...root, "--disable-dev-shm-usage", ...extra] });
 }
 
-/** A page with the model ready. `prepare` is done before it is opened. */
+/** The page, opened. `prepare` is done before. */
 export async function openPage(browser, url, { context: options = {}, preferences, prepare } = {}) {
   const context = await browser.newContext(options);
   context.setDefaultTimeout(90_000); // a machine may be busy
@@ -94,6 +26,7 @@ export async function openPage(browser, url, { context: options = {}, preference
   if (preferences) {
     await page.addInitScript((kept) => localStorage.setItem("rrwkv-preferences", kept), JSON.stringify(preferences));
   }
+  await page.addInitScript(countReplies);
   await prepare?.(page, context);
   await page.goto(url);
   return page;
@@ -105,22 +38,52 @@ export async function whenReady(page) {
   await page.locator(".composer textarea[placeholder='Write a message']").waitFor({ timeout: 120_000 });
 }
 
+/** In the page: `replies`, how many were begun and are over. A fast one is not seen by who looks now and then. */
+function countReplies() {
+  globalThis.replies = 0;
+  let writing = false;
+  const look = () => {
+    const now = document.querySelector(".turn.writing") !== null;
+    if (writing && !now) globalThis.replies++;
+    writing = now;
+  };
+  new MutationObserver(look).observe(document, { childList: true, subtree: true });
+}
+
 export async function say(page, text) {
   await page.getByLabel("Message", { exact: true }).fill(text);
   await page.getByRole("button", { name: "Send", exact: true }).click();
 }
 
-/** The reply that stands last, when it is whole. */
-export async function lastReply(page) {
-  await page.locator(".turn.writing").waitFor({ state: "detached", timeout: 120_000 });
+/** The reply that comes of what is done, when it is whole. */
+export async function replyTo(page, act) {
+  const before = await page.evaluate(() => globalThis.replies);
+  await act();
+  await page.waitForFunction((count) => globalThis.replies > count, before, { timeout: 120_000 });
   return page.locator(".turn .reply").last().innerText();
 }
 
-export async function ask(page, text) {
-  const before = await page.locator(".turn").count();
+export function ask(page, text) {
+  return replyTo(page, () => say(page, text));
+}
+
+/** Waits until the elements have these texts; fails with those that they have. */
+export async function haveTexts(elements, wanted) {
+  const end = Date.now() + 60_000;
+  while (Date.now() < end && !isDeepStrictEqual(await elements.allInnerTexts(), wanted)) await setTimeout(50);
+  assert.deepEqual(await elements.allInnerTexts(), wanted);
+}
+
+/** The worker with the model; `standAfter` of its scope holds replies after so many tokens, until they are stopped. */
+export function modelWorker(page) {
+  return page.workers().find((one) => one.url().endsWith("/worker.js"));
+}
+
+/** A message whose reply stands after three tokens. */
+export async function begin(page, text) {
+  await modelWorker(page).evaluate(() => (self.standAfter = 3));
   await say(page, text);
-  await page.locator(".turn").nth(before).waitFor();
-  return lastReply(page);
+  await page.locator(".turn.writing .markdown").waitFor();
 }
 
 /** Settings of this conversation: short and greedy, so that replies are the same wherever they are made. */

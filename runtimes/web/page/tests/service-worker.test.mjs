@@ -6,7 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 
-import { BUNDLE, launch, openPage, PAGE, serve, WASM, whenReady } from "./harness.mjs";
+import { launch, openPage, WASM, whenReady } from "./harness.mjs";
+import { BUNDLE, PAGE, serve } from "./server.mjs";
 
 let browser, folder;
 before(async () => {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 
-import { PAGE } from "./harness.mjs";
+import { PAGE } from "./server.mjs";
 
 test("all scripts but onnxruntime's are at most 150 kB compressed", () => {
   const scripts = readdirSync(PAGE).filter((name) => /\.m?js$/.test(name));
