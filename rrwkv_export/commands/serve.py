@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import click
 
@@ -140,11 +142,19 @@ def serve(
         app = create_app(model, settings)
         url = process.address(bound)
         say(f"{settings.name} is served at {url}/v1 (Ctrl-C ends it)")
-        say(f"the chat page is at {url}/" if settings.page else "the chat page is not built; `make web` builds it")
+        built = page_address(url, settings.api_key) if settings.page else "not built; `make web` builds it"
+        say(f"the chat page is {built}")
         if not (settings.api_key or is_loopback(host)):
             note("rrwkv: everybody who reaches this address can use it; --api-key asks for a key")
         status: int = process.serve(app, bound, drain, lambda text: note(f"rrwkv: {text}"))
         return status
+
+
+def page_address(url: str, key: str | None) -> str:
+    """Where the chat page is; on a terminal with the key, which the page takes out of there. A log does not get it."""
+    if key and sys.stdout.isatty():
+        return f"at {url}/#key={quote(key, safe='')}"
+    return f"at {url}/" + (", and asks for the key" if key else "")
 
 
 def _require_server() -> Any:

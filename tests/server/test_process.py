@@ -14,6 +14,7 @@ from conftest import SMALL
 from serving import BUNDLE, CHAT, asked, numbers, process, wait_until
 
 from rrwkv_export.commands import _run as run_command
+from rrwkv_export.commands.serve import page_address
 
 LONG = asked("Hi!", max_tokens=300, logit_bias={"0": -100, "1": -100})
 LONGER = {**LONG, "max_tokens": 4096}
@@ -160,6 +161,19 @@ def test_without_its_packages(refused, monkeypatch):
 def test_wrong_usage(refused, arguments, status, said):
     found = refused(*arguments)
     assert (found[0], said in found[1]) == (status, True), found
+
+
+@pytest.mark.parametrize(
+    ("key", "terminal", "said"),
+    [
+        (None, True, "at http://x/"),
+        ("é+/#&", True, "at http://x/#key=%C3%A9%2B%2F%23%26"),
+        ("secret", False, "at http://x/, and asks for the key"),
+    ],
+)
+def test_the_page_is_named_with_the_key_on_a_terminal_alone(key, terminal, said, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    assert page_address("http://x", key) == said
 
 
 def test_an_open_address_without_a_key_is_remarked_upon():

@@ -4,6 +4,7 @@
  * ```
  * RRWKVError
  * ├── BundleError            the bundle cannot be used
+ * │   ├── AccessDenied       its server asks for a key, or does not take the one that was sent
  * │   ├── DamagedBundle      a file is missing, truncated, changed, or not what the manifest says
  * │   ├── NewerFormat        the manifest has a format version that this runtime does not know yet
  * │   └── OlderFormat        the manifest has a format version that this runtime knows no longer
@@ -28,6 +29,11 @@ export class RRWKVError extends Error {
 /** The bundle cannot be used. */
 export class BundleError extends RRWKVError {
   override readonly name: string = "BundleError";
+}
+
+/** The bundle's server asks for a key, or does not take the one that was sent. */
+export class AccessDenied extends BundleError {
+  override readonly name: string = "AccessDenied";
 }
 
 /** A file of the bundle is missing, truncated, changed, or not what the manifest says. */
@@ -92,6 +98,7 @@ export class Cancelled extends RRWKVError {
 const KINDS: Readonly<Record<string, { readonly prototype: RRWKVError } | undefined>> = {
   RRWKVError,
   BundleError,
+  AccessDenied,
   DamagedBundle,
   NewerFormat,
   OlderFormat,

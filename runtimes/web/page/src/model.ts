@@ -4,6 +4,7 @@ import { signal } from "@preact/signals";
 import type { Info, LoadProgress, ProviderChoice } from "rrwkv-runtime/protocol";
 
 import { limits } from "./engine/capabilities.ts";
+import { headersFor, isOwn, useKey } from "./engine/key.ts";
 import { nameOf, offerAt, placeBeside, sourceOf, type Offer, type Place } from "./engine/places.ts";
 import { startRuntime, type Runtime } from "./engine/runtime.ts";
 import { database } from "./keeping.ts";
@@ -38,13 +39,28 @@ export async function loadFirst(): Promise<void> {
   const asked = new URLSearchParams(location.search).get("bundle");
   const last = asked ? null : await lastPlace();
   const place: Place = asked ? { kind: "url", url: new URL(asked, document.baseURI).href } : (last ?? placeBeside());
+  return openAt(place, { offered: asked !== null, expected: asked !== null || last !== null });
+}
+
+/** Load what failed once more, with another key. */
+export function unlock(): void {
+  if (model.value.phase === "failed") void openAt(model.value.place, { offered: false, expected: true });
+}
+
+/**
+ * Load what is at a place, or offer it.
+ *
+ * - `offered`   however small it is, as where a link names it
+ * - `expected`  that nothing is there is an error
+ */
+async function openAt(place: Place, { offered, expected }: { offered: boolean; expected: boolean }): Promise<void> {
   if (place.kind !== "url" || isArchive(place.url)) return load(place);
   const offer = await offerAt(place.url);
-  if (offer === null && !asked && !last) {
+  if (offer === null && !expected) {
     model.value = { phase: "none" };
     return;
   }
-  if (offer !== null && offer !== "unreachable" && (asked || offer.bytes > ASKED_FROM)) {
+  if (offer !== null && offer !== "unreachable" && (offered || offer.bytes > ASKED_FROM)) {
     if (!(await isKept(offer.bundleId))) {
       model.value = { phase: "offered", place, offer };
       return;
@@ -76,7 +92,8 @@ export async function load(place: Place): Promise<void> {
   } catch (error) {
     if (stopped.aborted || ended()) return;
     runtime.close();
-    failed(place, (error as Error).message);
+    if ((error as Error).name === "AccessDenied" && place.kind === "url" && isOwn(place.url)) askForKey(place);
+    else failed(place, (error as Error).message);
   }
 }
 
@@ -128,6 +145,19 @@ function failed(place: Place, why: string): void {
   model.value = { phase: "failed", place, why };
   const again = preferences.value.provider === "webgpu" ? onWasm(place) : startAgain(place);
   notify({ id: "model", kind: "error", text: `The model ${nameOf(place)} cannot be used: ${why}`, action: again });
+}
+
+/** Of this page's own server: the key goes to no other. */
+function askForKey(place: Place & { kind: "url" }): void {
+  const refused = Object.keys(headersFor(place.url)).length > 0;
+  useKey(null);
+  const text = refused ? "That is not this server's key." : "This server asks for a key.";
+  model.value = { phase: "failed", place, why: text };
+  const use = (key: string) => {
+    useKey(key);
+    unlock();
+  };
+  notify({ id: "model", kind: refused ? "error" : "note", text, asked: { label: "Key", button: "Open", use } });
 }
 
 function startAgain(place: Place): { label: string; run: () => void } {

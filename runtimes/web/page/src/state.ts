@@ -20,6 +20,8 @@ export interface Notice {
   kind: "error" | "warning" | "note";
   text: string;
   action?: { label: string; run: () => void };
+  /** A secret that is asked for. */
+  asked?: { label: string; button: string; use: (secret: string) => void };
 }
 
 /** Whether conversations are kept on this device; `full` and `absent`: in this page only. */

@@ -4,7 +4,7 @@
  */
 
 import { brief } from "../common/reading.js";
-import { BundleError, DamagedBundle } from "../errors.js";
+import { AccessDenied, BundleError, DamagedBundle } from "../errors.js";
 import { iterated } from "./iterated.js";
 import { type FileEntry, MANIFEST_NAME } from "../manifest.js";
 import { archiveSource } from "./archive.js";
@@ -30,18 +30,21 @@ export interface Source {
 /**
  * Where a bundle is.
  *
- * - `url`        a folder's address, or that of a bundle in one file (it ends with `.zip`, query aside)
+ * - `url`        a folder's address, or that of a bundle in one file (it ends with `.zip`, query aside); `headers` are sent
+ *                with each request, such as a key: then no redirection is followed
  * - `archive`    a bundle in one file that a person chose or dropped
  * - `files`      what a directory picker gave (`<input webkitdirectory>`), `webkitRelativePath` and all
  * - `directory`  what the File System Access API gave (`showDirectoryPicker`)
  * - `kept`       the id of a bundle that this browser keeps
  */
 export type BundleSource =
-  | { readonly url: string }
+  | { readonly url: string; readonly headers?: Headers }
   | { readonly archive: Blob }
   | { readonly files: readonly File[] }
   | { readonly directory: FileSystemDirectoryHandle }
   | { readonly kept: string };
+
+type Headers = Readonly<Record<string, string>>;
 
 /** The source of a place that is not kept. */
 export function sourceOf(place: Exclude<BundleSource, { readonly kept: string }>): Source {
@@ -49,7 +52,8 @@ export function sourceOf(place: Exclude<BundleSource, { readonly kept: string }>
   if ("files" in place) return opened("the folder", pickedFiles(place.files));
   if ("directory" in place) return opened(place.directory.name, (name) => fileIn(place.directory, name));
   const url = new URL(place.url, (globalThis as { location?: Location }).location?.href);
-  return url.pathname.endsWith(".zip") ? archiveAt(url) : folderAt(url);
+  const { headers = {} } = place;
+  return url.pathname.endsWith(".zip") ? archiveAt(url, headers) : folderAt(url, headers);
 }
 
 function archiveOf(archive: Blob): Source {
@@ -57,13 +61,14 @@ function archiveOf(archive: Blob): Source {
   return archiveSource(name, "disk", () => Promise.resolve(archive.stream()));
 }
 
-function archiveAt(url: URL): Source {
-  return archiveSource(url.href, "network", async (signal) => bodyOf(await fetched(url, signal)));
+function archiveAt(url: URL, headers: Headers): Source {
+  return archiveSource(url.href, "network", async (signal) => bodyOf(await fetched(url, headers, signal)));
 }
 
-function folderAt(url: URL): Source {
+function folderAt(url: URL, headers: Headers): Source {
   const folder = url.pathname.endsWith("/") ? url : new URL(`${url.href.replace(/[?#].*$/s, "")}/`);
-  const get = (name: string, signal?: AbortSignal): Promise<Response> => fetched(new URL(name, folder), signal, name);
+  const get = (name: string, signal?: AbortSignal): Promise<Response> =>
+    fetched(new URL(name, folder), headers, signal, name);
   return {
     name: folder.href,
     from: "network",
@@ -75,15 +80,20 @@ function folderAt(url: URL): Source {
 }
 
 /** Rejects with BundleError. */
-async function fetched(url: URL, signal?: AbortSignal, name = ""): Promise<Response> {
+async function fetched(url: URL, headers: Headers, signal?: AbortSignal, name = ""): Promise<Response> {
   let response: Response;
+  const secret = Object.keys(headers).length > 0;
   try {
     // What is there may be another bundle by now, of which a browser still knows some files.
-    response = await fetch(url, { cache: "no-cache", ...(signal && { signal }) });
+    const options = { cache: "no-cache", redirect: secret ? "error" : "follow", headers } as const;
+    response = await fetch(url, { ...options, ...(signal && { signal }) });
   } catch (error) {
     throw signal?.aborted === true ? error : new BundleError(`${url.href}: cannot be fetched (${brief(error)})`);
   }
   if (response.ok) return response;
+  if (response.status === 401) {
+    throw new AccessDenied(`${url.href}: its server ${secret ? "does not take this key" : "asks for a key"}`);
+  }
   if (name === MANIFEST_NAME) {
     throw new BundleError(`${url.href}: not a bundle, there is no ${MANIFEST_NAME} (status ${response.status})`);
   }

@@ -1,3 +1,5 @@
+import { useEffect, useRef } from "preact/hooks";
+
 import { dismiss, notices, type Notice } from "../state.ts";
 import { IconButton } from "./icons.tsx";
 
@@ -13,7 +15,7 @@ export function Notices() {
 }
 
 function Line({ notice }: { notice: Notice }) {
-  const { id, kind, text, action } = notice;
+  const { id, kind, text, action, asked } = notice;
   const run = () => {
     dismiss(id);
     action?.run();
@@ -26,7 +28,30 @@ function Line({ notice }: { notice: Notice }) {
           {action.label}
         </button>
       )}
+      {asked && <Secret key={text} asked={asked} onUse={() => dismiss(id)} />}
       <IconButton icon="close" label="Dismiss" onClick={() => dismiss(id)} />
     </div>
+  );
+}
+
+function Secret({ asked: { label, button, use }, onUse }: { asked: NonNullable<Notice["asked"]>; onUse: () => void }) {
+  const box = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    if (document.activeElement === document.body) box.current?.focus(); // nobody is doing anything else
+  }, []);
+  return (
+    <form
+      class="secret"
+      onSubmit={(event) => {
+        event.preventDefault();
+        onUse();
+        use(box.current?.value ?? "");
+      }}
+    >
+      <input ref={box} type="password" aria-label={label} placeholder={label} autocomplete="off" required />
+      <button type="submit" class="text-button">
+        {button}
+      </button>
+    </form>
   );
 }

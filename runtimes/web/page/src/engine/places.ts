@@ -2,6 +2,8 @@
 
 import type { BundleSource } from "rrwkv-runtime/protocol";
 
+import { headersFor } from "./key.ts";
+
 export type Place =
   | { kind: "url"; url: string }
   | { kind: "directory"; handle: FileSystemDirectoryHandle }
@@ -12,7 +14,7 @@ export type Place =
 export function sourceOf(place: Place): BundleSource {
   switch (place.kind) {
     case "url":
-      return { url: place.url };
+      return { url: place.url, headers: headersFor(place.url) };
     case "directory":
       return { directory: place.handle };
     case "files":
@@ -55,19 +57,22 @@ export interface Offer {
 const LARGEST_MANIFEST = 4 * 2 ** 20;
 
 /**
- * What a folder's address offers, by its manifest; null if there is none, "unreachable" if nothing answers: then the
- * runtime may have kept what was there. What the manifest says is not trusted but shown.
+ * What a folder's address offers, by its manifest; null if there is none, "unreachable" if nothing answers, or not without
+ * a key: then the runtime may have kept what was there. What the manifest says is not trusted but shown.
  */
 export async function offerAt(url: string): Promise<Offer | "unreachable" | null> {
   let response: Response;
   try {
-    response = await fetch(new URL("manifest.json", url), { cache: "no-cache" });
+    const headers = headersFor(url);
+    const redirect = Object.keys(headers).length > 0 ? "error" : "follow";
+    response = await fetch(new URL("manifest.json", url), { cache: "no-cache", redirect, headers });
   } catch {
     return "unreachable";
   }
+  if (response.status === 401) return "unreachable";
   if (!response.ok || Number(response.headers.get("content-length") ?? 0) > LARGEST_MANIFEST) return null;
   try {
-    return offered(await response.json());
+    return offered((await response.json()) as Record<string, unknown>);
   } catch {
     return null;
   }
