@@ -11,6 +11,7 @@ import { parseArgs } from "node:util";
 
 import { build } from "esbuild";
 
+import "../schema.mjs";
 import { icon } from "./icons.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -104,7 +105,7 @@ async function finish() {
   await build({
     ...COMMON,
     format: "iife",
-    entryPoints: { "service-worker": join(here, "src/service-worker.ts") },
+    entryPoints: { "service-worker": join(here, "service-worker/service-worker.ts") },
     define: {
       SHELL: JSON.stringify(["", ...files.filter((name) => name !== "index.html")]),
       VERSION: JSON.stringify(version),

@@ -75,7 +75,7 @@ interface Fields {
   readonly files: readonly FileEntry[];
 }
 
-/** Everything a runtime needs to know about a bundle; see `manifest.schema.ts` for each field. */
+/** Everything a runtime needs to know about a bundle; see `manifest.schema.json` of the Python runtime for each field. */
 export class Manifest {
   private constructor(
     readonly bundle_id: string,

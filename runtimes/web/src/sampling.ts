@@ -7,6 +7,7 @@
 
 import { short } from "./common/reading.js";
 import { InputError } from "./errors.js";
+import { DEFAULT_SAMPLING } from "./sampling/defaults.js";
 import { distribution } from "./sampling/distribution.js";
 import { Pcg64 } from "./sampling/pcg64.js";
 
@@ -48,18 +49,6 @@ const RANGES: Readonly<Record<NumberName, readonly [number, number]>> = {
   penalty_decay: [0, 1],
   penalty_window: [0, 65536],
 };
-const DEFAULTS: Readonly<Required<SamplingOptions>> = {
-  temperature: 1,
-  top_k: 0,
-  top_p: 1,
-  min_p: 0,
-  repetition_penalty: 1,
-  presence_penalty: 0,
-  frequency_penalty: 0,
-  penalty_decay: 1,
-  penalty_window: 1024,
-  logit_bias: {},
-};
 const WHOLE: readonly string[] = ["top_k", "penalty_window"];
 const LARGEST_ID = 2 ** 31 - 1;
 const LARGEST_BIAS = 1_000_000;
@@ -68,10 +57,10 @@ const LARGEST_BIAS = 1_000_000;
 export type Sampling = Readonly<Required<SamplingOptions>>;
 
 /** Options, checked, over others or the defaults. Throws InputError. */
-export function sampling(options: SamplingOptions, over: Sampling = DEFAULTS): Sampling {
+export function sampling(options: SamplingOptions, over: Sampling = DEFAULT_SAMPLING): Sampling {
   for (const name of Object.keys(options)) {
-    if (!Object.hasOwn(DEFAULTS, name)) {
-      const known = Object.keys(DEFAULTS).sort().join(", ");
+    if (!Object.hasOwn(DEFAULT_SAMPLING, name)) {
+      const known = Object.keys(DEFAULT_SAMPLING).sort().join(", ");
       throw new InputError(`unknown sampling option ${short(name)}; known: ${known}`);
     }
   }

@@ -6,16 +6,11 @@ import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { promisify } from "node:util";
 
-import { SCHEMA } from "../src/manifest.schema.js";
 import { VERSION } from "../src/version.js";
 import { json, ROOT } from "./bundles.js";
 
 const HERE = `${ROOT}/runtimes/web`;
 const RUN = promisify(execFile);
-
-test("the schema is the Python runtime's", async () => {
-  assert.deepEqual(SCHEMA, await json(`${ROOT}/runtimes/python/rrwkv_runtime/manifest.schema.json`));
-});
 
 test("the version is the package's", async () => {
   assert.equal(VERSION, ((await json(`${HERE}/package.json`)) as { version: string }).version);

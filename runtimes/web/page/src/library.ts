@@ -57,10 +57,11 @@ export async function removeAll(): Promise<void> {
 export async function exportAll(chosen: readonly Conversation[], withStates: boolean): Promise<void> {
   const found = async (conversation: Conversation): Promise<Exchanged> => ({
     conversation,
-    state: (withStates && (await findState(conversation.id, conversation.turns.length))) || null,
+    state: withStates ? ((await findState(conversation.id, conversation.turns.length)) ?? null) : null,
   });
   const json = toJson(await Promise.all(chosen.map(found)));
-  const name = chosen.length === 1 ? fileName(titleOf(chosen[0]!)) : "conversations";
+  const [first] = chosen;
+  const name = chosen.length === 1 && first ? fileName(titleOf(first)) : "conversations";
   download(new Blob([json], { type: "application/json" }), `${name}.json`);
 }
 

@@ -11,14 +11,15 @@ export interface Preferences {
 }
 
 const KEY = "rrwkv-preferences";
+const THREADS = Array.from({ length: 64 }, (_, index) => index + 1);
 const DEFAULTS: Preferences = { theme: "auto", provider: "auto", threads: 0 };
 
 export const preferences = signal<Preferences>(read());
 
 effect(() => {
   const { theme } = preferences.value;
-  if (theme === "auto") delete document.documentElement.dataset["theme"];
-  else document.documentElement.dataset["theme"] = theme;
+  if (theme === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
   try {
     localStorage.setItem(KEY, JSON.stringify(preferences.value));
   } catch {
@@ -32,7 +33,7 @@ function read(): Preferences {
     return {
       theme: kept.theme === "light" || kept.theme === "dark" ? kept.theme : DEFAULTS.theme,
       provider: kept.provider === "wasm" || kept.provider === "webgpu" ? kept.provider : DEFAULTS.provider,
-      threads: Number.isInteger(kept.threads) && kept.threads! > 0 && kept.threads! <= 64 ? kept.threads! : 0,
+      threads: THREADS.includes(Number(kept.threads)) ? Number(kept.threads) : DEFAULTS.threads,
     };
   } catch {
     return DEFAULTS;

@@ -1,8 +1,9 @@
 /** The conversation that is open: saying something, and what comes of it. */
 
+import { DEFAULT_SAMPLING } from "rrwkv-runtime/defaults";
 import type { Info, Token, TurnEnded, TurnOptions } from "rrwkv-runtime/protocol";
 
-import type { Conversation, SamplingOptions, Settings, Turn } from "./conversations/conversation.ts";
+import type { Conversation, Settings, Turn } from "./conversations/conversation.ts";
 import { database, keep } from "./keeping.ts";
 import { nameOf } from "./engine/places.ts";
 import { client, ready, refreshInfo } from "./model.ts";
@@ -14,19 +15,6 @@ import type { StoredState } from "./conversations/database.ts";
 
 /** Milliseconds between two drawings of a reply that grows. */
 const DRAWN_EVERY = 40;
-
-/** Samplings that do nothing. */
-const NEUTRAL: Required<SamplingOptions> = {
-  temperature: 1,
-  top_k: 0,
-  top_p: 1,
-  min_p: 0,
-  repetition_penalty: 1,
-  presence_penalty: 0,
-  frequency_penalty: 0,
-  penalty_decay: 1,
-  penalty_window: 1024,
-};
 
 let position: Position | null = null;
 let stopping = new AbortController();
@@ -76,9 +64,9 @@ export async function settled(): Promise<void> {
 
 /** Options of a turn, every one of them: what a worker is not told stays as it was. */
 export function turnOptions(settings: Settings, info: Info): TurnOptions {
-  const { logit_bias: _, ...preferred } = info.sampling;
+  const { logit_bias, ...preferred } = { ...DEFAULT_SAMPLING, ...info.sampling };
   const { think, maxTokens: max_tokens, seed, sampling } = settings;
-  return { ...NEUTRAL, ...preferred, ...sampling, think, max_tokens, seed };
+  return { ...preferred, ...sampling, think, max_tokens, seed };
 }
 
 function begin(user: string, at: number): Promise<void> {
@@ -185,10 +173,10 @@ async function keepTurn(conversation: Conversation, modelId: string, bundleId: s
   await refreshInfo().catch(() => undefined);
 }
 
-async function savedAfter(conversation: Conversation): Promise<Uint8Array<ArrayBuffer>> {
+async function savedAfter(conversation: Conversation): Promise<Uint8Array<ArrayBuffer> | null> {
   const following = { signal: new AbortController().signal, progress: () => undefined };
-  const chat = await position!.after(conversation.turns.length, conversation, following);
-  return new Uint8Array(await chat.save());
+  const chat = await position?.after(conversation.turns.length, conversation, following);
+  return chat ? new Uint8Array(await chat.save()) : null;
 }
 
 /** A conversation as it is on the page now; without turns where it was deleted. */

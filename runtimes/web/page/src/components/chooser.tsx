@@ -105,7 +105,7 @@ function Archive() {
 function useAddress(text: string): void {
   try {
     const url = new URL(text, document.baseURI);
-    if (!/\.zip$/u.test(url.pathname) && !url.pathname.endsWith("/")) url.pathname += "/";
+    if (!url.pathname.endsWith(".zip") && !url.pathname.endsWith("/")) url.pathname += "/";
     use({ kind: "url", url: url.href });
   } catch {
     notify({ id: "model", kind: "error", text: `${text} is no address; it begins with https://` });

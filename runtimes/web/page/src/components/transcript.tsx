@@ -74,7 +74,7 @@ function Writing({ draft: { user, thought, answer, reading, tokens, rate } }: { 
 }
 
 function Waiting({ reading }: { reading: Draft["reading"] }) {
-  const percent = reading && reading.total > 0 ? Math.floor((100 * reading.done) / reading.total) : null;
+  const { done, total } = reading ?? { done: 0, total: 0 };
   return (
     <p class="waiting">
       <span class="dots" aria-hidden="true">
@@ -82,7 +82,7 @@ function Waiting({ reading }: { reading: Draft["reading"] }) {
         <i />
         <i />
       </span>
-      {percent !== null && reading!.total > 256 ? `reading, ${percent} %` : <span class="sr-only">reading</span>}
+      {total > 256 ? `reading, ${Math.floor((100 * done) / total)} %` : <span class="sr-only">reading</span>}
     </p>
   );
 }

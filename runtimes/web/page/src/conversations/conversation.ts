@@ -69,7 +69,7 @@ export function titleOf(conversation: Conversation): string {
 
 export function shortened(text: string, length = TITLE_LENGTH): string {
   const line = text.trim().replace(/\s+/gu, " ");
-  const characters = [...line];
+  const characters = Array.from(line);
   return characters.length <= length
     ? line
     : `${characters

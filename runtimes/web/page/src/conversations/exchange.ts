@@ -38,43 +38,43 @@ export function fromJson(text: string): Exchanged[] {
     throw new ImportError("this file is not JSON; choose one that was exported here");
   }
   const file = object(read, "the file");
-  if (file["format"] !== FORMAT) throw new ImportError("this file holds no conversations; choose one exported here");
-  if (file["version"] !== VERSION) throw new ImportError("this file was exported by another version of the page");
-  return list(file["conversations"], MOST_CONVERSATIONS, "conversations").map(oneOf);
+  if (file.format !== FORMAT) throw new ImportError("this file holds no conversations; choose one exported here");
+  if (file.version !== VERSION) throw new ImportError("this file was exported by another version of the page");
+  return list(file.conversations, MOST_CONVERSATIONS, "conversations").map(oneOf);
 }
 
 function oneOf(value: unknown): Exchanged {
   const given = object(value, "a conversation");
   const id = newId();
-  const turns = list(given["turns"], MOST_TURNS, "turns").map(turnOf);
-  const model = given["model"] == null ? null : modelOf(object(given["model"], "model"));
+  const turns = list(given.turns, MOST_TURNS, "turns").map(turnOf);
+  const model = given.model == null ? null : modelOf(object(given.model, "model"));
   const conversation: Conversation = {
     id,
-    title: string(given["title"], "title"),
-    created: number(given["created"], "created"),
+    title: string(given.title, "title"),
+    created: number(given.created, "created"),
     updated: Date.now(),
-    system: string(given["system"], "system"),
-    settings: settingsOf(object(given["settings"], "settings")),
+    system: string(given.system, "system"),
+    settings: settingsOf(object(given.settings, "settings")),
     turns,
     model,
   };
   return {
     conversation,
-    state: given["state"] == null ? null : stateOf(object(given["state"], "state"), conversation),
+    state: given.state == null ? null : stateOf(object(given.state, "state"), conversation),
   };
 }
 
 function turnOf(value: unknown): Turn {
   const given = object(value, "a turn");
-  const finish = given["finish"];
+  const finish = given.finish;
   if (finish !== "eos" && finish !== "stop" && finish !== "length" && finish !== "stopped") throw wrong("finish");
   return {
-    user: string(given["user"], "user"),
-    thought: string(given["thought"], "thought"),
-    answer: string(given["answer"], "answer"),
+    user: string(given.user, "user"),
+    thought: string(given.thought, "thought"),
+    answer: string(given.answer, "answer"),
     finish,
-    tokens: number(given["tokens"], "tokens"),
-    rate: number(given["rate"], "rate"),
+    tokens: number(given.tokens, "tokens"),
+    rate: number(given.rate, "rate"),
   };
 }
 
@@ -83,7 +83,7 @@ function settingsOf(given: Record<string, unknown>): Settings {
   if (think !== "auto" && think !== "on" && think !== "off") throw wrong("think");
   if (!Number.isSafeInteger(maxTokens) || (maxTokens as number) < 1) throw wrong("maxTokens");
   if (seed !== null && !(Number.isSafeInteger(seed) && (seed as number) >= 0)) throw wrong("seed");
-  const sampling = object(given["sampling"], "sampling");
+  const sampling = object(given.sampling, "sampling");
   return {
     ...DEFAULT_SETTINGS,
     think,
@@ -113,21 +113,21 @@ function samplingOf(given: Record<string, unknown>): SamplingOptions {
 
 function modelOf(given: Record<string, unknown>): NonNullable<Conversation["model"]> {
   return {
-    modelId: string(given["modelId"], "modelId"),
-    bundleId: string(given["bundleId"], "bundleId"),
-    name: string(given["name"], "name"),
+    modelId: string(given.modelId, "modelId"),
+    bundleId: string(given.bundleId, "bundleId"),
+    name: string(given.name, "name"),
   };
 }
 
 function stateOf(given: Record<string, unknown>, conversation: Conversation): StoredState {
-  if (given["turns"] !== conversation.turns.length) throw wrong("state");
+  if (given.turns !== conversation.turns.length) throw wrong("state");
   return {
     conversation: conversation.id,
     turns: conversation.turns.length,
     system: conversation.system,
-    modelId: string(given["modelId"], "modelId"),
-    bundleId: string(given["bundleId"], "bundleId"),
-    bytes: fromBase64(given["base64"]),
+    modelId: string(given.modelId, "modelId"),
+    bundleId: string(given.bundleId, "bundleId"),
+    bytes: fromBase64(given.base64),
   };
 }
 

@@ -15,8 +15,10 @@ export function limits(): Limits {
     const why = secure ? "this page's host does not isolate it" : `this address is not secure (${remedy})`;
     oneThread = `The model runs on one thread, as ${why}: replies come more slowly.`;
   }
-  const storage = typeof navigator.storage?.getDirectory === "function";
-  const nothingKept = storage ? null : `The model is not kept for the next visit${secure ? "" : ` (${remedy})`}.`;
+  const { storage } = navigator as { storage?: Partial<StorageManager> }; // none where the page is not secure
+  const nothingKept = storage?.getDirectory
+    ? null
+    : `The model is not kept for the next visit${secure ? "" : ` (${remedy})`}.`;
   return { oneThread, nothingKept };
 }
 

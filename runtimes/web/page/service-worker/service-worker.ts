@@ -4,7 +4,7 @@
  * runtime keeps them, held against their sha256.
  */
 
-/// <reference lib="webworker" />
+export {}; // a module, whose `self` is not any worker's
 declare const self: ServiceWorkerGlobalScope;
 declare const SHELL: readonly string[];
 declare const VERSION: string;
