@@ -9,6 +9,7 @@ RRWKVError (rrwkv_runtime.errors)
     ├── RecipeError        a quantization recipe or budget cannot be followed
     ├── GateError          a report's figure is worse than was allowed
     ├── BenchError         an earlier bench cannot be compared with
+    ├── TrainingError      a training cannot be begun, or not be gone on with
     ├── OutputError        the place to write to cannot be used
     └── ParityError        the exported graph does not compute what the reference computes
 
@@ -50,6 +51,10 @@ class GateError(ExportError):
 
 class BenchError(ExportError):
     """An earlier bench cannot be compared with."""
+
+
+class TrainingError(ExportError):
+    """A training cannot be begun, or not be gone on with."""
 
 
 class OutputError(ExportError):

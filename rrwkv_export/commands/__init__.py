@@ -20,8 +20,10 @@ from rrwkv_export.commands.info import info
 from rrwkv_export.commands.perplexity import perplexity
 from rrwkv_export.commands.quantize import quantize
 from rrwkv_export.commands.report import report
+from rrwkv_export.commands.retrofit import retrofit
 from rrwkv_export.commands.sensitivity import sensitivity
 from rrwkv_export.commands.serve import serve
+from rrwkv_export.commands.train import train
 from rrwkv_export.commands.verify import verify
 from rrwkv_export.commands.web import web
 from rrwkv_runtime.common.printable import one_line, visible
@@ -51,6 +53,7 @@ def cli(debug: bool) -> None:
 
     \b
     rrwkv demo                              the whole way, with a built-in model
+    rrwkv train TEXT -o CHECKPOINT          texts become a checkpoint, to begin with
     rrwkv export CHECKPOINT -o BUNDLE       a checkpoint becomes a bundle, verified
     rrwkv quantize BUNDLE -o SMALL          8 or 4 bits, calibrated on text
     rrwkv report SMALL --reference BUNDLE   what that cost
@@ -60,7 +63,10 @@ def cli(debug: bool) -> None:
     """
 
 
-_COMMANDS = [demo, export, verify, info, quantize, sensitivity, report, perplexity, bench, chat, generate, web, serve]
+_COMMANDS = [
+    *(demo, train, retrofit, export, verify, info, quantize, sensitivity),
+    *(report, perplexity, bench, chat, generate, web, serve),
+]
 for _command in _COMMANDS:
     cli.add_command(_command)
 

@@ -4,6 +4,7 @@
     .json                    one of them, a list of them, or the same lines
     .ids                     token ids, separated by white space or commas, one passage a line
     .txt .text .md .raw, or no such end   plain text, one passage
+    .xz after any of these   the same, compressed
 
 Files are UTF-8; lines end with \\n or \\r\\n and with nothing else. The bundle's beginning-of-text token, where it has
 one, stands before each dialogue and each text. Dialogues are written in the bundle's chat format, system text as a
@@ -30,10 +31,11 @@ from rrwkv_runtime.manifest import ChatFormat, Manifest
 from rrwkv_runtime.terminal.prompt import iterate_ids
 from rrwkv_runtime.text.dialogue import control_ids, written
 from rrwkv_runtime.text.plain_text import Part
-from rrwkv_runtime.tokenizer import load_tokenizer
+from rrwkv_runtime.tokenizer import Tokenizer, load_tokenizer
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
 
+_COMPRESSED = ".xz"
 _LINES, _JSON, _IDS, _PLAIN = (".jsonl", ".ndjson"), ".json", ".ids", ("", ".txt", ".text", ".md", ".raw")
 _LARGEST_FILE = 128 << 20  # bytes
 _LARGEST_JSON = 64 << 20  # characters of what is parsed at once, which may take twenty times as much memory
@@ -60,28 +62,48 @@ class Text:
         return Text(self.name, self.sha256, tuple(self.passages[i] for i in chosen))
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """How a model reads text. owner: what messages call it. tokenizer: None for a model that takes token ids only."""
+
+    owner: str
+    tokenizer: Tokenizer | None
+    chat: ChatFormat
+    vocab_size: int
+
+
 def read_text(path: Path, bundle: Path) -> Text:
     """A file as ids of the model in `bundle`. Raises TextError, TokenizerError, BundleError."""
-    kind = check_text(path)
-    manifest = Manifest.load(bundle)
-    try:
-        data = read_bounded(path, _LARGEST_FILE)
-        content = decode_utf8(data, str(path))
-    except InputError as error:
-        raise TextError(str(error)) from None
-    made = _listed_ids(path, content) if kind == _IDS else _encoded(path, kind, content, bundle, manifest)
+    kind, manifest = check_text(path), Manifest.load(bundle)
+    tokenizer = None if kind == _IDS else load_tokenizer(bundle, manifest)
+    return encode_text(path, Encoding(str(bundle), tokenizer, manifest.chat, manifest.vocab_size))
+
+
+def encode_text(path: Path, encoding: Encoding) -> Text:
+    """A file as ids of a model. Raises TextError, TokenizerError."""
+    kind, data, content = _content(path)
+    made = _listed_ids(path, content) if kind == _IDS else _encoded(path, kind, content, encoding)
     passages = tuple(ids for ids in made if len(ids))
     tokens = sum(len(ids) for ids in passages)
     if tokens < 2:
         what = "is empty" if not content.strip() else f"has {'only 1 token' if tokens else 'no tokens'}"
         raise TextError(f"{path}: the text {what}; at least 2 tokens are needed")
-    _check_ids(path, passages, manifest.vocab_size)
+    _check_ids(path, passages, encoding.vocab_size)
     return Text(path.name, hashlib.sha256(data).hexdigest(), passages)
+
+
+def written_passages(path: Path, form: ChatFormat) -> Iterator[str]:
+    """What a file says, passage by passage, dialogues as this format writes them. Raises TextError, of .ids too."""
+    kind, _, content = _content(path)
+    if kind == _IDS:
+        raise TextError(f"{path}: token ids are of a tokenizer that exists already; give it with --tokenizer")
+    for parts in _passages(path, kind, content, form):
+        yield "".join(part.text for part in parts)
 
 
 def check_text(path: Path) -> str:
     """What a file holds, by its name, without reading it. Raises TextError for one that is not there or not read."""
-    if (kind := path.suffix.lower()) not in (*_LINES, _JSON, _IDS, *_PLAIN):
+    if (kind := _kind(path)) not in (*_LINES, _JSON, _IDS, *_PLAIN):
         raise TextError(
             f"{path}: {kind} is no text that is read; give .jsonl or .json (dialogues or texts), .ids (token ids), or "
             "plain text as .txt"
@@ -93,14 +115,47 @@ def check_text(path: Path) -> str:
     return kind
 
 
-def _encoded(path: Path, kind: str, content: str, bundle: Path, manifest: Manifest) -> Iterator[Ids]:
+def _kind(path: Path) -> str:
+    name = path.name.lower()
+    return Path(name.removesuffix(_COMPRESSED)).suffix
+
+
+def _content(path: Path) -> tuple[str, bytes, str]:
+    """A file's kind, its bytes, and its text. Raises TextError."""
+    kind = check_text(path)
+    try:
+        data = read_bounded(path, _LARGEST_FILE)
+        plain = _decompressed(path, data) if path.name.lower().endswith(_COMPRESSED) else data
+        return kind, data, decode_utf8(plain, str(path))
+    except InputError as error:
+        raise TextError(str(error)) from None
+
+
+def _decompressed(path: Path, data: bytes) -> bytes:
+    try:
+        import lzma
+    except ImportError:
+        raise TextError(f"{path}: this Python was built without lzma, which reads it; give it decompressed") from None
+    reader = lzma.LZMADecompressor(memlimit=_LARGEST_FILE)
+    try:
+        plain = reader.decompress(data, _LARGEST_FILE + 1)
+    except lzma.LZMAError as error:
+        raise TextError(f"{path}: no whole .xz file ({brief(error)}); compress it again") from None
+    if len(plain) > _LARGEST_FILE:
+        raise TextError(f"{path}: holds more than {_LARGEST_FILE >> 20} MiB of text; give it in several files")
+    if not reader.eof:
+        raise TextError(f"{path}: cut short; compress it again")
+    return plain
+
+
+def _encoded(path: Path, kind: str, content: str, encoding: Encoding) -> Iterator[Ids]:
     """Each passage's ids, after the beginning of a text."""
-    tokenizer = load_tokenizer(bundle, manifest)
+    tokenizer, form = encoding.tokenizer, encoding.chat
     if tokenizer is None:
-        raise TextError(f"{path}: {bundle} has no tokenizer, so it takes token ids only; give a .ids file")
-    bos = [] if manifest.chat.bos_token_id is None else [manifest.chat.bos_token_id]
-    control = control_ids(tokenizer, manifest.chat)
-    for parts in _passages(path, kind, content, manifest.chat):
+        raise TextError(f"{path}: {encoding.owner} has no tokenizer, so it takes token ids only; give a .ids file")
+    bos = [] if form.bos_token_id is None else [form.bos_token_id]
+    control = control_ids(tokenizer, form)
+    for parts in _passages(path, kind, content, form):
         try:
             ids = tokenizer.compose(parts, control)
         except NoTokens:

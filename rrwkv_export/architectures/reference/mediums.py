@@ -23,7 +23,7 @@ def excite(w: Layer, z: Tensor) -> Tensor:
     return torch.sigmoid(w.linear(torch.relu(w.linear(z, "medium.down")), "medium.up")) * z
 
 
-def _significance(w: Layer, medium: MediumConfig, h: Tensor) -> Tensor:
+def significance(w: Layer, medium: MediumConfig, h: Tensor) -> Tensor:
     """g, the weight of each token in its segment: [T, C] to [T, 1]."""
     if medium.squeeze == "mean":
         return torch.ones_like(h[..., :1])
@@ -36,7 +36,7 @@ def retrospect(w: Layer, medium: MediumConfig, h: Tensor, state: State) -> Tenso
     segment = (state.position % s + torch.arange(T)) // s  # counts from the segment that is open when the call begins
     n = (state.position % s + T) // s  # segments that end in this call
     member = torch.nn.functional.one_hot(segment, n + 1).to(h.dtype).T if T else torch.zeros(n + 1, 0)
-    g = _significance(w, medium, h)
+    g = significance(w, medium, h)
     S = member @ (g * h) + pad(state.medium_sum[w.index], (0, 0, 0, n))
     G = member @ g + pad(state.medium_weight[w.index], (0, 0, 0, n))
     m = excite(w, S[:n] / G[:n])
@@ -66,7 +66,7 @@ def read(w: Layer, medium: MediumConfig, h: Tensor, state: State) -> Tensor:
 
 def squeeze(w: Layer, medium: MediumConfig, h: Tensor, state: State) -> None:
     """One token into the open segment, which is made a medium where it ends."""
-    g = _significance(w, medium, h)
+    g = significance(w, medium, h)
     S, G = state.medium_sum[w.index], state.medium_weight[w.index]
     S += g * h
     G += g

@@ -18,28 +18,28 @@ from rrwkv_export.architectures.reference.matrices import State, by_head, normed
 
 
 def time_mix(w: Layer, h: Tensor, h_prev: Tensor, M: Tensor | None, state: State, crossing: Crossing) -> Tensor:
-    r, k, v, κ, decay, a, g = _projected(w, h, h_prev, M, crossing)
+    r, k, v, κ, decay, a, g = projected(w, h, h_prev, M, crossing)
     S, y = state.matrix[w.index], torch.empty_like(v)
     for t in range(len(k)):
         s = S @ κ[t, :, :, None]
         S = S * decay[t, :, None, :] - s * (κ * a)[t, :, None, :] + v[t, :, :, None] * k[t, :, None, :]
         y[t] = (S @ r[t, :, :, None])[:, :, 0]
     state.matrix[w.index] = S
-    return _output(w, y, r, k, v, g)
+    return output(w, y, r, k, v, g)
 
 
 def time_mix_step(w: Layer, h: Tensor, h_prev: Tensor, M: Tensor | None, state: State, crossing: Crossing) -> Tensor:
     """s_i = Σ_j S_ij κ_j;   S_ij ← S_ij w_j - s_i κ_j a_j + v_i k_j;   y_i = Σ_j S_ij r_j"""
-    r, k, v, κ, decay, a, g = _projected(w, h, h_prev, M, crossing)
+    r, k, v, κ, decay, a, g = projected(w, h, h_prev, M, crossing)
     S = state.matrix[w.index]
     s = torch.einsum("hij,hj->hi", S, κ)
     kept, told = torch.einsum("hij,hj->hij", S, decay), torch.einsum("hi,hj->hij", v, k)
     S[:] = kept - torch.einsum("hi,hj,hj->hij", s, κ, a) + told
     y = torch.einsum("hij,hj->hi", S, r)
-    return _output(w, y, r, k, v, g)
+    return output(w, y, r, k, v, g)
 
 
-def _projected(w: Layer, h: Tensor, h_prev: Tensor, M: Tensor | None, crossing: Crossing) -> list[Tensor]:
+def projected(w: Layer, h: Tensor, h_prev: Tensor, M: Tensor | None, crossing: Crossing) -> list[Tensor]:
     """r, k, v, κ, w, a by head [..., H, N], and g [..., C], of T tokens or of one.
 
     w = exp(-e^(-1/2) σ(w0 + tanh(x_w w1) w2));   a = σ(a0 + x_a a1 a2);   g = σ(x_g g1) g2
@@ -63,7 +63,7 @@ def _projected(w: Layer, h: Tensor, h_prev: Tensor, M: Tensor | None, crossing: 
     return [*(by_head(w, x) for x in (r, k, v)), κ, by_head(w, decay), by_head(w, a), g]
 
 
-def _output(w: Layer, y: Tensor, r: Tensor, k: Tensor, v: Tensor, g: Tensor) -> Tensor:
+def output(w: Layer, y: Tensor, r: Tensor, k: Tensor, v: Tensor, g: Tensor) -> Tensor:
     """o = GN(y), of every head o += (Σ_j r_j k_j r_k[j]) v;   Woutput (o ⊙ g)"""
     told = (r * k * w("att.r_k")).sum(dim=-1, keepdim=True) * v
     return w.linear((normed(w, y) + told.flatten(-2)) * g, "att.output")

@@ -1,0 +1,115 @@
+"""What `rrwkv train` and `rrwkv retrofit` share."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rrwkv_export.commands.shared.options import PATH, NumberFrom, stacked
+from rrwkv_runtime.common import install
+from rrwkv_runtime.errors import RRWKVError
+
+if TYPE_CHECKING:
+    from rrwkv_export.train.run import Result
+
+texts_argument: Any = click.argument("texts", type=PATH, nargs=-1, metavar="TEXT…")
+
+
+def count(name: str, default: int | None, help: str, *, lowest: int = 1, highest: int = 1 << 30) -> Any:
+    kind = click.IntRange(lowest, highest)
+    return click.option(name, type=kind, default=default, show_default=default is not None, metavar="N", help=help)
+
+
+def number(name: str, default: float, help: str) -> Any:
+    return click.option(name, type=NumberFrom(), default=default, show_default=True, metavar="X", help=help)
+
+
+def medium_options(interval: int | None) -> Any:
+    """interval: its default; None for no mediums."""
+    without = "" if interval else "  [default: no mediums]"
+    return stacked(
+        count("--medium-interval", interval, f"Make a medium of every N tokens.{without}", highest=1 << 20),
+        count("--medium-slots", 16, "Mediums that a token can read.", highest=1 << 20),
+        click.option(
+            "--medium-squeeze",
+            type=click.Choice(["attention", "mean"]),
+            default="attention",
+            show_default=True,
+            help="How a segment's tokens are weighed: by what they say, or all alike.",
+        ),
+        count("--medium-reduction", 16, "Channels over the width of the excitation.", highest=1 << 20),
+        count("--medium-key-size", 64, "Width of a medium's key.", highest=1 << 20),
+    )
+
+
+run_options: Any = stacked(
+    click.option("--steps", type=click.IntRange(1, 1 << 30), metavar="N", help="Train for N steps."),
+    click.option(
+        "--minutes",
+        type=NumberFrom(min_open=True),
+        metavar="X",
+        help="Train for so long, in place of --steps; how far it gets is then the machine's affair, and no two runs "
+        "are the same.",
+    ),
+    count("--length", 512, "Tokens of a row.", highest=1 << 20),
+    count("--batch", 8, "Rows of a step, over all processes.", highest=1 << 16),
+    number("--learning-rate", 1e-3, "The highest; it falls to a tenth of it along a cosine."),
+    count("--warm-up", 20, "Steps until it is reached.", lowest=0),
+    number("--weight-decay", 0.1, "Of matrices; nothing else decays."),
+    number("--clip", 1.0, "Scale the gradient to this norm where it is larger."),
+    click.option(
+        "--held-out",
+        type=PATH,
+        multiple=True,
+        metavar="FILE",
+        help="Text to measure the loss on, which is not trained on; may be given several times.  [default: the last "
+        "twentieth of each text]",
+    ),
+    count("--every", 100, "Steps between two measurements; each also saves."),
+    click.option(
+        "--precision",
+        type=click.Choice(["float32", "bfloat16"]),
+        default="float32",
+        show_default=True,
+        help="What matrices are multiplied in; recurrences, sums and weights stay float32.",
+    ),
+    count("--seed", 0, "Of the first weights, and of the order of rows.", lowest=0),
+    click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads.  [default: torch's own]"),
+    click.option("--force", is_flag=True, help="Replace the run that is there."),
+)
+
+
+def require_extra() -> None:
+    """Raises RRWKVError, saying how to install it."""
+    if find_spec("accelerate") is None:
+        raise RRWKVError(f"training needs accelerate: {install.hint('rrwkv-export', 'train')}")
+
+
+def kept_settings(texts: tuple[Path, ...], held_out: tuple[Path, ...], **said: Any) -> dict[str, Any]:
+    """Arguments of `Settings`; where a run's texts lie is kept from the root on, for a resume from elsewhere."""
+    if not texts:
+        raise click.UsageError("Missing argument 'TEXT…'.")
+    if (said["steps"] is None) == (said["minutes"] is None):
+        raise click.UsageError("give --steps or --minutes, one of the two")
+    paths = {"texts": texts, "held_out": held_out}
+    return {**said, **{name: tuple(str(path.absolute()) for path in given) for name, given in paths.items()}}
+
+
+def tell(result: Result, run: Path, before: str) -> None:
+    """What a run came to, and what to do with it. before: what the first loss is that of."""
+    from math import exp
+
+    from rrwkv_export.commands.shared.hints import command
+    from rrwkv_export.commands.shared.say import say
+
+    if not result.main:
+        return
+    config, reached = result.checkpoint.config, result.reached
+    say(
+        f"{run}: {config.architecture}, {config.parameters():,} parameters; held-out loss {reached.best:.4f} (perplexity "
+        f"{exp(reached.best):.2f}) after step {reached.best_step} of {reached.step}; {before} {reached.first:.4f}"
+    )
+    say(f"  {command('export', run)}")

@@ -1,0 +1,132 @@
+"""`rrwkv train`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from rrwkv_export.commands.shared.options import PATH
+from rrwkv_export.commands.shared.say import note
+from rrwkv_export.commands.shared.training import (
+    count,
+    kept_settings,
+    medium_options,
+    require_extra,
+    run_options,
+    tell,
+    texts_argument,
+)
+
+_BESIDE_RESUME = {"output", "resume"}
+
+
+@click.command()
+@texts_argument
+@click.option("-o", "--output", type=PATH, required=True, metavar="DIR", help="The folder to write, a checkpoint.")
+@click.option(
+    "--architecture",
+    type=click.Choice(["rwkv7", "rwkv4", "rrwkv"]),
+    default="rwkv7",
+    show_default=True,
+    help="What to train; rrwkv is rwkv4 with mediums.",
+)
+@count("--layers", 4, "Layers.", highest=1 << 12)
+@count("--channels", 256, "Channels.", highest=1 << 20)
+@count("--ffn", None, "Width of the channel-mix.  [default: four times the channels]", highest=1 << 20)
+@count("--head-size", 64, "Channels of a head, of RWKV-7.", highest=1 << 20)
+@medium_options(None)
+@click.option(
+    "--vocabulary",
+    type=click.IntRange(257, 1 << 20),
+    metavar="N",
+    help="Tokens of the byte-level BPE that is made of the texts; with --tokenizer, the model's rows.  [default: 4096, "
+    "or the tokenizer's own]",
+)
+@click.option(
+    "--tokenizer",
+    metavar="FILE|world",
+    help="A tokenizer that is there, in place of one made of the texts; world: the RWKV World vocabulary.",
+)
+@click.option("--chat", metavar="FILE|world|g1", help="With --tokenizer: the chat format, as `rrwkv export` takes it.")
+@run_options
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the run in DIR, also one of `rrwkv retrofit`, from where it was saved last, with the options that "
+    "it was begun with.",
+)
+@click.pass_context
+def train(ctx: click.Context, texts: tuple[Path, ...], output: Path, resume: bool, force: bool, **said: Any) -> None:
+    """Train a small model on TEXT…, from nothing to a checkpoint.
+
+    Texts are plain text, or dialogues and texts in .jsonl and .json, as `rrwkv quantize` takes them, .xz too. DIR is
+    what `rrwkv export` takes: the best model by the loss on held-out text; DIR/last is the last one, DIR/training what
+    a run is gone on with, and its losses.
+
+    That the model can be exported is tried before the first step. A kill loses what came after the last save; on a CPU
+    --resume gives the bits of a run that was never stopped. On several GPUs: accelerate launch -m rrwkv_export train …
+
+    \b
+    rrwkv train book.txt -o my-model --layers 2 --channels 128 --minutes 10
+    rrwkv train chats.jsonl -o my-model --medium-interval 32 --steps 5000
+    rrwkv train -o my-model --resume
+    """
+    require_extra()
+    from rrwkv_export.commands.shared.console import progress_bars
+    from rrwkv_export.train.run import resume as run_on
+    from rrwkv_export.train.run import train as run
+
+    if resume:
+        _check_alone(ctx)
+        with progress_bars() as progress:
+            result = run_on(output, progress=progress, say=note)
+        tell(result, output, "before the first step")
+        return
+    from rrwkv_export.train.begin import check_run
+    from rrwkv_export.train.new_model import new_model
+    from rrwkv_export.train.settings import Settings
+
+    sizes = _sizes(ctx, said)
+    tokens = {name: said.pop(name) for name in ("vocabulary", "tokenizer", "chat")}
+    if tokens["chat"] and not tokens["tokenizer"]:
+        raise click.UsageError("--chat is for --tokenizer; a tokenizer made of the texts has a format of its own")
+    settings = Settings(**kept_settings(texts, **said))
+    check_run(output, force)
+    with progress_bars() as progress:
+        result = run(
+            output,
+            lambda: new_model(texts, sizes, settings.seed, **tokens),
+            settings,
+            overwrite=force,
+            progress=progress,
+            say=note,
+        )
+    tell(result, output, "before the first step")
+
+
+def _check_alone(ctx: click.Context) -> None:
+    """A run has its options already. Raises UsageError."""
+    given = [p for p in ctx.params if ctx.get_parameter_source(p) is not ParameterSource.DEFAULT]
+    if others := [name for name in given if name not in _BESIDE_RESUME and ctx.params[name]]:
+        named = "TEXT…" if others[0] == "texts" else "--" + others[0].replace("_", "-")
+        raise click.UsageError(f"--resume goes on with the options that the run was begun with; leave {named} out")
+
+
+def _sizes(ctx: click.Context, said: dict[str, Any]) -> Any:
+    """Takes what a model is made of out of the options. Raises UsageError."""
+    from rrwkv_export.architectures.config import MediumConfig
+    from rrwkv_export.train.new_model import Sizes
+
+    medium = {name: said.pop(f"medium_{name}") for name in ("interval", "slots", "squeeze", "reduction", "key_size")}
+    sizes = {name: said.pop(name) for name in ("architecture", "layers", "channels", "ffn", "head_size")}
+    given = [name for name in medium if ctx.get_parameter_source(f"medium_{name}") is not ParameterSource.DEFAULT]
+    if sizes["architecture"] == "rwkv4" and given:
+        raise click.UsageError(f"--medium-{given[0].replace('_', '-')}: rwkv4 has no mediums; say --architecture rrwkv")
+    if medium["interval"] is None:
+        if given or sizes["architecture"] == "rrwkv":
+            raise click.UsageError("mediums need --medium-interval, such as 32")
+        return Sizes(**sizes)
+    return Sizes(**sizes, medium=MediumConfig(**medium))

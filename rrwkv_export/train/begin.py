@@ -1,0 +1,81 @@
+"""What stands before the first step: the folder of a run, made whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.atomic import check_target, new_directory, require_space
+from rrwkv_export.checkpoint import open_checkpoint
+from rrwkv_export.errors import ExportError, OutputError, TrainingError
+from rrwkv_export.export import export
+from rrwkv_export.progress import Progress
+from rrwkv_export.train import kept
+from rrwkv_export.train.corpus import Corpus, read_corpus
+from rrwkv_export.train.folder import LAST, RUN, card, write_checkpoint
+from rrwkv_export.train.kept import Reached
+from rrwkv_export.train.models import Model
+from rrwkv_export.train.optimizer import adamw
+from rrwkv_export.train.settings import MARKER, TRAINING, Settings
+from rrwkv_export.train.vocabulary import Vocabulary
+
+_VERIFIED = 48  # tokens with which the graph of the first weights is compared
+_COPIES = 7  # of the weights: best, last, those kept with AdamW's two, and those that are being written
+_WHAT = "a run of `rrwkv train`"
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """A model before its first step; weights in float32."""
+
+    config: ModelConfig
+    weights: Mapping[str, Tensor]
+    vocabulary: Vocabulary
+
+
+def check_run(out: Path, overwrite: bool) -> None:
+    """What `begin` refuses of a run's place, before any work. Raises OutputError."""
+    if (out / MARKER).is_file() and not overwrite:
+        raise OutputError(f"{out}: a run is there already; --resume goes on with it, --force begins it anew")
+    check_target(out, RUN if overwrite else None, marker=MARKER, what=_WHAT)
+
+
+def begin(
+    out: Path, beginning: Beginning, settings: Settings, *, overwrite: bool = False, progress: Progress | None = None
+) -> Corpus:
+    """Make a run's folder, as it is before the first step; give its texts as ids.
+
+    A model that cannot be exported is refused here. Raises TrainingError, TextError, OutputError; then nothing is left.
+    """
+    config, model = beginning.config, Model(beginning.config, beginning.weights)
+    if config.medium and settings.length <= config.medium.interval:
+        raise TrainingError(
+            f"--length {settings.length}: no token of such a row could read a medium, which ends after "
+            f"{config.medium.interval}; give longer rows, or a shorter --medium-interval"
+        )
+    require_space(out, _COPIES * 4 * config.parameters())
+    with new_directory(out, RUN if overwrite else None, marker=MARKER, what=_WHAT) as folder:
+        (folder / TRAINING).mkdir()
+        for place in (folder, folder / LAST):
+            text = card(out.resolve().name, config, settings, Reached())
+            write_checkpoint(place, config, beginning.vocabulary, model.weights(), text)
+        corpus = read_corpus(settings, beginning.vocabulary.encoding(folder))
+        dataclasses.replace(settings, sha256=corpus.sha256).save(folder)
+        kept.save(folder, model, adamw(model, settings), Reached())
+        _require_exported(folder, progress)
+    return corpus
+
+
+def _require_exported(folder: Path, progress: Progress | None) -> None:
+    """Raises TrainingError: hours later would be late."""
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            export(open_checkpoint(folder / LAST), Path(temporary) / "bundle", tokens=_VERIFIED, progress=progress)
+        except ExportError as error:
+            raise TrainingError(f"such a model could not be exported, so it is not trained: {error}") from None

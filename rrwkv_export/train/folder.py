@@ -1,0 +1,65 @@
+"""The checkpoint that a run writes, a folder that `rrwkv export` takes, and its card."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rrwkv_export import __version__
+from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.atomic import new_file
+from rrwkv_export.bundle import TOKENIZER_FILES
+from rrwkv_export.train.kept import Reached, write_tensors
+from rrwkv_export.train.settings import TRAINING, Settings
+from rrwkv_export.train.vocabulary import Vocabulary
+
+WEIGHTS, CARD, CONFIG, CHAT, LAST = "model.safetensors", "README.md", "config.json", "chat.json", "last"
+# What of a folder --force replaces.
+RUN = frozenset({WEIGHTS, CARD, CONFIG, CHAT, *TOKENIZER_FILES.values(), LAST, TRAINING})
+
+
+def write_checkpoint(
+    folder: Path, config: ModelConfig, vocabulary: Vocabulary, weights: Mapping[str, Tensor], card: str
+) -> None:
+    """All of a checkpoint, into a folder that is being made."""
+    folder.mkdir(exist_ok=True)
+    (folder / CONFIG).write_text(json.dumps(config.to_json(), indent=1) + "\n", encoding="utf-8")
+    (folder / CHAT).write_text(json.dumps(vocabulary.chat.to_json(), indent=1) + "\n", encoding="utf-8")
+    vocabulary.write(folder)
+    (folder / CARD).write_text(card, encoding="utf-8")
+    save_file(dict(weights), folder / WEIGHTS, {"format": "pt"})
+
+
+def replace_weights(folder: Path, weights: Mapping[str, Tensor], card: str) -> None:
+    """Of a checkpoint that is there, which is whole at any moment. Raises OutputError."""
+    write_tensors(folder / WEIGHTS, weights, {"format": "pt"})
+    with new_file(folder / CARD) as temporary:
+        temporary.write_text(card, encoding="utf-8")
+
+
+def card(name: str, config: ModelConfig, settings: Settings, reached: Reached) -> str:
+    """The model card, after so many steps."""
+    licence = f"license: {settings.license}\n" if settings.license else ""
+    medium = config.medium
+    mediums = f", a medium every {medium.interval} tokens, {medium.slots} slots" if medium else ""
+    begun = f"from {settings.base}, which had no mediums," if settings.base else "from scratch"
+    texts = ", ".join(Path(path).name for path in settings.texts)
+    measured = ""
+    if reached.best < math.inf:
+        measured = (
+            f"**Measured** on held-out text, in rows of {settings.length} tokens from the initial state: loss "
+            f"{reached.best:.4f} nats a token after step {reached.best_step}, {reached.first:.4f} before the first.\n\n"
+        )
+    return (
+        f"---\nmodel_name: {name}\n{licence}---\n\n# Model card: {name}\n\n"
+        f"{config.architecture}, {config.parameters():,} parameters: {config.num_layers} layers, {config.hidden_size} "
+        f"channels, {config.vocab_size:,} tokens{mediums}.\n\n"
+        f"**Training** {begun} in {settings.precision} by rrwkv-export {__version__}: {reached.step:,} steps of "
+        f"{settings.batch} rows of {settings.length} tokens, AdamW, seed {settings.seed}. Texts: {texts}.\n\n{measured}"
+        "**Not said here**, but by who trained it: what it is for, and the licences of its texts and weights.\n"
+    )

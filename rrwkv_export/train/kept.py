@@ -1,0 +1,83 @@
+"""What a run can be gone on with: weights, what AdamW remembers of each, and how far it is, in one safetensors file.
+
+It is written beside and renamed, so there is always one, and whole. The order of rows and the learning rate follow from
+the step, and after the first weights nothing is drawn at random; so nothing else has to be kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rrwkv_export.atomic import new_file
+from rrwkv_export.errors import OutputError, TrainingError
+from rrwkv_export.train.models import Model
+from rrwkv_export.train.settings import TRAINING
+from rrwkv_runtime.common.reading import brief
+
+FILE = "state.safetensors"
+_WEIGHT, _MEMORY = "weight", ("exp_avg", "exp_avg_sq", "step")  # AdamW's own names
+
+
+@dataclass
+class Reached:
+    """step: steps done. seconds: that they took. best: the least loss on held-out text, and the step that had it.
+
+    first: the loss before the first step.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    best: float = math.inf
+    best_step: int = 0
+    first: float = math.inf
+
+
+def save(run: Path, model: Model, optimizer: torch.optim.Optimizer, reached: Reached) -> None:
+    """Raises OutputError, and leaves what was kept before."""
+    tensors = {f"{_WEIGHT}.{name}": value for name, value in model.weights().items()}
+    for name, value in model.named_parameters():
+        memory = optimizer.state.get(value, {})
+        tensors |= {f"{part}.{name}": memory[part].detach().cpu().contiguous() for part in _MEMORY if part in memory}
+    write_tensors(run / TRAINING / FILE, tensors, {"reached": json.dumps(dataclasses.asdict(reached))})
+
+
+def load(run: Path, model: Model, optimizer: torch.optim.Optimizer) -> Reached:
+    """Raises TrainingError for what is damaged."""
+    path, parameters = run / TRAINING / FILE, dict(model.named_parameters())
+    try:
+        with safe_open(path, framework="pt") as file:
+            reached = Reached(**json.loads((file.metadata() or {})["reached"]))
+            names = set(file.keys())
+            for name, value in parameters.items():
+                with torch.no_grad():
+                    value.copy_(file.get_tensor(f"{_WEIGHT}.{name}"))
+                memory = {part: file.get_tensor(f"{part}.{name}") for part in _MEMORY if f"{part}.{name}" in names}
+                if memory:
+                    moved = {part: x if part == "step" else x.to(value.device) for part, x in memory.items()}
+                    optimizer.state[value] = moved
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise TrainingError(f"{path}: cannot be gone on with ({brief(error)}); begin the run again") from None
+    return reached
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """A safetensors file, whole or not at all. Raises OutputError."""
+    with new_file(path) as temporary:
+        try:
+            save_file(dict(tensors), temporary, dict(metadata or {}))
+        except SafetensorError as error:  # which has an OSError's words alone
+            full = any(word in str(error) for word in ("No space left", "File too large", "quota"))
+            reason = "the disk is full" if full else f"cannot be written ({brief(error)})"
+            raise OutputError(
+                f"{path}: {reason}; what was kept before is whole: make room, and go on with --resume"
+            ) from None

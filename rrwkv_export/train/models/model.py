@@ -1,0 +1,104 @@
+"""A model to be trained, and the state between its calls.
+
+B rows   T tokens   C channels   L layers   V vocabulary        h, h', M as in the reference
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, linear
+
+from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.architectures.reference.layer import Layer, norm
+from rrwkv_export.errors import TrainingError
+from rrwkv_export.train.models import mediums, rwkv4, rwkv7
+
+LayerState = dict[str, Tensor]
+_ROOMS: dict[str, ModuleType] = {"rwkv4": rwkv4, "rrwkv": rwkv4, "rwkv7": rwkv7}
+ARCHITECTURES = tuple(_ROOMS)
+
+
+@dataclass(frozen=True)
+class State:
+    """What is carried on. position: tokens seen, in every row as many. layers: of each its arrays [B, ...] by name."""
+
+    position: int
+    layers: tuple[LayerState, ...]
+
+    def detached(self) -> State:
+        """The same values, through which no gradient goes back."""
+        return State(self.position, tuple({name: x.detach() for name, x in layer.items()} for layer in self.layers))
+
+
+class Model(nn.Module):
+    """Its parameters bear the names of `config.shapes()`, so that its `state_dict` is a checkpoint's.
+
+    weights: by canonical name; they are copied, in the dtype of the embedding. Raises TrainingError for an architecture
+    that is not trained here.
+    """
+
+    def __init__(self, config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        require_trained(config.architecture)
+        self.config = config
+        dtype = weights["emb.weight"].dtype
+        for name in config.shapes():
+            module, _, last = name.rpartition(".")
+            self._at(module).register_parameter(last, nn.Parameter(weights[name].to(dtype, copy=True)))
+
+    def _at(self, path: str) -> nn.Module:
+        module: nn.Module = self
+        for part in path.split("."):
+            if part not in module._modules:
+                module.add_module(part, nn.Module())
+            module = module.get_submodule(part)
+        return module
+
+    def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Logits [B, T, V] of ids int64 [B, T], and the state after them. state: None for rows that begin a text."""
+        config, weights = self.config, dict(self.named_parameters())
+        state = state or self.initial(len(ids))
+        x = norm(config, weights, embedding(ids, weights["emb.weight"]), "blocks.0.ln0")
+        room, crossing = _ROOMS[config.architecture], dict[str, Tensor]()
+        after = []
+        for i, before in enumerate(state.layers):
+            w = Layer(config, weights, i, dtype=x.dtype)
+            h = w.norm(x, "ln1")
+            kept: LayerState = {"att_shift": h[:, -1]}
+            M = mediums.retrospect(w, config.medium, h, state.position, before, kept) if config.medium else None
+            x = x + room.time_mix(w, h, _shifted(h, before["att_shift"]), M, before, kept, crossing)
+            h = w.norm(x, "ln2")
+            kept["ffn_shift"] = h[:, -1]
+            x = x + room.channel_mix(w, h, _shifted(h, before["ffn_shift"]), M)
+            after.append(kept)
+        logits = linear(norm(config, weights, x, "ln_out"), weights["head.weight"])
+        return logits, State(state.position + ids.shape[1], tuple(after))
+
+    def initial(self, rows: int) -> State:
+        """Before the first token."""
+        config, like = self.config, self.get_parameter("emb.weight")
+        shapes = {name: (config.hidden_size,) for name in ("att_shift", "ffn_shift")}
+        shapes |= _ROOMS[config.architecture].state_shapes(config) | mediums.state_shapes(config)
+        layer = {name: like.new_zeros(rows, *shape) for name, shape in shapes.items()}
+        layer |= _ROOMS[config.architecture].state_fills(layer)
+        return State(0, (layer,) * config.num_layers)
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of every parameter by its canonical name, on the CPU."""
+        return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in self.named_parameters()}
+
+
+def require_trained(architecture: str) -> None:
+    """Raises TrainingError for an architecture that is not trained here."""
+    if architecture not in _ROOMS:
+        raise TrainingError(f"{architecture}: training knows {', '.join(ARCHITECTURES)}; give one of these")
+
+
+def _shifted(h: Tensor, carried: Tensor) -> Tensor:
+    """h' [B, T, C]: the carried row, then all rows but the last."""
+    return torch.cat([carried[:, None], h[:, :-1]], dim=1)

@@ -1,0 +1,201 @@
+"""The steps of a run, from where it is to its end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from rrwkv_export.checkpoint import Checkpoint, open_checkpoint
+from rrwkv_export.errors import TrainingError
+from rrwkv_export.progress import Progress
+from rrwkv_export.texts import Encoding
+from rrwkv_export.train import kept
+from rrwkv_export.train.begin import Beginning, begin
+from rrwkv_export.train.corpus import Corpus, read_corpus
+from rrwkv_export.train.folder import LAST, card, replace_weights
+from rrwkv_export.train.held_out import held_out_loss
+from rrwkv_export.train.kept import Reached
+from rrwkv_export.train.logs import Logs
+from rrwkv_export.train.models import Model
+from rrwkv_export.train.optimizer import adamw, choose_trained, learning_rate, set_learning_rate
+from rrwkv_export.train.rows import Rows, windows
+from rrwkv_export.train.settings import Settings
+
+Say = Callable[[str], None]
+_HELD_OUT = 1 << 14  # predictions that an evaluation counts
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to. main: of several processes, the one that writes and tells."""
+
+    checkpoint: Checkpoint
+    settings: Settings
+    reached: Reached
+    main: bool
+
+
+def train(
+    run: Path,
+    make: Callable[[], Beginning],
+    settings: Settings,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    say: Say = print,
+) -> Result:
+    """Begin a run and take it to its end. make: the model before its first step.
+
+    Raises TrainingError, TextError, OutputError; after the first step what was kept last stays whole.
+    """
+    accelerator, corpus = _accelerator(settings), None
+    if accelerator.is_main_process:
+        corpus = begin(run, make(), settings, overwrite=overwrite, progress=progress)
+    accelerator.wait_for_everyone()
+    return _to_its_end(run, accelerator, corpus, progress, say)
+
+
+def resume(run: Path, *, progress: Progress | None = None, say: Say = print) -> Result:
+    """Take a run to its end from where it was kept last. Raises as `train`."""
+    return _to_its_end(run, _accelerator(Settings.load(run)), None, progress, say)
+
+
+def _accelerator(settings: Settings) -> Any:
+    """accelerate's view of the processes and devices that this one is among."""
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    mixed = "bf16" if settings.precision == "bfloat16" else "no"
+    # While mediums alone are trained, the others get no gradient.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=settings.mediums_first > 0)
+    return Accelerator(mixed_precision=mixed, kwargs_handlers=[unused])
+
+
+def _to_its_end(run: Path, accelerator: Any, corpus: Corpus | None, progress: Progress | None, say: Say) -> Result:
+    settings, checkpoint = Settings.load(run), open_checkpoint(run)
+    if corpus is None:
+        tokenizer = checkpoint.tokenizer.open() if checkpoint.tokenizer else None
+        encoding = Encoding(str(run), tokenizer, checkpoint.chat, checkpoint.config.vocab_size)
+        corpus = read_corpus(settings, encoding)
+        if corpus.sha256 != settings.sha256:
+            raise TrainingError(f"{run}: its texts are not those that it was begun with; put them back, or begin anew")
+    trainer = Trainer(run, accelerator, settings, checkpoint, corpus, say if accelerator.is_main_process else _silent)
+    try:
+        trainer.go_on(progress if accelerator.is_main_process else None)
+    finally:
+        trainer.close()
+    return Result(open_checkpoint(run), settings, trainer.reached, accelerator.is_main_process)
+
+
+def _silent(text: str) -> None:
+    """Of several processes one tells."""
+
+
+class Trainer:
+    """A run in motion. reached: how far it is."""
+
+    def __init__(
+        self, run: Path, accelerator: Any, settings: Settings, checkpoint: Checkpoint, corpus: Corpus, say: Say
+    ) -> None:
+        self._run, self._accelerator, self._settings, self._say = run, accelerator, settings, say
+        self._model = Model(checkpoint.config, {n: checkpoint.weights[n].float() for n in checkpoint.weights})
+        self._optimizer = adamw(self._model, settings)
+        self._computed, self._stepped = accelerator.prepare(self._model, self._optimizer)
+        self.reached = kept.load(run, self._model, self._optimizer)
+        self._rows = Rows(corpus.trained, settings.length, settings.seed)
+        self._held_out = windows(corpus.held_out, settings.length, _HELD_OUT)
+        self._logs = Logs(run, self.reached.step, self._held_out.shape[1] - 1) if accelerator.is_main_process else None
+        if settings.batch % accelerator.num_processes:
+            raise TrainingError(
+                f"--batch {settings.batch}: no multiple of the {accelerator.num_processes} processes; give one"
+            )
+
+    def go_on(self, progress: Progress | None = None) -> None:
+        settings, reached = self._settings, self.reached
+        if not reached.step:
+            self._evaluate()
+        begun, before = time.perf_counter(), reached.seconds
+        while (fraction := self._fraction()) < 1:
+            choose_trained(self._model, settings, fraction)
+            rate = learning_rate(settings, reached.step, fraction)
+            loss, norm = self._step(rate)
+            reached.step += 1
+            reached.seconds = before + time.perf_counter() - begun
+            if self._logs:
+                told = {"loss": loss, "learning_rate": rate, "gradient_norm": norm, "seconds": reached.seconds}
+                self._logs.step(reached.step, told)
+            if progress:
+                done = (reached.step, settings.steps) if settings.steps else (round(reached.seconds), self._seconds)
+                progress("training", *done)
+            if reached.step % settings.every == 0 or self._fraction() >= 1:
+                self._evaluate()
+
+    def close(self) -> None:
+        if self._logs:
+            self._logs.close()
+
+    @property
+    def _seconds(self) -> int:
+        return round(60 * (self._settings.minutes or 0))
+
+    def _fraction(self) -> float:
+        """How far it is; by the clock of all processes together, where a clock decides."""
+        seconds = self.reached.seconds
+        if self._settings.minutes and self._accelerator.num_processes > 1:
+            told = torch.tensor(seconds, device=self._accelerator.device)
+            seconds = float(self._accelerator.reduce(told, "mean"))
+        return self._settings.fraction(self.reached.step, seconds)
+
+    def _step(self, rate: float) -> tuple[float, float]:
+        """Loss of all rows, and the gradient's norm. Raises TrainingError where they are not finite."""
+        accelerator, settings = self._accelerator, self._settings
+        rows = self._rows.step(self.reached.step, settings.batch)[
+            accelerator.process_index :: accelerator.num_processes
+        ]
+        ids = torch.from_numpy(rows).to(accelerator.device)
+        logits, _ = self._computed(ids[:, :-1])
+        loss = cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
+        accelerator.backward(loss)
+        norm = float(accelerator.clip_grad_norm_(self._model.parameters(), settings.clip))
+        total = float(accelerator.reduce(loss.detach(), "mean"))
+        if not math.isfinite(total) or not math.isfinite(norm):
+            raise TrainingError(
+                f"step {self.reached.step + 1}: the loss is {total} and the gradient's norm {norm}; begin again with a "
+                f"lower --learning-rate than {settings.learning_rate}, or a longer --warm-up"
+            )
+        set_learning_rate(self._optimizer, rate)
+        self._stepped.step()
+        self._stepped.zero_grad()
+        return total, norm
+
+    def _evaluate(self) -> None:
+        """Measure on the held-out text, and keep what is there: the best weights, the last, and the run."""
+        if self._logs:
+            with self._accelerator.autocast():
+                found = held_out_loss(self._model, self._held_out, self._settings.batch)
+            self._logs.held_out(self.reached.step, found)
+            self._keep(found.loss)
+        self._accelerator.wait_for_everyone()
+
+    def _keep(self, loss: float) -> None:
+        reached, best = self.reached, loss < self.reached.best
+        if best:
+            reached.best, reached.best_step = loss, reached.step
+        if not reached.step:
+            reached.first = loss
+        weights, text = (
+            self._model.weights(),
+            card(self._run.resolve().name, self._model.config, self._settings, reached),
+        )
+        for folder in ([self._run] if best else []) + [self._run / LAST]:
+            replace_weights(folder, weights, text)
+        kept.save(self._run, self._model, self._optimizer, reached)
+        self._say(f"step {reached.step}: held-out loss {loss:.4f}" + (", the best so far" if best else ""))

@@ -1,0 +1,187 @@
+"""Models as they are trained, against the float64 reference: logits, states, gradients."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from checkpoint_files import RRWKV, RWKV4, RWKV6, RWKV7, random_weights
+
+from rrwkv_export.architectures import reference
+from rrwkv_export.architectures.mediums import MEDIUM_BANK, MediumConfig
+from rrwkv_export.errors import TrainingError
+from rrwkv_export.train.models import Model
+from rrwkv_export.train.models.initial import initial_weights
+from rrwkv_export.train.models.rwkv4 import wkv
+from rrwkv_export.train.models.rwkv7 import delta
+
+MEAN = MediumConfig(interval=5, squeeze="mean", slots=3, key_size=8)
+MODELS = {
+    "rwkv4": RWKV4,
+    "rrwkv": RRWKV,
+    "rrwkv, mean": dataclasses.replace(RRWKV, medium=MEAN),
+    "rwkv4 of another width": dataclasses.replace(RWKV4, attention_size=24),
+    "rwkv7": RWKV7,
+    "rwkv7 with mediums": dataclasses.replace(RWKV7, medium=RRWKV.medium),
+    "rwkv7 with mediums, mean": dataclasses.replace(RWKV7, medium=MEAN),
+}
+ROWS = torch.randint(0, 40, (3, 37), generator=torch.Generator().manual_seed(5))
+
+
+def made(config, seed=0):
+    weights = {name: value.double() for name, value in random_weights(config, seed).items()}
+    return Model(config, weights), weights
+
+
+def expected(config, weights, rows):
+    return torch.stack([reference.of(config).forward(config, weights, row.tolist())[0] for row in rows])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_are_the_references(name):
+    config = MODELS[name]
+    model, weights = made(config)
+    assert list(model.state_dict()) == sorted(config.shapes(), key=list(model.state_dict()).index)
+    assert {name: tuple(x.shape) for name, x in model.state_dict().items()} == config.shapes()
+    with torch.no_grad():
+        logits, _ = model(ROWS)
+    torch.testing.assert_close(logits, expected(config, weights, ROWS), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_carried_state_goes_on_as_if_nothing_had_been_cut(name):
+    model, _ = made(MODELS[name], seed=1)
+    with torch.no_grad():
+        whole, after = model(ROWS)
+        pieces, state = [], None
+        for piece in ROWS.split((1, 13, 2, 21), dim=1):
+            logits, state = model(piece, state)
+            pieces.append(logits)
+    torch.testing.assert_close(torch.cat(pieces, 1), whole, rtol=1e-10, atol=1e-10)
+    assert state.position == after.position == 37
+    for one, other in zip(state.layers, after.layers, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+    assert (MEDIUM_BANK in after.layers[0]) == (MODELS[name].medium is not None)
+
+
+def naive_wkv(k, v, u, d, A, B):
+    found = []
+    for t in range(k.shape[1]):
+        now = torch.exp(u + k[:, t])
+        found.append((A + now * v[:, t]) / (B + now))
+        A, B = torch.exp(-d) * A + torch.exp(k[:, t]) * v[:, t], torch.exp(-d) * B + torch.exp(k[:, t])
+    return torch.stack(found, 1)
+
+
+def naive_delta(r, k, v, κ, b, ln_w, S):
+    found = []
+    for t in range(k.shape[1]):
+        s = S @ κ[:, t, :, :, None]
+        S = S * ln_w[:, t].exp()[:, :, None] - s * b[:, t, :, None] + v[:, t, :, :, None] * k[:, t, :, None]
+        found.append((S @ r[:, t, :, :, None])[..., 0])
+    return torch.stack(found, 1), S
+
+
+def normals(count, *shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(count)]
+
+
+@pytest.mark.parametrize("T", [1, 2, 7, 16, 37])
+def test_gradients_of_wkv_are_those_of_the_recurrence(T):
+    (k, v), (u, d, A, lnB) = normals(2, 2, T, 3), normals(4, 3)
+    before = [A.expand(2, 3), lnB.exp().expand(2, 3)]
+    slow = naive_wkv(k, v, u, d.exp(), *before)
+    fast, _ = wkv(k, v, u, d.exp(), (lnB.expand(2, 3), (A / lnB.exp()).expand(2, 3)))
+    torch.testing.assert_close(fast, slow, rtol=1e-10, atol=1e-10)
+    for one, other in zip(
+        *(torch.autograd.grad(x.square().sum(), (k, v, u, d, A, lnB), materialize_grads=True) for x in (fast, slow))
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("T", [1, 15, 16, 37])
+def test_gradients_of_the_delta_rule_are_those_of_the_recurrence(T):
+    r, k, v, κ, a, w = normals(6, 2, T, 3, 4)
+    (S,) = normals(1, 2, 3, 4, 4, seed=1)
+    unit, ln_w = κ / κ.norm(dim=-1, keepdim=True), -0.6065 * w.sigmoid()
+    given = (r, k, v, unit, unit * a.sigmoid(), ln_w, S)
+    (slow, last), (fast, end) = naive_delta(*given), delta(*given)
+    torch.testing.assert_close((fast, end), (slow, last), rtol=1e-10, atol=1e-10)
+    losses = [y.square().sum() + state.square().sum() for y, state in ((fast, end), (slow, last))]
+    for one, other in zip(*(torch.autograd.grad(x, (r, k, v, κ, a, w, S), retain_graph=True) for x in losses)):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["rrwkv", "rwkv7 with mediums"])
+def test_gradients_of_a_model_are_its_differences(name):
+    model, _ = made(MODELS[name], seed=2)
+    generator, step = torch.Generator().manual_seed(0), 1e-5
+    parameters = list(model.parameters())
+
+    def loss():
+        return torch.nn.functional.cross_entropy(model(ROWS[:, :-1])[0].flatten(0, 1), ROWS[:, 1:].flatten())
+
+    def moved(by):
+        with torch.no_grad():
+            for value, towards in zip(parameters, way, strict=True):
+                value += by * towards
+            return loss()
+
+    gradients = torch.autograd.grad(loss(), parameters)
+    for _ in range(4):
+        way = [torch.randn(value.shape, generator=generator, dtype=torch.float64) for value in parameters]
+        difference = float(moved(step) - moved(-2 * step)) / (2 * step)
+        moved(step)
+        along = sum(float((gradient * towards).sum()) for gradient, towards in zip(gradients, way, strict=True))
+        assert along == pytest.approx(difference, rel=1e-5)
+
+
+@torch.no_grad()
+def test_float32_stays_right_where_a_text_repeats_itself_and_keys_are_large():
+    """Powers of the triangular matrix, and exponentials of keys, would not."""
+    T, N = 512, 8
+    (r, k, v), (κ,) = normals(3, 1, T, 1, N), normals(1, N)
+    same = (κ / κ.norm()).expand(1, T, 1, N)
+    given = (r, k, v, same, 0.999 * same, torch.full_like(r, -1e-4), torch.zeros(1, 1, N, N, dtype=torch.float64))
+    slow, fast = naive_delta(*given)[0], delta(*(x.float() for x in given))[0]
+    assert float((fast - slow).abs().max() / slow.abs().max()) < 2e-6
+    (k, v), (u, d) = normals(2, 1, T, 4, seed=3), normals(2, 4)
+    exact = wkv(60 * k, v, u, d.exp(), (torch.full((1, 4), -1e30), torch.zeros(1, 4)))[0]
+    given = [x.float() for x in (60 * k, v, u, d.exp())]
+    rounded = wkv(*given, (torch.full((1, 4), -1e30), torch.zeros(1, 4)))[0]
+    assert float((rounded - exact).abs().max()) < 1e-4 * float(v.abs().max())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_begins_as_its_recipe_says_and_the_same_for_the_same_seed(name):
+    config = MODELS[name]
+    weights, again, other = (initial_weights(config, seed) for seed in (1, 1, 2))
+    assert {name: tuple(x.shape) for name, x in weights.items()} == config.shapes()
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    assert not torch.equal(weights["head.weight"], other["head.weight"])
+    assert all(not weights[name].any() for name in weights if "medium_mix" in name or name.endswith("output.weight"))
+    plain = dataclasses.replace(config, medium=None)
+    with torch.no_grad():
+        logits, _ = Model(config, weights)(ROWS)
+        without, _ = Model(plain, {name: weights[name] for name in plain.shapes()})(ROWS)
+    assert torch.equal(logits, without)
+    assert torch.isfinite(logits).all()
+
+
+def test_mixed_precision_is_near():
+    model, weights = made(MODELS["rwkv7 with mediums"])
+    model = model.float()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logits, state = model(ROWS)
+    exact = expected(model.config, weights, ROWS)
+    assert 1e-5 < float((logits - exact).abs().max() / exact.abs().max()) < 0.05
+    assert {x.dtype for x in state.layers[0].values()} == {torch.float32}
+
+
+def test_what_is_not_trained_is_refused_by_name():
+    with pytest.raises(TrainingError, match="rwkv6: training knows rwkv4, rrwkv, rwkv7"):
+        Model(RWKV6, random_weights(RWKV6))
+    with pytest.raises(TrainingError, match="rwkv6"):
+        initial_weights(RWKV6, 0)

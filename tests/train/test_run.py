@@ -1,0 +1,228 @@
+"""Runs from the first step to the last: killed and gone on with, refused, on several processes."""
+
+from __future__ import annotations
+
+import csv
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoint_files import RWKV4, RWKV7, random_weights, write_rrwkv
+from safetensors.torch import load_file
+
+from rrwkv_export.checkpoint import open_checkpoint
+
+pytest.importorskip("accelerate", reason="accelerate is not installed: pip install '.[train]'")
+
+SENTENCES = "".join(f"The {number} birds sing again, and the king of {number} lands listens. " for number in range(400))
+SIZES = ["--layers", "2", "--channels", "32", "--head-size", "16", "--vocabulary", "300"]
+RUN = ["--length", "32", "--batch", "2", "--steps", "12", "--every", "4", "--warm-up", "2", "--threads", "1"]
+PROGRAM = [sys.executable, "-m", "rrwkv_export"]
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text(SENTENCES)
+    return path
+
+
+def rrwkv(*arguments, status=0, **how):
+    done = subprocess.run([*PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=300, **how)
+    assert done.returncode == status, done.stderr
+    return done
+
+
+def rows(run, name="losses.csv", but=("seconds",)):
+    with (run / "training" / name).open() as stream:
+        return [{key: value for key, value in row.items() if key not in but} for row in csv.DictReader(stream)]
+
+
+def same_run(one, other):
+    """To the bit: the losses of every step, those on held-out text, and all weights and memories."""
+    assert rows(one) == rows(other)
+    assert rows(one, "held_out.csv") == rows(other, "held_out.csv")
+    for name in ("model.safetensors", "last/model.safetensors", "training/state.safetensors"):
+        left, right = load_file(one / name), load_file(other / name)
+        assert left.keys() == right.keys()
+        assert all(torch.equal(left[key], right[key]) for key in left)
+
+
+@pytest.fixture(scope="module")
+def run(text, tmp_path_factory):
+    """A whole one, of RWKV-7 with mediums. Read only."""
+    out = tmp_path_factory.mktemp("run") / "run"
+    rrwkv("train", text, "-o", out, *SIZES, "--medium-interval", 8, *RUN)
+    return out
+
+
+def test_a_run_is_a_checkpoint_and_tells_of_itself(run, text):
+    checkpoint = open_checkpoint(run)
+    assert (checkpoint.config.architecture, checkpoint.config.medium.interval) == ("rwkv7", 8)
+    assert checkpoint.notes == ()
+    assert open_checkpoint(run / "last").config == checkpoint.config
+    steps, held_out = rows(run), rows(run, "held_out.csv")
+    assert [int(row["step"]) for row in steps] == list(range(1, 13))
+    assert [int(row["step"]) for row in held_out] == [0, 4, 8, 12]
+    assert list(held_out[0]) == ["step", "loss", "0-15", "16-31"]
+    assert float(held_out[-1]["loss"]) < float(held_out[0]["loss"])
+    rates = [float(row["learning_rate"]) for row in steps]
+    assert rates[0] < rates[1] == max(rates)
+    assert rates[-1] < 0.12e-3
+    card = (run / "README.md").read_text()
+    assert "model_name: run" in card
+    assert "12 steps of 2 rows of 32 tokens" in card
+    assert str(text.parent) not in card
+
+
+def killed_at(arguments, moment, files):
+    """Start a run, end it by SIGKILL some time after its folder came to stand; whether it was in time."""
+    process = subprocess.Popen([*PROGRAM, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while not files.exists() and process.poll() is None:
+        time.sleep(0.005)
+    time.sleep(moment)
+    process.kill()
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(run, text, tmp_path):
+    out, seed = tmp_path / "run", random.randrange(1 << 30)
+    print("seed", seed)
+    seconds = float(rows(run, but=())[-1]["seconds"])
+    moment = random.Random(seed).uniform(0, seconds + 1)
+    arguments = ["train", text, "-o", out, *SIZES, "--medium-interval", 8, *RUN]
+    killed_at(arguments, moment, out / "training" / "settings.json")
+    open_checkpoint(out)
+    rrwkv("train", "-o", out, "--resume")
+    same_run(out, run)
+    assert sorted(path.name for path in out.rglob(".*")) == []
+
+
+def test_a_run_that_is_at_its_end_stays_there(run, tmp_path):
+    out = Path(shutil.copytree(run, tmp_path / "run"))
+    (out / "training" / "losses.csv").open("a").write("13,3.0,half of a li")
+    rrwkv("train", "-o", out, "--resume")
+    same_run(out, run)
+
+
+def test_two_processes_train_as_one_does(run, text, tmp_path):
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]
+    arguments = ["-m", "rrwkv_export", "train", text, "-o", tmp_path / "two", *SIZES, "--medium-interval", 8, *RUN]
+    done = subprocess.run([*launch, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("held-out loss") == 1
+    for one, two in zip(rows(run), rows(tmp_path / "two"), strict=True):
+        assert float(one["loss"]) == pytest.approx(float(two["loss"]), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "reason"),
+    [
+        ([], 2, "Missing argument 'TEXT…'"),
+        (["TEXT", "--minutes", "1"], 2, "give --steps or --minutes, one of the two"),
+        (
+            ["TEXT", "--architecture", "rwkv4", "--medium-slots", "2"],
+            2,
+            "rwkv4 has no mediums; say --architecture rrwkv",
+        ),
+        (["TEXT", "--architecture", "rrwkv"], 2, "mediums need --medium-interval, such as 32"),
+        (["TEXT", "--chat", "world"], 2, "--chat is for --tokenizer"),
+        (["TEXT", "--channels", "40"], 1, "--channels 40: no multiple of the heads' 16"),
+        (["TEXT", "--medium-interval", "32"], 1, "--length 32: no token of such a row could read a medium"),
+        (["TEXT", "--length", "100000"], 1, "tokens to train on and a row has 100000; give more text"),
+        (["TEXT", "--learning-rate", "0"], 1, "--learning-rate must be above 0"),
+        (["EMPTY"], 1, "the text is empty; at least 2 tokens are needed"),
+        (["GONE"], 1, "no such file; give a text's path"),
+        (["TEXT", "--resume"], 2, "--resume goes on with the options that the run was begun with; leave"),
+        (["TEXT", "--tokenizer", "TEXT"], 1, "text.txt"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_a_line_and_leaves_nothing(tmp_path, text, arguments, status, reason):
+    (tmp_path / "empty.txt").touch()
+    places = {"TEXT": text, "EMPTY": tmp_path / "empty.txt", "GONE": tmp_path / "gone.txt"}
+    given = [places.get(argument, argument) for argument in arguments]
+    done = rrwkv("train", "-o", tmp_path / "out", *SIZES[:-2], *RUN, *given, status=status)
+    assert reason in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.txt"]
+
+
+def test_a_place_that_is_taken_stays_as_it_is(run, text, tmp_path):
+    done = rrwkv("train", text, "-o", run, *SIZES, *RUN, status=1)
+    assert "a run is there already; --resume goes on with it, --force begins it anew" in done.stderr
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").touch()
+    done = rrwkv("train", text, "-o", tmp_path / "thesis", *SIZES, *RUN, "--force", status=1)
+    assert "is not a run of `rrwkv train`, so it will not be replaced" in done.stderr
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.txt"]
+    assert "no run to go on with" in rrwkv("train", "-o", tmp_path / "no", "--resume", status=1).stderr
+
+
+def test_texts_that_changed_are_not_gone_on_with(run, tmp_path, text):
+    out = Path(shutil.copytree(run, tmp_path / "run"))
+    other = tmp_path / "text.txt"
+    other.write_text(SENTENCES + "!")
+    settings = out / "training" / "settings.json"
+    settings.write_text(settings.read_text().replace(str(text), str(other)))
+    assert "its texts are not those that it was begun with" in rrwkv("train", "-o", out, "--resume", status=1).stderr
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="this system has no limit of files' sizes")
+def test_a_full_disk_leaves_what_was_kept_before(run, text, tmp_path):
+    out = Path(shutil.copytree(run, tmp_path / "run"))
+    settings = out / "training" / "settings.json"
+    settings.write_text(settings.read_text().replace('"steps": 12', '"steps": 16'))
+    before = (out / "training" / "state.safetensors").read_bytes()
+    least = min((out / name).stat().st_size for name in ("model.safetensors", "training/state.safetensors"))
+    limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (least // 2, least // 2))}
+    done = rrwkv("train", "-o", out, "--resume", status=1, **limit)
+    assert "the disk is full; what was kept before is whole" in done.stderr
+    assert done.stderr.count("\n") <= 2
+    assert (out / "training" / "state.safetensors").read_bytes() == before
+    rrwkv("train", "-o", out, "--resume")
+    assert [int(row["step"]) for row in rows(out)] == list(range(1, 17))
+
+
+@pytest.mark.parametrize("config", [RWKV4, RWKV7], ids=["rwkv4", "rwkv7"])
+def test_a_retrofit_is_the_same_function_and_then_better(config, tmp_path):
+    base = write_rrwkv(tmp_path / "base", config, random_weights(config))
+    (tmp_path / "a.ids").write_text(" ".join(str(7 * i % 40) for i in range(600)))
+    more = ["--medium-interval", 4, "--medium-slots", 3, "--medium-key-size", 8, "--freeze-base"]
+    done = rrwkv("retrofit", base, tmp_path / "a.ids", "-o", tmp_path / "out", *more, *RUN)
+    assert "without mediums" in done.stdout
+    made, kept = open_checkpoint(tmp_path / "out" / "last"), open_checkpoint(base)
+    assert made.config.architecture == {"rwkv4": "rrwkv", "rwkv7": "rwkv7"}[config.architecture]
+    assert all(torch.equal(made.weights[name], kept.weights[name]) for name in config.shapes())
+    assert made.weights["blocks.1.att.medium_mix_k"].any()
+    losses = [float(row["loss"]) for row in rows(tmp_path / "out", "held_out.csv")]
+    assert min(losses) < losses[0]
+    again = rrwkv("retrofit", tmp_path / "out", tmp_path / "a.ids", "-o", tmp_path / "more", *more, *RUN, status=1)
+    assert "has mediums already" in again.stderr
+    assert not (tmp_path / "more").exists()
+
+
+def test_training_without_its_extra_says_how_to_get_it(text, tmp_path):
+    code = "import sys; sys.modules['accelerate'] = None; from rrwkv_export.commands import main; main()"
+    command = [sys.executable, "-c", code, "train", str(text), "-o", str(tmp_path / "out"), "--steps", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("rrwkv: error: training needs accelerate: pip install")
