@@ -38,7 +38,8 @@ def read_corpus(settings: Settings, encoding: Encoding) -> Corpus:
     if len(trained) <= settings.length:
         named = settings.texts[0] if len(texts) == 1 else f"all {len(texts)} texts"
         raise TextError(
-            f"{named}: {len(trained):,} tokens to train on and a row has {settings.length}; give more text, or a smaller --length"
+            f"{named}: {len(trained):,} tokens to train on and a row has {settings.length}; give more text, or a "
+            "smaller --length"
         )
     return Corpus(trained, held_out, tuple(text.sha256 for text in (*texts, *others)))
 

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from rrwkv_export import __version__
@@ -32,7 +31,7 @@ def write_checkpoint(
     (folder / CHAT).write_text(json.dumps(vocabulary.chat.to_json(), indent=1) + "\n", encoding="utf-8")
     vocabulary.write(folder)
     (folder / CARD).write_text(card, encoding="utf-8")
-    save_file(dict(weights), folder / WEIGHTS, {"format": "pt"})
+    write_tensors(folder / WEIGHTS, weights, {"format": "pt"})
 
 
 def replace_weights(folder: Path, weights: Mapping[str, Tensor], card: str) -> None:

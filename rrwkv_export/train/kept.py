@@ -74,7 +74,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """A safetensors file, whole or not at all. Raises OutputError."""
     with new_file(path) as temporary:
         try:
+            mode = temporary.stat().st_mode
             save_file(dict(tensors), temporary, dict(metadata or {}))
+            temporary.chmod(mode)  # safetensors' own is for nobody else to read
         except SafetensorError as error:  # which has an OSError's words alone
             full = any(word in str(error) for word in ("No space left", "File too large", "quota"))
             reason = "the disk is full" if full else f"cannot be written ({brief(error)})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+
 import torch
 
 from rrwkv_export.architectures.config import MediumConfig

@@ -26,8 +26,8 @@ class Settings:
     warm_up: steps until the learning rate is reached; it falls to `last_rate` of it along a cosine. base_rate: the
     learning rate of weights that a retrofit found, over that of its mediums. mediums_first: the share of the run in
     which mediums alone are trained. clip: the largest norm of the gradient. every: steps between evaluations, which
-    save. threads: None leaves the number to torch. sha256: of the texts, the held-out ones last. base, license: what the
-    card of the model that a retrofit found says.
+    save. threads: None leaves the number to torch. sha256: of the texts, the held-out ones last. base, license: what
+    the card of the model that a retrofit found says.
     """
 
     texts: tuple[str, ...]

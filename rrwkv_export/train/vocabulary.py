@@ -1,4 +1,4 @@
-"""The tokens of a new model: byte-level BPE made of its texts, or a tokenizer that is there; and how it writes chats."""
+"""The tokens of a new model, byte-level BPE made of its texts or a tokenizer that is there, and its chat format."""
 
 from __future__ import annotations
 

@@ -109,7 +109,8 @@ def tell(result: Result, run: Path, before: str) -> None:
         return
     config, reached = result.checkpoint.config, result.reached
     say(
-        f"{run}: {config.architecture}, {config.parameters():,} parameters; held-out loss {reached.best:.4f} (perplexity "
-        f"{exp(reached.best):.2f}) after step {reached.best_step} of {reached.step}; {before} {reached.first:.4f}"
+        f"{run}: {config.architecture}, {config.parameters():,} parameters; held-out loss {reached.best:.4f} "
+        f"(perplexity {exp(reached.best):.2f}) after step {reached.best_step} of {reached.step}; {before} "
+        f"{reached.first:.4f}"
     )
     say(f"  {command('export', run)}")

@@ -1,11 +1,11 @@
 """What a model's weights are before its training.
 
-RWKV-4's are those of BlinkDL/RWKV-LM, RWKV-v4neo/src/model.py, RWKV-7's those of RWKV-v7/train_temp/src/model.py, in the
-same words: from the first layer to the last, and from the first channel to the last, mixes, decays and rates go from
-what sees near to what sees far. Matrices whose results are added to x are 0, so that a layer begins as nothing.
+Of BlinkDL/RWKV-LM: RWKV-4's as in RWKV-v4neo/src/model.py, RWKV-7's as in RWKV-v7/train_temp/src/model.py. From the
+first layer to the last, and from the first channel to the last, mixes, decays and rates go from what sees near to what
+sees far. Matrices whose results are added to x are 0, so that a layer begins as nothing.
 
-Mediums are not mixed in at first (`medium_mix_*` 0): a model begins as the same one without them. The squeeze weighs all
-tokens alike; down, up, query and key are normal, of the variance that keeps that of their inputs.
+Mediums are not mixed in at first (`medium_mix_*` 0): a model begins as the same one without them. The squeeze weighs
+all tokens alike; down, up, query and key are normal, of the variance that keeps that of their inputs.
 """
 
 from __future__ import annotations

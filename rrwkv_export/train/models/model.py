@@ -82,7 +82,7 @@ class Model(nn.Module):
     def initial(self, rows: int) -> State:
         """Before the first token."""
         config, like = self.config, self.get_parameter("emb.weight")
-        shapes = {name: (config.hidden_size,) for name in ("att_shift", "ffn_shift")}
+        shapes = dict.fromkeys(("att_shift", "ffn_shift"), (config.hidden_size,))
         shapes |= _ROOMS[config.architecture].state_shapes(config) | mediums.state_shapes(config)
         layer = {name: like.new_zeros(rows, *shape) for name, shape in shapes.items()}
         layer |= _ROOMS[config.architecture].state_fills(layer)

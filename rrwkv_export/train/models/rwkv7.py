@@ -60,7 +60,7 @@ def state_fills(layer: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def delta(
     r: Tensor, k: Tensor, v: Tensor, κ: Tensor, b: Tensor, ln_w: Tensor, S: Tensor, chunk: int = CHUNK
 ) -> tuple[Tensor, Tensor]:
-    """y [B, T, H, N] of r, k, v, κ, b, ln w [B, T, H, N], and S [B, H, N, N] after the last token, given the one before."""
+    """y [B, T, H, N] of r, k, v, κ, b, ln w [B, T, H, N]; S [B, H, N, N] before the first token, and after the last."""
     B, T, H, N = r.shape
     r, k, v, κ, b, ln_w = _chunks((r, k, v, κ, b, ln_w), chunk)
     ln_W = ln_w.cumsum(-2)
