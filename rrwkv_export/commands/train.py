@@ -59,7 +59,7 @@ _BESIDE_RESUME = {"output", "resume"}
     "it was begun with.",
 )
 @click.pass_context
-def train(ctx: click.Context, texts: tuple[Path, ...], output: Path, resume: bool, force: bool, **said: Any) -> None:
+def train(ctx: click.Context, /, texts: tuple[Path, ...], output: Path, resume: bool, force: bool, **said: Any) -> None:
     """Train a small model on TEXT…, from nothing to a checkpoint.
 
     Texts are plain text, or dialogues and texts in .jsonl and .json, as `rrwkv quantize` takes them, .xz too. DIR is

@@ -38,8 +38,8 @@ def names(length: int) -> list[str]:
 def held_out_loss(model: Model, rows: Ids, batch: int) -> HeldOut:
     """rows: [n, length + 1], each from the initial state; `batch` of them are computed at once."""
     device, total = model.get_parameter("emb.weight").device, torch.zeros(rows.shape[1] - 1, dtype=torch.float64)
-    for piece in torch.from_numpy(rows).split(batch):
-        ids = piece.to(device)
+    for first in range(0, len(rows), batch):
+        ids = torch.from_numpy(rows[first : first + batch]).to(device)
         logits, _ = model(ids[:, :-1])
         losses = cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
         total += losses.view(len(ids), -1).double().sum(dim=0).cpu()

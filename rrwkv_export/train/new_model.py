@@ -35,7 +35,7 @@ class Sizes:
     def config(self, vocabulary: int) -> ModelConfig:
         """Raises ConfigError, TrainingError."""
         C = self.channels
-        sizes: tuple[int, ...] = (vocabulary, C, self.layers, self.ffn or 4 * C)
+        sizes = (vocabulary, C, self.layers, self.ffn or 4 * C)
         if self.architecture == "rwkv7":
             if C % self.head_size:
                 raise TrainingError(

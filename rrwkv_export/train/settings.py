@@ -76,7 +76,8 @@ class Settings:
             raise TrainingError(f"{run}: no run to go on with (it has no {MARKER}); leave --resume out to begin one")
         try:
             fields: Any = read_json(run / MARKER)
-            known = known_fields(cls, str(run / MARKER), fields if isinstance(fields, dict) else {})
-            return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
+            known: dict[str, Any] = known_fields(cls, str(run / MARKER), fields if isinstance(fields, dict) else {})
+            known |= {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+            return cls(**known)
         except (ConfigError, TypeError) as error:
             raise TrainingError(f"{error}; begin the run again") from None

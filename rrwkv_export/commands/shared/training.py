@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rrwkv_export.commands.shared.options import PATH, NumberFrom, stacked
+from rrwkv_export.commands.shared.options import PATH, Decorator, NumberFrom, stacked
 from rrwkv_runtime.common import install
 from rrwkv_runtime.errors import RRWKVError
 
 if TYPE_CHECKING:
     from rrwkv_export.train.run import Result
 
-texts_argument: Any = click.argument("texts", type=PATH, nargs=-1, metavar="TEXT…")
+texts_argument: Decorator[Any] = click.argument("texts", type=PATH, nargs=-1, metavar="TEXT…")
 
 
-def count(name: str, default: int | None, help: str, *, lowest: int = 1, highest: int = 1 << 30) -> Any:
+def count(name: str, default: int | None, help: str, *, lowest: int = 1, highest: int = 1 << 30) -> Decorator[Any]:
     kind = click.IntRange(lowest, highest)
     return click.option(name, type=kind, default=default, show_default=default is not None, metavar="N", help=help)
 
 
-def number(name: str, default: float, help: str) -> Any:
+def number(name: str, default: float, help: str) -> Decorator[Any]:
     return click.option(name, type=NumberFrom(), default=default, show_default=True, metavar="X", help=help)
 
 
-def medium_options(interval: int | None) -> Any:
+def medium_options(interval: int | None) -> Decorator[Any]:
     """interval: its default; None for no mediums."""
     without = "" if interval else "  [default: no mediums]"
     return stacked(
@@ -45,7 +45,7 @@ def medium_options(interval: int | None) -> Any:
     )
 
 
-run_options: Any = stacked(
+run_options: Decorator[Any] = stacked(
     click.option("--steps", type=click.IntRange(1, 1 << 30), metavar="N", help="Train for N steps."),
     click.option(
         "--minutes",

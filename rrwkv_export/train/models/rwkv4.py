@@ -54,9 +54,9 @@ def state_fills(layer: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def wkv(k: Tensor, v: Tensor, u: Tensor, d: Tensor, state: Sum) -> tuple[Tensor, Sum]:
     """wkv [B, T, D] of k, v [B, T, D], bonus u and decay d [D]; state [B, D] before, and after."""
-    sums = _prefixes(*(torch.cat([held[:, None], x], dim=1) for held, x in zip(state, (k, v))), d)
-    p, a = (x[:, :-1] for x in sums)
-    _, found = _joined(p, a, u + k, v)
+    p, a = (torch.cat([held[:, None], x], dim=1) for held, x in zip(state, (k, v), strict=True))
+    sums = _prefixes(p, a, d)
+    _, found = _joined(sums[0][:, :-1], sums[1][:, :-1], u + k, v)
     return found, (sums[0][:, -1], sums[1][:, -1])
 
 
