@@ -73,10 +73,9 @@ def _accelerator(settings: Settings) -> Any:
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    mixed = "bf16" if settings.precision == "bfloat16" else "no"
     # While mediums alone are trained, the others get no gradient.
     unused = DistributedDataParallelKwargs(find_unused_parameters=settings.mediums_first > 0)
-    return Accelerator(mixed_precision=mixed, kwargs_handlers=[unused])
+    return Accelerator(mixed_precision="no", kwargs_handlers=[unused])  # which is this run's own affair
 
 
 def _to_its_end(run: Path, accelerator: Any, corpus: Corpus | None, progress: Progress | None, say: Say) -> Result:
@@ -142,6 +141,10 @@ class Trainer:
         if self._logs:
             self._logs.close()
 
+    def _mixed(self) -> torch.autocast:
+        bfloat16 = self._settings.precision == "bfloat16"
+        return torch.autocast(self._accelerator.device.type, torch.bfloat16, enabled=bfloat16)
+
     @property
     def _seconds(self) -> int:
         return round(60 * (self._settings.minutes or 0))
@@ -161,7 +164,8 @@ class Trainer:
             accelerator.process_index :: accelerator.num_processes
         ]
         ids = torch.from_numpy(rows).to(accelerator.device)
-        logits, _ = self._computed(ids[:, :-1])
+        with self._mixed():
+            logits, _ = self._computed(ids[:, :-1])
         loss = cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
         accelerator.backward(loss)
         norm = float(accelerator.clip_grad_norm_(self._model.parameters(), settings.clip))
@@ -179,7 +183,7 @@ class Trainer:
     def _evaluate(self) -> None:
         """Measure on the held-out text, and keep what is there: the best weights, the last, and the run."""
         if self._logs:
-            with self._accelerator.autocast():
+            with self._mixed():
                 found = held_out_loss(self._model, self._held_out, self._settings.batch)
             self._logs.held_out(self.reached.step, found)
             self._keep(found.loss)

@@ -180,6 +180,16 @@ def test_mixed_precision_is_near():
     assert {x.dtype for x in state.layers[0].values()} == {torch.float32}
 
 
+@pytest.mark.parametrize("name", ["rrwkv", "rwkv7 with mediums"])
+def test_nothing_is_made_on_another_device_than_the_models(name):
+    """On this one nothing is computed, but mixing it with another is an error, as on a GPU."""
+    model = made(MODELS[name])[0].to("meta")
+    _, state = model(ROWS.to("meta"))
+    logits, _ = model(ROWS.to("meta"), state)
+    logits.sum().backward()
+    assert {value.grad.device.type for value in model.parameters()} == {"meta"}
+
+
 def test_what_is_not_trained_is_refused_by_name():
     with pytest.raises(TrainingError, match="rwkv6: training knows rwkv4, rrwkv, rwkv7"):
         Model(RWKV6, random_weights(RWKV6))

@@ -106,7 +106,8 @@ def killed_at(arguments, moment, files):
     return process.returncode == -signal.SIGKILL
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(run, text, tmp_path):
+@pytest.mark.parametrize("which", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(1, 12))])
+def test_a_killed_run_goes_on_to_the_same_bits(run, text, tmp_path, which):
     out, seed = tmp_path / "run", random.randrange(1 << 30)
     print("seed", seed)
     seconds = float(rows(run, but=())[-1]["seconds"])
@@ -198,6 +199,13 @@ def test_texts_that_changed_are_not_gone_on_with(rrwkv, run, tmp_path, text):
     settings = out / "training" / "settings.json"
     settings.write_text(settings.read_text().replace(str(text), str(other)))
     assert "its texts are not those that it was begun with" in rrwkv("train", "-o", out, "--resume", status=1).err
+
+
+def test_a_loss_that_is_not_finite_ends_a_run_that_stays_whole(rrwkv, text, tmp_path):
+    out, more = tmp_path / "run", ["--learning-rate", "1e30", "--precision", "bfloat16"]
+    done = rrwkv("train", text, "-o", out, *SIZES, *RUN, *more, status=1)
+    assert "begin again with a lower --learning-rate than 1e+30" in done.err
+    assert all(torch.isfinite(value).all() for value in load_file(out / "last" / "model.safetensors").values())
 
 
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="this system has no limit of files' sizes")

@@ -113,4 +113,4 @@ def tell(result: Result, run: Path, before: str) -> None:
         f"(perplexity {exp(reached.best):.2f}) after step {reached.best_step} of {reached.step}; {before} "
         f"{reached.first:.4f}"
     )
-    say(f"  {command('export', run)}")
+    say(f"a bundle of it: {command('export', run)}")
