@@ -63,8 +63,9 @@ def load(run: Path, model: Model, optimizer: torch.optim.Optimizer) -> Reached:
                     value.copy_(file.get_tensor(f"{_WEIGHT}.{name}"))
                 memory = {part: file.get_tensor(f"{part}.{name}") for part in _MEMORY if f"{part}.{name}" in names}
                 if memory:
-                    moved = {part: x if part == "step" else x.to(value.device) for part, x in memory.items()}
-                    optimizer.state[value] = moved
+                    optimizer.state[value] = {
+                        part: memory[part] if part == "step" else memory[part].to(value.device) for part in _MEMORY
+                    }
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise TrainingError(f"{path}: cannot be gone on with ({brief(error)}); begin the run again") from None
     return reached

@@ -61,7 +61,7 @@ def loaded_by(statement, *names):
 
 
 def test_the_command_line_starts_without_the_heavy_packages():
-    heavy = ("fastapi", "torch", "onnx", "onnx_ir", "onnxruntime", "tokenizers", "safetensors")
+    heavy = ("accelerate", "fastapi", "torch", "onnx", "onnx_ir", "onnxruntime", "tokenizers", "safetensors")
     assert loaded_by("import rrwkv_export.commands", "click", *heavy) == ["click"]
 
 

@@ -95,6 +95,17 @@ def test_a_run_is_a_checkpoint_and_tells_of_itself(run, text):
     assert str(text.parent) not in card
 
 
+def test_tensorboard_sees_every_step(run):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed: pip install '.[train]'")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run / "training" / "tensorboard"))
+    events.Reload()
+    losses = [(event.step, event.value) for event in events.Scalars("training/loss")]
+    assert losses == [(int(row["step"]), pytest.approx(float(row["loss"]))) for row in rows(run)]
+    assert [event.step for event in events.Scalars("held_out/0-15")] == [0, 4, 8, 12]
+
+
 def killed_at(arguments, moment, files):
     """Start a run, end it by SIGKILL some time after its folder came to stand; whether it was in time."""
     process = subprocess.Popen([*PROGRAM, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -199,6 +210,24 @@ def test_texts_that_changed_are_not_gone_on_with(rrwkv, run, tmp_path, text):
     settings = out / "training" / "settings.json"
     settings.write_text(settings.read_text().replace(str(text), str(other)))
     assert "its texts are not those that it was begun with" in rrwkv("train", "-o", out, "--resume", status=1).err
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("state.safetensors", lambda data: data[:-100], "state.safetensors: cannot be gone on with"),
+        ("state.safetensors", lambda data: data.replace(b"exp_avg.", b"exp_arg."), "state.safetensors: cannot be"),
+        ("settings.json", lambda data: data.replace(b'"batch"', b'"patch"'), "unknown field 'patch'"),
+        ("settings.json", lambda data: data[:20], "settings.json"),
+    ],
+)
+def test_a_damaged_run_is_said_to_be_one(rrwkv, run, tmp_path, name, change, reason):
+    out = Path(shutil.copytree(run, tmp_path / "run"))
+    path = out / "training" / name
+    path.write_bytes(change(path.read_bytes()))
+    done = rrwkv("train", "-o", out, "--resume", status=1)
+    assert reason in done.err
+    assert done.err.count("\n") == 1
 
 
 def test_a_loss_that_is_not_finite_ends_a_run_that_stays_whole(rrwkv, text, tmp_path):

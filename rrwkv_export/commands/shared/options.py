@@ -19,7 +19,7 @@ Decorator = Callable[[Command], Command]
 PATH = click.Path(path_type=Path)
 TEXT_FILES = (
     "dialogues or texts (.jsonl, .json), plain text (.txt, .md, .raw), or token ids (.ids: whole numbers separated by "
-    "spaces or commas, a passage a line)"
+    "spaces or commas, a passage a line), .xz of these too"
 )
 
 
