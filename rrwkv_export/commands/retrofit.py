@@ -26,14 +26,7 @@ from rrwkv_export.commands.shared.training import (
 @click.option("-o", "--output", type=PATH, required=True, metavar="DIR", help="The folder to write, a checkpoint.")
 @medium_options(32)
 @number("--base-learning-rate", 1e-4, "The highest of the model's own weights; --learning-rate is the mediums'.")
-@click.option(
-    "--mediums-first",
-    type=click.FloatRange(0, 1),
-    default=0.5,
-    show_default=True,
-    metavar="X",
-    help="The share of the run, 0 to 1, in which mediums alone are trained; then everything is.",
-)
+@number("--mediums-first", 0.5, "The share of the run, 0 to 1, in which mediums alone are trained; then everything is.")
 @click.option("--freeze-base", is_flag=True, help="Train mediums alone to the end.")
 @checkpoint_options
 @run_options

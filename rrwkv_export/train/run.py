@@ -68,14 +68,17 @@ def resume(run: Path, *, progress: Progress | None = None, say: Say = print) -> 
 
 
 def _accelerator(settings: Settings) -> Any:
-    """accelerate's view of the processes and devices that this one is among."""
+    """accelerate's view of the processes and devices that this one is among. Raises TrainingError."""
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
     # While mediums alone are trained, the others get no gradient.
     unused = DistributedDataParallelKwargs(find_unused_parameters=settings.mediums_first > 0)
-    return Accelerator(mixed_precision="no", kwargs_handlers=[unused])  # which is this run's own affair
+    made = Accelerator(mixed_precision="no", kwargs_handlers=[unused])  # which is the trainer's own affair
+    if settings.batch % made.num_processes:
+        raise TrainingError(f"--batch {settings.batch}: no multiple of the {made.num_processes} processes; give one")
+    return made
 
 
 def _to_its_end(run: Path, accelerator: Any, corpus: Corpus | None, progress: Progress | None, say: Say) -> Result:
@@ -112,10 +115,6 @@ class Trainer:
         self._rows = Rows(corpus.trained, settings.length, settings.seed)
         self._held_out = windows(corpus.held_out, settings.length, _HELD_OUT)
         self._logs = Logs(run, self.reached.step, self._held_out.shape[1] - 1) if accelerator.is_main_process else None
-        if settings.batch % accelerator.num_processes:
-            raise TrainingError(
-                f"--batch {settings.batch}: no multiple of the {accelerator.num_processes} processes; give one"
-            )
 
     def go_on(self, progress: Progress | None = None) -> None:
         settings, reached = self._settings, self.reached
@@ -160,10 +159,9 @@ class Trainer:
     def _step(self, rate: float) -> tuple[float, float]:
         """Loss of all rows, and the gradient's norm. Raises TrainingError where they are not finite."""
         accelerator, settings = self._accelerator, self._settings
-        rows = self._rows.step(self.reached.step, settings.batch)[
-            accelerator.process_index :: accelerator.num_processes
-        ]
-        ids = torch.from_numpy(rows).to(accelerator.device)
+        rows = self._rows.step(self.reached.step, settings.batch)
+        own = rows[accelerator.process_index :: accelerator.num_processes]
+        ids = torch.from_numpy(own).to(accelerator.device)
         with self._mixed():
             logits, _ = self._computed(ids[:, :-1])
         loss = cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
@@ -195,10 +193,8 @@ class Trainer:
             reached.best, reached.best_step = loss, reached.step
         if not reached.step:
             reached.first = loss
-        weights, text = (
-            self._model.weights(),
-            card(self._run.resolve().name, self._model.config, self._settings, reached),
-        )
+        weights = self._model.weights()
+        text = card(self._run.resolve().name, self._model.config, self._settings, reached)
         for folder in ([self._run] if best else []) + [self._run / LAST]:
             replace_weights(folder, weights, text)
         kept.save(self._run, self._model, self._optimizer, reached)

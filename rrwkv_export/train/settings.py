@@ -56,6 +56,8 @@ class Settings:
             raise TrainingError("no text is given; give files to train on")
         if (self.steps is None) == (self.minutes is None):
             raise TrainingError("give --steps or --minutes, one of the two")
+        if self.mediums_first > 1:
+            raise TrainingError(f"--mediums-first {self.mediums_first}: a share of the run, 1 at most")
         for name in ("learning_rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise TrainingError(f"--{name.replace('_', '-')} must be above 0, not {getattr(self, name)}")

@@ -19,6 +19,8 @@ from safetensors.torch import load_file
 
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.commands import _run as run_command
+from rrwkv_export.errors import ParityError
+from rrwkv_export.train import begin
 
 pytest.importorskip("accelerate", reason="accelerate is not installed: pip install '.[train]'")
 
@@ -190,6 +192,16 @@ def test_what_cannot_be_trained_is_said_in_a_line_and_leaves_nothing(rrwkv, tmp_
     assert done.err.count("\n") <= (1 if status == 1 else 6)
     assert not (tmp_path / "out").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["empty.txt"]
+
+
+def test_a_model_that_cannot_be_exported_is_not_trained(rrwkv, text, tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise ParityError("the graph computes something else")
+
+    monkeypatch.setattr(begin, "export", refused)
+    done = rrwkv("train", text, "-o", tmp_path / "out", *SIZES, *RUN, status=1)
+    assert "could not be exported, so it is not trained: the graph computes something else" in done.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_is_taken_stays_as_it_is(rrwkv, run, text, tmp_path):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 texts_argument: Decorator[Any] = click.argument("texts", type=PATH, nargs=-1, metavar="TEXT…")
 
 
-def count(name: str, default: int | None, help: str, *, lowest: int = 1, highest: int = 1 << 30) -> Decorator[Any]:
+def count(name: str, default: int | None, help: str, *, lowest: int = 1, highest: int | None = None) -> Decorator[Any]:
     kind = click.IntRange(lowest, highest)
     return click.option(name, type=kind, default=default, show_default=default is not None, metavar="N", help=help)
 
@@ -46,7 +46,7 @@ def medium_options(interval: int | None) -> Decorator[Any]:
 
 
 run_options: Decorator[Any] = stacked(
-    click.option("--steps", type=click.IntRange(1, 1 << 30), metavar="N", help="Train for N steps."),
+    click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Train for N steps."),
     click.option(
         "--minutes",
         type=NumberFrom(min_open=True),
