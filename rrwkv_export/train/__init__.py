@@ -1,15 +1,14 @@
 """Training: from texts, or from a model without mediums, to a checkpoint that `rrwkv export` takes.
 
     settings      how a model is trained, as a run keeps it
-    corpus, rows  texts as token ids; which of them a step sees
-    vocabulary    a tokenizer made of the texts, or one that is there
+    data          texts as token ids, rows of them, and the tokenizer
     models        what is trained
     optimizer     AdamW, its groups, and the course of the learning rate
     held_out      the loss on text that is not trained on, by position
     kept, logs    what a run can be gone on with, and what it tells of itself
     folder        the checkpoint that it writes, and its card
-    begin, retrofit   what stands before the first step: a new model, or one that gets mediums
-    run           the steps
+    new_model, retrofit   a model before the first step: made of nothing, or one that gets mediums
+    begin, run    the folder before the first step; the steps
 
 A run is a folder: the best checkpoint so far, `last/`, and `training/`, which is what it needs to be gone on with. It
 is begun whole or not at all; a kill at any moment leaves the last that was kept.

@@ -17,13 +17,13 @@ from rrwkv_export.errors import ExportError, OutputError, TrainingError
 from rrwkv_export.export import export
 from rrwkv_export.progress import Progress
 from rrwkv_export.train import kept
-from rrwkv_export.train.corpus import Corpus, read_corpus
+from rrwkv_export.train.data.corpus import Corpus, read_corpus
+from rrwkv_export.train.data.vocabulary import Vocabulary
 from rrwkv_export.train.folder import LAST, RUN, card, write_checkpoint
 from rrwkv_export.train.kept import Reached
 from rrwkv_export.train.models import Model
 from rrwkv_export.train.optimizer import adamw
 from rrwkv_export.train.settings import MARKER, TRAINING, Settings
-from rrwkv_export.train.vocabulary import Vocabulary
 
 _VERIFIED = 48  # tokens with which the graph of the first weights is compared
 _COPIES = 7  # of the weights: best, last, those kept with AdamW's two, and those that are being written

@@ -13,9 +13,9 @@ from rrwkv_export import __version__
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.atomic import new_file
 from rrwkv_export.bundle import TOKENIZER_FILES
+from rrwkv_export.train.data.vocabulary import Vocabulary
 from rrwkv_export.train.kept import Reached, write_tensors
 from rrwkv_export.train.settings import TRAINING, Settings
-from rrwkv_export.train.vocabulary import Vocabulary
 
 WEIGHTS, CARD, CONFIG, CHAT, LAST = "model.safetensors", "README.md", "config.json", "chat.json", "last"
 # What of a folder --force replaces.

@@ -13,8 +13,8 @@ from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.architectures.rwkv7 import RWKV7Config
 from rrwkv_export.errors import TrainingError
 from rrwkv_export.train.begin import Beginning
+from rrwkv_export.train.data.vocabulary import SMALLEST, found, made_of
 from rrwkv_export.train.models.initial import initial_weights
-from rrwkv_export.train.vocabulary import SMALLEST, found, made_of
 
 DEFAULT_VOCABULARY = 4096
 # Ranks of RWKV-7's low-rank matrices: so many times the root of the channels, rounded to 32s (BlinkDL/RWKV-LM).

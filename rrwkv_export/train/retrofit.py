@@ -12,11 +12,11 @@ from rrwkv_export.checkpoint import Checkpoint
 from rrwkv_export.checkpoint.beside.card import card_facts
 from rrwkv_export.errors import TrainingError
 from rrwkv_export.train.begin import Beginning
+from rrwkv_export.train.data.vocabulary import Vocabulary
 from rrwkv_export.train.models import Model
 from rrwkv_export.train.models.initial import initial_mediums
 from rrwkv_export.train.models.model import require_trained
 from rrwkv_export.train.settings import Settings
-from rrwkv_export.train.vocabulary import Vocabulary
 
 _SEGMENTS = 3  # that are compared, and a token more: mediums are made, and read
 

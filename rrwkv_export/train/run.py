@@ -18,14 +18,14 @@ from rrwkv_export.progress import Progress
 from rrwkv_export.texts import Encoding
 from rrwkv_export.train import kept
 from rrwkv_export.train.begin import Beginning, begin
-from rrwkv_export.train.corpus import Corpus, read_corpus
+from rrwkv_export.train.data.corpus import Corpus, read_corpus
+from rrwkv_export.train.data.rows import Rows, windows
 from rrwkv_export.train.folder import LAST, card, replace_weights
 from rrwkv_export.train.held_out import held_out_loss
 from rrwkv_export.train.kept import Reached
 from rrwkv_export.train.logs import Logs
 from rrwkv_export.train.models import Model
 from rrwkv_export.train.optimizer import adamw, choose_trained, learning_rate, set_learning_rate
-from rrwkv_export.train.rows import Rows, windows
 from rrwkv_export.train.settings import Settings
 
 Say = Callable[[str], None]

@@ -10,11 +10,11 @@ from checkpoint_files import ASSET
 
 from rrwkv_export.errors import RRWKVError, TextError
 from rrwkv_export.texts import encode_text
-from rrwkv_export.train.corpus import read_corpus
+from rrwkv_export.train.data.corpus import read_corpus
+from rrwkv_export.train.data.rows import Rows, windows
+from rrwkv_export.train.data.vocabulary import found, made_of
 from rrwkv_export.train.held_out import buckets
-from rrwkv_export.train.rows import Rows, windows
 from rrwkv_export.train.settings import Settings
-from rrwkv_export.train.vocabulary import found, made_of
 
 SENTENCES = "".join(f"The {number} birds sing again, and the king of {number} lands listens. " for number in range(400))
 
