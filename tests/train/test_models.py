@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,12 +12,16 @@ from checkpoint_files import RRWKV, RWKV4, RWKV6, RWKV7, random_weights
 
 from rrwkv_export.architectures import reference
 from rrwkv_export.architectures.mediums import MEDIUM_BANK, MediumConfig
+from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.errors import TrainingError
 from rrwkv_export.train.models import Model
 from rrwkv_export.train.models.initial import initial_weights
 from rrwkv_export.train.models.rwkv4 import wkv
 from rrwkv_export.train.models.rwkv7 import delta
+from rrwkv_export.train.retrofit import retrofit
 
+_BESIDE = Path(__file__).parents[3] / "shared" / "checkpoints" / "rwkv7-chat"
+CHAT = Path(os.environ.get("RWKV7_CHAT", _BESIDE)) / "rwkv7-chat-13m.pth"
 MEAN = MediumConfig(interval=5, squeeze="mean", slots=3, key_size=8)
 MODELS = {
     "rwkv4": RWKV4,
@@ -188,6 +194,15 @@ def test_nothing_is_made_on_another_device_than_the_models(name):
     logits, _ = model(ROWS.to("meta"), state)
     logits.sum().backward()
     assert {value.grad.device.type for value in model.parameters()} == {"meta"}
+
+
+@pytest.mark.skipif(not CHAT.is_file(), reason="rwkv7-chat-13m.pth is not there; RWKV7_CHAT names its folder")
+def test_a_trained_model_with_mediums_begins_with_the_logits_that_it_had(rwkv7_golden):
+    made = retrofit(open_checkpoint(CHAT), MediumConfig(interval=32, slots=16), seed=0)
+    assert (made.config.medium.slots, made.vocabulary.size, made.vocabulary.chat.bos_token_id) == (16, 4096, 0)
+    with torch.no_grad():
+        logits, _ = Model(made.config, made.weights)(torch.from_numpy(rwkv7_golden.ids)[None])
+    assert rwkv7_golden.error(logits[0].numpy()) < 1e-5
 
 
 def test_what_is_not_trained_is_refused_by_name():

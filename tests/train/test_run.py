@@ -97,6 +97,16 @@ def test_a_run_is_a_checkpoint_and_tells_of_itself(run, text):
     assert str(text.parent) not in card
 
 
+def test_a_run_may_be_as_long_as_a_time(rrwkv, text, tmp_path):
+    out, steps = tmp_path / "run", RUN.index("--steps")
+    timed = [*RUN[:steps], "--minutes", "0.01", *RUN[steps + 2 :], "--architecture", "rwkv4", "--precision", "bfloat16"]
+    rrwkv("train", text, "-o", out, *SIZES, *timed)
+    done = rows(out, but=())
+    assert float(done[-1]["seconds"]) >= 0.6
+    assert [float(row["seconds"]) < 0.6 for row in done[:-1]] == [True] * (len(done) - 1)
+    assert f"of {len(done)}; before" in rrwkv("train", "-o", out, "--resume").out
+
+
 def test_tensorboard_sees_every_step(run):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed: pip install '.[train]'")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
