@@ -150,8 +150,7 @@ def test_a_run_that_is_at_its_end_stays_there(run, tmp_path, rrwkv):
     same_run(out, run)
 
 
-@pytest.mark.slow
-def test_two_processes_train_as_one_does(run, text, tmp_path):
+def on_two_processes(*arguments):
     launch = [
         sys.executable,
         "-m",
@@ -163,12 +162,32 @@ def test_two_processes_train_as_one_does(run, text, tmp_path):
         "1",
     ]
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]
-    arguments = ["-m", "rrwkv_export", "train", text, "-o", tmp_path / "two", *SIZES, "--medium-interval", 8, *RUN]
-    done = subprocess.run([*launch, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    command = [*launch, "-m", "rrwkv_export", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("held-out loss") == 1
-    for one, two in zip(rows(run), rows(tmp_path / "two"), strict=True):
-        assert float(one["loss"]) == pytest.approx(float(two["loss"]), rel=1e-4)
+
+
+def nearly_same(one, other):
+    for left, right in zip(rows(one), rows(other), strict=True):
+        assert float(left["loss"]) == pytest.approx(float(right["loss"]), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(run, text, tmp_path):
+    on_two_processes("train", text, "-o", tmp_path / "two", *SIZES, "--medium-interval", 8, *RUN)
+    nearly_same(run, tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_two_processes_retrofit_as_one_does(rrwkv, tmp_path):
+    """At first most weights get no gradient, in neither process."""
+    base = write_rrwkv(tmp_path / "base", RWKV7, random_weights(RWKV7))
+    (tmp_path / "a.ids").write_text(" ".join(str(7 * i % 40) for i in range(600)))
+    arguments = ["retrofit", base, tmp_path / "a.ids", "--medium-interval", 4, "--medium-key-size", 8, *RUN]
+    rrwkv(*arguments, "-o", tmp_path / "one")
+    on_two_processes(*arguments, "-o", tmp_path / "two")
+    nearly_same(tmp_path / "one", tmp_path / "two")
 
 
 @pytest.mark.parametrize(
