@@ -16,6 +16,7 @@
 # make web              the chat page, into rrwkv_export/assets/web, for `rrwkv web` and wheels
 # make page-test        the page in a browser: what people do, bad days, accessibility; in Debian's Chromium
 # make page-pictures    the pictures in docs/web.md, of a conversation with the demo
+# make page-bench       how fast the page starts and talks in Chromium, with the demo or the bundles of $BUNDLES
 # make web-kernels      the kernels as modules of WebAssembly, for runtimes/web, and their check; some minutes at first
 # make web-test         the runtime for browsers: lint, types, and its tests in Node, some against Python
 # make clean
@@ -31,7 +32,7 @@ export RRWKV_NATIVE_REQUIRED := 1
 # Where node.sh puts a Node.js of PyPI.
 export PATH := $(CURDIR)/build/node/path:$(PATH)
 
-.PHONY: demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels test-wheels arm64-native web web-kernels web-test page-test page-test-in page-pictures clean
+.PHONY: demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels test-wheels arm64-native web web-kernels web-test page-test page-test-in page-pictures page-bench clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/rrwkv demo --output build/demo
@@ -237,6 +238,11 @@ page-test: $(WEB_MODELS:%=$(WEB_BUNDLES)/%-int8/manifest.json)
 page-test-in: $(PAGE)
 	@CHROMIUM=$(CHROMIUM) RRWKV=$(abspath $(BIN)/rrwkv) PAGE=$(CURDIR)/$(<D) BUNDLE=$(CURDIR)/$(WEB_BUNDLES)/demo-int8 \
 		BUNDLE_RWKV7=$(if $(RWKV7_CHAT),$(CURDIR)/$(WEB_BUNDLES)/rwkv7-int8) $(NODE) npm --prefix runtimes/web/page test --silent
+
+# By default the demo in int8.
+BUNDLES ?= $(WEB_BUNDLES)/demo-int8
+page-bench: $(PAGE) $(WEB_BUNDLES)/demo-int8/manifest.json
+	@CHROMIUM=$$(runtimes/web/chromium.sh) PAGE=$(CURDIR)/$(<D) $(NODE) node runtimes/web/page/benchmark.mjs $(BUNDLES)
 
 # Of docs/web.md.
 page-pictures: $(PAGE) $(WEB_BUNDLES)/demo-int8/manifest.json
