@@ -103,9 +103,14 @@ def needed_files(manifest: Manifest) -> list[str]:
 def _checked(bundle: Path) -> Manifest:
     manifest = Manifest.load(bundle)
     verify_files(bundle, manifest)
+    require_chat(bundle, manifest)
+    return manifest
+
+
+def require_chat(bundle: Path, manifest: Manifest) -> None:
+    """Raises BundleError for a bundle that nobody can talk with."""
     if manifest.tokenizer is None:
         raise BundleError(f"{bundle}: it has no tokenizer, and a chat needs one; export it with its tokenizer")
-    return manifest
 
 
 def _told(what: str, names: Sequence[str], progress: Progress | None) -> Iterator[str]:

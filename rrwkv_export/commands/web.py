@@ -67,11 +67,7 @@ def web(bundle: Path, output: Path | None, archive: Path | None, scheme: str | N
 @contextmanager
 def _for_browsers(bundle: Path, scheme: str | None) -> Iterator[Path]:
     """The bundle, or one that is made of it for so long. Raises what `rrwkv quantize` does."""
-    from rrwkv_export.commands.shared.console import console, progress_bars
-    from rrwkv_export.commands.shared.say import note
-    from rrwkv_export.quantize.calibration import choose_calibration
-    from rrwkv_export.quantize.quantize import quantize
-    from rrwkv_export.quantize.recipes import shipped_recipe
+    from rrwkv_export.web import require_chat
     from rrwkv_runtime.manifest import Manifest
 
     manifest = Manifest.load(bundle)
@@ -79,6 +75,13 @@ def _for_browsers(bundle: Path, scheme: str | None) -> Iterator[Path]:
     if scheme == _AS_IT_IS or (scheme is None and not floats):
         yield bundle
         return
+    require_chat(bundle, manifest)
+    from rrwkv_export.commands.shared.console import console, progress_bars
+    from rrwkv_export.commands.shared.say import note
+    from rrwkv_export.quantize.calibration import choose_calibration
+    from rrwkv_export.quantize.quantize import quantize
+    from rrwkv_export.quantize.recipes import shipped_recipe
+
     chosen = shipped_recipe(scheme or "int8", str(manifest.config["architecture"]))
     read = choose_calibration((), bundle, say=note)
     with tempfile.TemporaryDirectory() as folder:

@@ -46,7 +46,7 @@ def medium_options(interval: int | None) -> Decorator[Any]:
 
 
 run_options: Decorator[Any] = stacked(
-    click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Train for N steps."),
+    count("--steps", None, "Train for N steps."),
     click.option(
         "--minutes",
         type=NumberFrom(min_open=True),
@@ -77,7 +77,7 @@ run_options: Decorator[Any] = stacked(
         help="What matrices are multiplied in; recurrences, sums and weights stay float32.",
     ),
     count("--seed", 0, "Of the first weights, and of the order of rows.", lowest=0),
-    click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads.  [default: torch's own]"),
+    count("--threads", None, "Threads.  [default: torch's own]", highest=1024),
     click.option("--force", is_flag=True, help="Replace the run that is there."),
 )
 
