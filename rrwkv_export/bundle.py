@@ -99,7 +99,7 @@ class GraphOptions:
         if config.medium and over == "decode_cpu":
             return replace(entry, reads=READ_ONLY)
         if config.medium and over == "segment_end":
-            return replace(entry, updates=MADE_AT_END, after_every=config.medium.interval)
+            return replace(entry, updates=MADE_AT_END, after_every=config.medium.unit)
         return entry
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rrwkv_export.architectures.config import MediumConfig, ModelConfig
 from rrwkv_export.architectures.dialects import Transformers
+from rrwkv_export.architectures.mediums import AdaptiveInterval
 from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.architectures.rwkv5 import RWKV5Config
 from rrwkv_export.architectures.rwkv6 import RWKV6Config
@@ -22,6 +23,7 @@ from rrwkv_export.architectures.rwkv7 import RWKV7Config
 
 RWKV4 = RWKV4Config(vocab_size=40, hidden_size=16, num_layers=2, ffn_size=48)
 RRWKV = RWKV4Config(40, 16, 2, 48, medium=MediumConfig(interval=4, slots=2, key_size=8))
+ADAPTIVE = MediumConfig(AdaptiveInterval(3, 7), slots=2, key_size=8)
 RWKV52 = RWKV5Config(40, 16, 2, 48, head_size=8)
 RWKV6 = RWKV6Config(40, 16, 2, 48, head_size=8, mix_rank=3, decay_rank=5)
 RWKV7 = RWKV7Config(40, 16, 2, 48, head_size=8, decay_rank=5, rate_rank=3, value_rank=2, gate_rank=7)
@@ -37,6 +39,8 @@ def random_weights(config: ModelConfig, seed: int = 0) -> dict[str, Tensor]:
 def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     normal = torch.randn(shape, generator=generator)
     uniform = torch.rand(shape, generator=generator)
+    if name.startswith("medium.information"):
+        return normal
     part = name.split(".")[-2]
     if part.startswith("ln"):
         return 0.1 * normal + (1 if name.endswith(".weight") else 0)

@@ -7,14 +7,21 @@ import dataclasses
 from hypothesis import strategies as st
 
 from rrwkv_export.architectures.config import MediumConfig, ModelConfig
+from rrwkv_export.architectures.mediums import AdaptiveInterval
 from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.architectures.rwkv5 import VERSIONS, RWKV5Config
 from rrwkv_export.architectures.rwkv6 import RWKV6Config
 from rrwkv_export.architectures.rwkv7 import RWKV7Config
 
 small = st.integers(1, 6)
+adaptive = st.builds(lambda a, b: AdaptiveInterval(min(a, b), max(a, b)), small, small)
 mediums = st.none() | st.builds(
-    MediumConfig, small, st.sampled_from(["attention", "mean"]), slots=small, key_size=small, reduction=small
+    MediumConfig,
+    small | adaptive,
+    st.sampled_from(["attention", "mean"]),
+    slots=small,
+    key_size=small,
+    reduction=small,
 )
 
 

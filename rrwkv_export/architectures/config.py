@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self, cast
 from rrwkv_export.architectures.base import Shapes
 from rrwkv_export.architectures.fields import MOST_LAYERS, check_integer, known_fields
 from rrwkv_export.architectures.mediums import MediumConfig as MediumConfig
-from rrwkv_export.architectures.mediums import medium_from_json, medium_shapes
+from rrwkv_export.architectures.mediums import medium_from_json, medium_shapes, shared_medium_shapes
 from rrwkv_export.errors import ConfigError
 from rrwkv_runtime.common import reading
 from rrwkv_runtime.common.reading import LARGEST_JSON, short
@@ -71,6 +71,7 @@ class ModelConfig(ABC):
         """Every weight's canonical name and shape, in the order of the computation."""
         V, C = self.vocab_size, self.hidden_size
         shapes: Shapes = {"emb.weight": (V, C), **_norm("blocks.0.ln0", C)}
+        shapes |= shared_medium_shapes(self.medium, C)
         for i in range(self.num_layers):
             layer = _norm("ln1", C) | {f"att.{name}": shape for name, shape in self.time_mix_shapes(i).items()}
             layer |= _norm("ln2", C) | {f"ffn.{name}": shape for name, shape in self.channel_mix_shapes().items()}

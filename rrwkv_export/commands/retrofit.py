@@ -11,6 +11,7 @@ from rrwkv_export.commands.shared.options import PATH, checkpoint_options
 from rrwkv_export.commands.shared.say import note
 from rrwkv_export.commands.shared.training import (
     kept_settings,
+    medium_config,
     medium_options,
     number,
     require_extra,
@@ -55,7 +56,6 @@ def retrofit(
     rrwkv retrofit model.pth chats.jsonl -o with-mediums --minutes 10 --freeze-base
     """
     require_extra()
-    from rrwkv_export.architectures.config import MediumConfig
     from rrwkv_export.checkpoint import open_checkpoint
     from rrwkv_export.commands.shared.console import progress_bars
     from rrwkv_export.train.begin import check_run
@@ -64,8 +64,8 @@ def retrofit(
     from rrwkv_export.train.run import train as run
     from rrwkv_export.train.settings import Settings
 
-    names = ("interval", "slots", "squeeze", "reduction", "key_size")
-    medium = MediumConfig(**{name: said.pop(f"medium_{name}") for name in names})
+    medium = medium_config(said)
+    assert medium is not None
     said |= {"mediums_first": 1.0 if freeze_base else mediums_first}
     said |= {"base_rate": base_learning_rate / (said["learning_rate"] or 1)}
     settings = Settings(**kept_settings(texts, **said))

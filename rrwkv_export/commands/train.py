@@ -13,6 +13,7 @@ from rrwkv_export.commands.shared.say import note
 from rrwkv_export.commands.shared.training import (
     count,
     kept_settings,
+    medium_config,
     medium_options,
     require_extra,
     run_options,
@@ -117,16 +118,14 @@ def _check_alone(ctx: click.Context) -> None:
 
 def _sizes(ctx: click.Context, said: dict[str, Any]) -> Any:
     """Takes what a model is made of out of the options. Raises UsageError."""
-    from rrwkv_export.architectures.config import MediumConfig
     from rrwkv_export.train.new_model import Sizes
 
-    medium = {name: said.pop(f"medium_{name}") for name in ("interval", "slots", "squeeze", "reduction", "key_size")}
+    of_mediums = [name for name in said if name.startswith("medium_")]
+    given = [name for name in of_mediums if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]
+    medium = medium_config(said)
     sizes = {name: said.pop(name) for name in ("architecture", "layers", "channels", "ffn", "head_size")}
-    given = [name for name in medium if ctx.get_parameter_source(f"medium_{name}") is not ParameterSource.DEFAULT]
     if sizes["architecture"] == "rwkv4" and given:
-        raise click.UsageError(f"--medium-{given[0].replace('_', '-')}: rwkv4 has no mediums; say --architecture rrwkv")
-    if medium["interval"] is None:
-        if given or sizes["architecture"] == "rrwkv":
-            raise click.UsageError("mediums need --medium-interval, such as 32")
-        return Sizes(**sizes)
-    return Sizes(**sizes, medium=MediumConfig(**medium))
+        raise click.UsageError(f"--{given[0].replace('_', '-')}: rwkv4 has no mediums; say --architecture rrwkv")
+    if medium is None and (given or sizes["architecture"] == "rrwkv"):
+        raise click.UsageError("mediums need --medium-interval, such as 32")
+    return Sizes(**sizes, medium=medium)

@@ -68,8 +68,11 @@ def fuse_main(model: ir.Model, config: ModelConfig, form: WKVForm, linears: Iter
 
 
 def _room_of(config: ModelConfig) -> Room | None:
-    """What the kernels know of layers of this config: in theirs, attention is as wide as the rest."""
-    return room_of(config) if config.attention_width == config.hidden_size else None
+    """What the kernels know of layers of this config: in theirs, attention is as wide as the rest, and segments are of
+    as many tokens.
+    """
+    adaptive = config.medium is not None and config.medium.adaptive is not None
+    return room_of(config) if config.attention_width == config.hidden_size and not adaptive else None
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def _fuse(model: ir.Model, config: ModelConfig, room: Room, names: Names, kind: 
         "inputs": ",".join(names.get(value, "") for value in part.inputs),
         "epsilon": float(config.layer_norm_epsilon),
         "layers": config.num_layers,
-        "interval": config.medium.interval if config.medium else 0,
+        "interval": config.medium.unit if config.medium else 0,
         **room.attributes,
     }
     whole = part.function(kind.whole, attributes=attributes)

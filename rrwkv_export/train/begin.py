@@ -54,10 +54,10 @@ def begin(
     A model that cannot be exported is refused here. Raises TrainingError, TextError, OutputError; then nothing is left.
     """
     config, model = beginning.config, Model(beginning.config, beginning.weights)
-    if config.medium and settings.length <= config.medium.interval:
+    if config.medium and settings.length <= config.medium.longest:
         raise TrainingError(
             f"--length {settings.length}: no token of such a row could read a medium, which ends after "
-            f"{config.medium.interval}; give longer rows, or a shorter --medium-interval"
+            f"{config.medium.longest}; give longer rows, or a shorter --medium-interval"
         )
     require_space(out, _COPIES * 4 * config.parameters())
     with new_directory(out, RUN if overwrite else None, marker=MARKER, what=_WHAT) as folder:

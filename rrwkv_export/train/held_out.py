@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from rrwkv_export.texts import Ids
 from rrwkv_export.train.models import Model
+from rrwkv_export.train.objective import losses_of
 
 _FIRST, _FACTOR = 16, 4  # 0 to 15, 16 to 63, 64 to 255 …
 
@@ -41,8 +41,7 @@ def held_out_loss(model: Model, rows: Ids, batch: int) -> HeldOut:
     for first in range(0, len(rows), batch):
         ids = torch.from_numpy(rows[first : first + batch]).to(device)
         logits, _ = model(ids[:, :-1])
-        losses = cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
-        total += losses.view(len(ids), -1).double().sum(dim=0).cpu()
+        total += losses_of(logits, ids).double().sum(dim=0).cpu()
     mean = total / len(rows)
     ranges = buckets(len(mean))
     return HeldOut(

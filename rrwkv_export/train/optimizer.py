@@ -11,8 +11,8 @@ from collections import defaultdict
 
 import torch
 
+from rrwkv_export.architectures.mediums import is_mediums
 from rrwkv_export.train.models import Model
-from rrwkv_export.train.models.initial import is_mediums
 from rrwkv_export.train.settings import Settings
 
 _FASTER = {"att.w0": 2.0, "att.time_decay": 2.0, "att.time_first": 3.0}

@@ -49,7 +49,7 @@ def _require_same(base: Model, made: Model, seed: int) -> None:
     medium = made.config.medium
     assert medium is not None
     generator = torch.Generator().manual_seed(seed)
-    size = (1, _SEGMENTS * medium.interval + 1)
+    size = (1, _SEGMENTS * medium.longest + 1)
     ids = torch.randint(0, base.config.vocab_size, size, generator=generator)
     with torch.no_grad():
         if not torch.equal(base(ids)[0], made(ids)[0]):

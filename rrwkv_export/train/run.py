@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from rrwkv_export.checkpoint import Checkpoint, open_checkpoint
 from rrwkv_export.errors import TrainingError
@@ -25,6 +24,7 @@ from rrwkv_export.train.held_out import held_out_loss
 from rrwkv_export.train.kept import Reached
 from rrwkv_export.train.logs import Logs
 from rrwkv_export.train.models import Model
+from rrwkv_export.train.objective import information_loss, losses_of
 from rrwkv_export.train.optimizer import adamw, choose_trained, learning_rate, set_learning_rate
 from rrwkv_export.train.settings import Settings
 
@@ -163,9 +163,14 @@ class Trainer:
         own = rows[accelerator.process_index :: accelerator.num_processes]
         ids = torch.from_numpy(own).to(accelerator.device)
         with self._mixed():
-            logits, _ = self._computed(ids[:, :-1])
-        loss = cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
-        accelerator.backward(loss)
+            logits, state = self._computed(ids[:, :-1])
+        losses = losses_of(logits, ids)
+        loss, medium = losses.mean(), self._model.config.medium
+        minimized = loss
+        if medium and medium.adaptive and settings.information_weight:
+            told = information_loss(medium.adaptive, settings.medium_nats, losses, state)
+            minimized = loss + settings.information_weight * told
+        accelerator.backward(minimized)
         norm = float(accelerator.clip_grad_norm_(self._model.parameters(), settings.clip))
         total = float(accelerator.reduce(loss.detach(), "mean"))
         if not math.isfinite(total) or not math.isfinite(norm):

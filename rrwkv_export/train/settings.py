@@ -25,9 +25,10 @@ class Settings:
     length: tokens of a row. batch: rows of a step, over all processes. steps, minutes: how long, one of the two.
     warm_up: steps until the learning rate is reached; it falls to `last_rate` of it along a cosine. base_rate: the
     learning rate of weights that a retrofit found, over that of its mediums. mediums_first: the share of the run in
-    which mediums alone are trained. clip: the largest norm of the gradient. every: steps between evaluations, which
-    save. threads: None leaves the number to torch. sha256: of the texts, the held-out ones last. base, license: what
-    the card of the model that a retrofit found says.
+    which mediums alone are trained. medium_nats: of an adaptive interval, τ, the surprisal of a medium's tokens.
+    information_weight: of the loss that draws their information to it. clip: the largest norm of the gradient. every:
+    steps between evaluations, which save. threads: None leaves the number to torch. sha256: of the texts, the held-
+    out ones last. base, license: what the card of the model that a retrofit found says.
     """
 
     texts: tuple[str, ...]
@@ -43,6 +44,8 @@ class Settings:
     clip: float = 1.0
     base_rate: float = 1.0
     mediums_first: float = 0.0
+    medium_nats: float = 64.0
+    information_weight: float = 1.0
     every: int = 100
     precision: Precision = "float32"
     seed: int = 0

@@ -24,12 +24,13 @@ def logits_error(expected: Array, found: Array) -> float:
 def states_error(expected: State, found: Mapping[str, Array]) -> float:
     """The largest error of any state in any layer, relative to the largest value of that state in that layer.
 
-    found: the states by name, in any form, the position included.
+    found: the states by name, in any form. Whole numbers, the position among them, are to be the same.
     """
     right = {name: np.asarray(value) for name, value in vars(expected).items()}
-    there = dict(found)
-    if int(there.pop("position")) != right.pop("position"):
-        return math.inf
+    there = {name: np.asarray(value) for name, value in found.items()}
+    for name in [name for name, value in there.items() if value.ndim == 0]:
+        if int(there.pop(name)) != int(right.pop(name)):
+            return math.inf
     there, right = (expected.comparable(values) for values in (there, right))
     return max(_relative(there[name][layer], right[name][layer]) for name in there for layer in range(len(there[name])))
 

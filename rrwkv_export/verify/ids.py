@@ -55,8 +55,8 @@ def verification_length(config: ModelConfig) -> int:
     if medium is None:
         return max(_FEWEST, min(200, affordable))
     # However dear: a medium is made and read, and another one is made.
-    fewest = max(_FEWEST, 2 * medium.interval + 5)
-    return max(fewest, min(medium.interval * (medium.slots + 2) + 5, affordable))
+    fewest = max(_FEWEST, 2 * medium.longest + 5)
+    return max(fewest, min(medium.longest * (medium.slots + 2) + 5, affordable))
 
 
 def draw_sample(

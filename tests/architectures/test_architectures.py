@@ -23,6 +23,7 @@ from rrwkv_export.architectures import reference
 from rrwkv_export.architectures.base import Tensors
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.architectures.linears import linears
+from rrwkv_export.architectures.mediums import INFORMATION
 from rrwkv_export.architectures.rwkv5 import VERSIONS
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.errors import ConfigError
@@ -91,10 +92,10 @@ def test_a_config_comes_back_from_its_json_and_from_its_shapes(config):
 def test_states_and_linears_are_those_of_the_shapes(config):
     states = architectures.of(config).states(config, "plain")
     initial = reference.of(config).State.initial(config)
-    assert {s.name: s.shape for s in states[1:]} == {s.name: tuple(getattr(initial, s.name).shape) for s in states[1:]}
+    assert {s.name: s.shape for s in states[1:]} == {s.name: np.shape(getattr(initial, s.name)) for s in states[1:]}
     shapes = config.shapes()
     assert all(set(shapes[one.weight]) == {one.inputs, one.outputs} for one in linears(config))
-    rates = (".r_k", ".time_decay", ".time_first", ".time_faaaa")  # [H, N], and no linears
+    rates = (".r_k", ".time_decay", ".time_first", ".time_faaaa", INFORMATION)  # [H, N] or [2, C], and no linears
     matrices = {name for name, shape in shapes.items() if len(shape) == 2 and not name.endswith(rates)}
     assert {one.weight for one in linears(config)} == matrices
 

@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrwkv_export.architectures.config import MediumConfig, ModelConfig, load_config, read_json
+from rrwkv_export.architectures.mediums import AdaptiveInterval
 from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.errors import ConfigError
 
 sizes = st.integers(1, 2**20)
-mediums = st.builds(MediumConfig, sizes, st.sampled_from(["attention", "mean"]), sizes, sizes, sizes)
+adaptive = st.builds(lambda a, b: AdaptiveInterval(min(a, b), max(a, b)), st.integers(1, 2**16), st.integers(1, 2**16))
+mediums = st.builds(MediumConfig, sizes | adaptive, st.sampled_from(["attention", "mean"]), sizes, sizes, sizes)
 epsilons = st.floats(0, 1, exclude_min=True, exclude_max=True)
 configs = st.builds(RWKV4Config, sizes, sizes, st.integers(1, 2**12), sizes, epsilons, st.none() | mediums)
 NOT_A_SIZE = [0, -1, 2**20 + 1, 1.0, 1.5, True, "8", None, [8]]
@@ -59,6 +61,14 @@ def test_a_bad_epsilon_is_named(value):
         ({"medium": {"interval": 4, "squeeze": ["mean"]}}, "squeeze must be one of"),
         ({"medium": {"interval": 4, "slot": 3}}, "medium: unknown field 'slot'; known are interval, key_size"),
         ({"medium": {"slots": 3}}, "medium: field 'interval' is missing"),
+        (
+            {"medium": {"interval": {"shortest": 0, "longest": 4}}},
+            "medium: interval: shortest must be an integer from 1",
+        ),
+        ({"medium": {"interval": {"shortest": 4, "longest": 65537}}}, "longest must be an integer from 1 to 65536"),
+        ({"medium": {"interval": {"shortest": 9, "longest": 8}}}, r"shortest \(9\) must not be above longest \(8\)"),
+        ({"medium": {"interval": {"shortest": 4}}}, "medium: interval: field 'longest' is missing"),
+        ({"medium": {"interval": {"shortest": 4, "longest": 8, "a": 1}}}, "medium: interval: unknown field 'a'"),
         ({"medium": 4}, "medium must be an object or null"),
         ({"medium": False}, "medium must be an object or null"),
         ({"architecture": "rwkv3"}, "architecture 'rwkv3' is not one of rrwkv, rwkv4, rwkv5, rwkv6, rwkv7"),

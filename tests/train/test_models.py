@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_files import RRWKV, RWKV4, RWKV6, RWKV7, random_weights
+from checkpoint_files import ADAPTIVE, RRWKV, RWKV4, RWKV6, RWKV7, random_weights
 
 from rrwkv_export.architectures import reference
 from rrwkv_export.architectures.mediums import MEDIUM_BANK, MediumConfig
@@ -18,6 +18,7 @@ from rrwkv_export.train.models import Model
 from rrwkv_export.train.models.initial import initial_weights
 from rrwkv_export.train.models.rwkv4 import wkv
 from rrwkv_export.train.models.rwkv7 import delta
+from rrwkv_export.train.objective import information_loss
 from rrwkv_export.train.retrofit import retrofit
 
 _BESIDE = Path(__file__).parents[3] / "shared" / "checkpoints" / "rwkv7-chat"
@@ -31,6 +32,8 @@ MODELS = {
     "rwkv7": RWKV7,
     "rwkv7 with mediums": dataclasses.replace(RWKV7, medium=RRWKV.medium),
     "rwkv7 with mediums, mean": dataclasses.replace(RWKV7, medium=MEAN),
+    "rrwkv, adaptive": dataclasses.replace(RRWKV, medium=ADAPTIVE),
+    "rwkv7 with mediums, adaptive": dataclasses.replace(RWKV7, medium=ADAPTIVE),
 }
 ROWS = torch.randint(0, 40, (3, 37), generator=torch.Generator().manual_seed(5))
 
@@ -144,6 +147,38 @@ def test_gradients_of_a_model_are_its_differences(name):
         assert along == pytest.approx(difference, rel=1e-5)
 
 
+def test_the_gradient_of_information_is_its_difference_where_no_segment_ends_elsewhere():
+    """But for the rounding of ι, which is a 65536th."""
+    model, _ = made(MODELS["rrwkv, adaptive"], seed=3)
+    bias = model.get_parameter("medium.information_bias")
+
+    def loss(by):
+        with torch.no_grad():
+            bias.add_(by)
+            _, state = model(ROWS)
+            counted = state.told.counted // 2**16
+        value = torch.nn.functional.cross_entropy(model(ROWS[:, :-1])[0].flatten(0, 1), ROWS[:, 1:].flatten())
+        return value, counted
+
+    (gradient,) = torch.autograd.grad(loss(0)[0], bias)
+    (upper, ended), (lower, as_many) = loss(4e-4), loss(-8e-4)
+    assert torch.equal(ended, as_many)
+    assert float(gradient) == pytest.approx(float((upper - lower).detach()) / 8e-4, rel=0.1)
+
+
+def test_a_token_that_told_more_than_its_share_is_drawn_to_tell_more():
+    model, _ = made(MODELS["rrwkv, adaptive"])
+    _, state = model(ROWS)
+    bias = model.get_parameter("medium.information_bias")
+    for told, sign in ((100.0, -1), (0.0, 1)):
+        loss = information_loss(model.config.medium.adaptive, 20.0, torch.full(ROWS.shape, told), state)
+        (gradient,) = torch.autograd.grad(loss, bias, retain_graph=True)
+        assert float(gradient) * sign > 0
+    exact = state.told.information.detach()
+    losses = 20.0 * torch.cat([exact[:, 1:], exact[:, :1]], dim=1)  # what token t + 1 told
+    assert information_loss(model.config.medium.adaptive, 20.0, losses, state) < 1e-12
+
+
 @torch.no_grad()
 def test_float32_stays_right_where_a_text_repeats_itself_and_keys_are_large():
     """Powers of the triangular matrix, and exponentials of keys, would not."""
@@ -186,7 +221,7 @@ def test_mixed_precision_is_near():
     assert {x.dtype for x in state.layers[0].values()} == {torch.float32}
 
 
-@pytest.mark.parametrize("name", ["rrwkv", "rwkv7 with mediums"])
+@pytest.mark.parametrize("name", ["rrwkv", "rwkv7 with mediums", "rrwkv, adaptive"])
 def test_nothing_is_made_on_another_device_than_the_models(name):
     """On this one nothing is computed, but mixing it with another is an error, as on a GPU."""
     model = made(MODELS[name])[0].to("meta")

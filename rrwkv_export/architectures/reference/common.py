@@ -54,32 +54,38 @@ class Reference(Generic[S]):
         """
         state = state.copy() if state else self.State.initial(config, dtype)
         x, crossing = _embed(config, weights, ids, dtype), Crossing()
+        segments = mediums.segments(config, weights, ids, state) if config.medium else None
         for i in range(config.num_layers):
             w = Layer(config, weights, i, observe, dtype)
             h = w.norm(x, "ln1")
-            M = mediums.retrospect(w, config.medium, h, state) if config.medium else None
+            M = mediums.retrospect(w, config.medium, h, segments, state) if config.medium and segments else None
             x = x + self.time_mix(w, h, _shifted(state, i, 0, h), M, state, crossing)
             h = w.norm(x, "ln2")
             x = x + self.channel_mix(w, h, _shifted(state, i, 1, h), M)
         state.position += len(ids)
+        if segments and config.medium and config.medium.adaptive:
+            state.medium_information, state.medium_token = segments.information, ids[-1]
         return _logits(config, weights, x), state
 
     @torch.inference_mode()
     def step(self, config: ModelConfig, weights: Weights, token: int, state: S) -> Tensor:
         """Logits [V] float64 of one token; `state` moves on in place. The definition, line by line."""
-        x, crossing = _embed(config, weights, [token])[0], Crossing()
+        x, crossing, n = _embed(config, weights, [token])[0], Crossing(), 1
         for i in range(config.num_layers):
             w = Layer(config, weights, i)
             h, h_prev = w.norm(x, "ln1"), state.shift[i, 0].clone()
             M = mediums.read(w, config.medium, h, state) if config.medium else None
             x = x + self.time_mix_step(w, h, h_prev, M, state, crossing)
             if config.medium:
-                mediums.squeeze(w, config.medium, h, state)
+                n = n if i else mediums.told(w, config.medium, h, h_prev)
+                mediums.squeeze(w, config.medium, h, n, state)
             state.shift[i, 0] = h
             h, h_prev = w.norm(x, "ln2"), state.shift[i, 1].clone()
             x = x + self.channel_mix(w, h, h_prev, M)
             state.shift[i, 1] = h
         state.position += 1
+        if config.medium and config.medium.adaptive:
+            state.medium_information, state.medium_token = state.medium_information + n, token
         return _logits(config, weights, x)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rrwkv_export import architectures
-from rrwkv_export.architectures.base import POSITION, Array
+from rrwkv_export.architectures.base import Array
 from rrwkv_export.architectures.config import ModelConfig
 
 
@@ -24,6 +24,7 @@ class State:
 
     position: tokens seen. shift [L, 2, C]: last LN1 and LN2 outputs. medium_sum [L, 1, C] and medium_weight [L, 1, 1]:
     S, G. medium_bank [L, K, C], medium_key [L, K, R]: held mediums and their keys, newest last, unfilled rows in front.
+    medium_information, medium_token: of an adaptive interval, I and the last token.
     """
 
     position: int
@@ -32,12 +33,14 @@ class State:
     medium_weight: Tensor = field(default_factory=_nothing)
     medium_bank: Tensor = field(default_factory=_nothing)
     medium_key: Tensor = field(default_factory=_nothing)
+    medium_information: int = 0
+    medium_token: int = -1
 
     @classmethod
     def initial(cls, config: ModelConfig, dtype: torch.dtype = torch.float64) -> Self:
         """Before the first token."""
         layouts = architectures.of(config).states(config, "plain")
-        zeros: dict[str, Any] = {s.name: torch.zeros(s.shape, dtype=dtype) for s in layouts if s.name != POSITION}
+        zeros: dict[str, Any] = {s.name: torch.zeros(s.shape, dtype=dtype) for s in layouts if s.dtype == "float32"}
         return cls(position=0, **zeros)
 
     @staticmethod

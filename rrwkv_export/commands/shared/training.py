@@ -13,6 +13,7 @@ from rrwkv_runtime.common import install
 from rrwkv_runtime.errors import RRWKVError
 
 if TYPE_CHECKING:
+    from rrwkv_export.architectures.mediums import MediumConfig
     from rrwkv_export.train.run import Result
 
 texts_argument: Decorator[Any] = click.argument("texts", type=PATH, nargs=-1, metavar="TEXT…")
@@ -23,15 +24,48 @@ def count(name: str, default: int | None, help: str, *, lowest: int = 1, highest
     return click.option(name, type=kind, default=default, show_default=default is not None, metavar="N", help=help)
 
 
-def number(name: str, default: float, help: str) -> Decorator[Any]:
-    return click.option(name, type=NumberFrom(), default=default, show_default=True, metavar="X", help=help)
+def number(name: str, default: float, help: str, *, above: bool = False) -> Decorator[Any]:
+    """From 0, or above it."""
+    return click.option(
+        name, type=NumberFrom(min_open=above), default=default, show_default=True, metavar="X", help=help
+    )
+
+
+class _Interval(click.ParamType[Any]):
+    """Tokens per medium, or the fewest and the most: an int, or a pair."""
+
+    name = "interval"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        first, _, last = value.partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal() or value.endswith("-"):
+            self.fail(f"{value!r} is neither a number of tokens, such as 32, nor two, such as 8-64", param, ctx)
+        return (int(first), int(last)) if last else int(first)
 
 
 def medium_options(interval: int | None) -> Decorator[Any]:
     """interval: its default; None for no mediums."""
     without = "" if interval else "  [default: no mediums]"
     return stacked(
-        count("--medium-interval", interval, f"Make a medium of every N tokens.{without}", highest=1 << 20),
+        click.option(
+            "--medium-interval",
+            type=_Interval(),
+            default=interval,
+            show_default=interval is not None,
+            metavar="N|N-M",
+            help=f"Make a medium of every N tokens, or of N to M, as the text tells more or less.{without}",
+        ),
+        number(
+            "--medium-nats",
+            64.0,
+            "With N-M: the surprisal of the tokens that make a medium; tokens are drawn to tell their own share of it.",
+            above=True,
+        ),
+        number(
+            "--information-weight", 1.0, "With N-M: of the loss that draws them so; 0 leaves it to the loss on text."
+        ),
         count("--medium-slots", 16, "Mediums that a token can read.", highest=1 << 20),
         click.option(
             "--medium-squeeze",
@@ -43,6 +77,17 @@ def medium_options(interval: int | None) -> Decorator[Any]:
         count("--medium-reduction", 16, "Channels over the width of the excitation.", highest=1 << 20),
         count("--medium-key-size", 64, "Width of a medium's key.", highest=1 << 20),
     )
+
+
+def medium_config(said: dict[str, Any]) -> MediumConfig | None:
+    """Takes what mediums are like out of the options; None where there is no interval. Raises ConfigError."""
+    from rrwkv_export.architectures.mediums import AdaptiveInterval, MediumConfig
+
+    names = ("interval", "slots", "squeeze", "reduction", "key_size")
+    fields = {name: said.pop(f"medium_{name}") for name in names}
+    if isinstance(fields["interval"], tuple):
+        fields["interval"] = AdaptiveInterval(*fields["interval"])
+    return MediumConfig(**fields) if fields["interval"] else None
 
 
 run_options: Decorator[Any] = stacked(

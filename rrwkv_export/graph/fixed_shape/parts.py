@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.errors import ExportError
 from rrwkv_export.graph import names
 from rrwkv_export.graph.fixed_shape.drawings import fixed_drawing
 from rrwkv_export.graph.fixed_shape.making import state_part
@@ -17,8 +18,16 @@ HIDDEN = -32.0
 
 
 def fixed_shape_graphs(config: ModelConfig) -> dict[str, int]:
-    """T by the graph's name: a medium's interval for prefill (none if that is 1), and 1."""
-    tokens = config.medium.interval if config.medium else TOKENS_WITHOUT_MEDIUMS
+    """T by the graph's name: a medium's interval for prefill (none if that is 1), and 1.
+
+    Raises ExportError where the interval is adaptive: no such graph could say where its segment ends.
+    """
+    if config.medium and config.medium.adaptive:
+        raise ExportError(
+            f"graphs in fixed shapes hold whole segments, and this model's are of {config.medium.interval} tokens; "
+            "export it without --target mobile"
+        )
+    tokens = config.medium.unit if config.medium else TOKENS_WITHOUT_MEDIUMS
     return {"mobile-segment": tokens, "mobile-decode": 1} if tokens > 1 else {"mobile-decode": 1}
 
 
@@ -52,7 +61,7 @@ def derived_inputs(config: ModelConfig, tokens: int) -> tuple[DerivedInput, ...]
     medium = config.medium
     if medium is None:
         return ()
-    s, K = medium.interval, medium.slots
+    s, K = medium.unit, medium.slots
     filled_from: list[float] = [s * (K - slot) for slot in range(K)]
     found = [DerivedInput(VISIBLE, (1, 1, K), [[filled_from]], 0, HIDDEN, 0.0)]
     if tokens == 1:

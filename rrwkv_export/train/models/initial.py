@@ -5,7 +5,8 @@ first layer to the last, and from the first channel to the last, mixes, decays a
 sees far. Matrices whose results are added to x are 0, so that a layer begins as nothing.
 
 Mediums are not mixed in at first (`medium_mix_*` 0): a model begins as the same one without them. The squeeze weighs
-all tokens alike; down, up, query and key are normal, of the variance that keeps that of their inputs.
+all tokens alike, and where the interval is adaptive they tell alike; down, up, query and key are normal, of the
+variance that keeps that of their inputs.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Generator, Tensor, nn
 from rrwkv_export.architectures.base import Shape
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.architectures.matrices import HeadsConfig
+from rrwkv_export.architectures.mediums import INFORMATION, is_mediums
 from rrwkv_export.train.models.model import require_trained
 
 _Rule = Callable[[ModelConfig, int, str, Shape, Generator], Tensor | None]
@@ -42,11 +44,6 @@ def initial_mediums(config: ModelConfig, seed: int) -> dict[str, Tensor]:
     return {name: _medium(name, shape, generator) for name, shape in config.shapes().items() if is_mediums(name)}
 
 
-def is_mediums(name: str) -> bool:
-    """Whether only a model with mediums has a weight of this canonical name."""
-    return ".medium." in name or ".medium_mix_" in name
-
-
 def _weight(config: ModelConfig, rule: _Rule, name: str, shape: Shape, generator: Generator) -> Tensor:
     if is_mediums(name):
         return _medium(name, shape, generator)
@@ -62,7 +59,7 @@ def _weight(config: ModelConfig, rule: _Rule, name: str, shape: Shape, generator
 
 
 def _medium(name: str, shape: Shape, generator: Generator) -> Tensor:
-    if len(shape) == 1:
+    if len(shape) < 2 or name == INFORMATION:
         return torch.zeros(shape)
     return torch.randn(shape, generator=generator) / math.sqrt(shape[1])
 

@@ -17,6 +17,7 @@ from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.architectures.reference.layer import Layer, norm
 from rrwkv_export.errors import TrainingError
 from rrwkv_export.train.models import mediums, rwkv4, rwkv7
+from rrwkv_export.train.models.mediums import Segments, Told, adaptive_segments, fixed_segments
 
 LayerState = dict[str, Tensor]
 _ROOMS: dict[str, ModuleType] = {"rwkv4": rwkv4, "rrwkv": rwkv4, "rwkv7": rwkv7}
@@ -25,14 +26,19 @@ ARCHITECTURES = tuple(_ROOMS)
 
 @dataclass(frozen=True)
 class State:
-    """What is carried on. position: tokens seen, in every row as many. layers: of each its arrays [B, ...] by name."""
+    """What is carried on. position: tokens seen, in every row as many. layers: of each its arrays [B, ...] by name.
+
+    told: of an adaptive interval, and None of tokens that have not come.
+    """
 
     position: int
     layers: tuple[LayerState, ...]
+    told: Told | None = None
 
     def detached(self) -> State:
         """The same values, through which no gradient goes back."""
-        return State(self.position, tuple({name: x.detach() for name, x in layer.items()} for layer in self.layers))
+        layers = tuple({name: x.detach() for name, x in layer.items()} for layer in self.layers)
+        return State(self.position, layers, self.told)
 
 
 class Model(nn.Module):
@@ -65,19 +71,28 @@ class Model(nn.Module):
         state = state or self.initial(len(ids))
         x = norm(config, weights, embedding(ids, weights["emb.weight"]), "blocks.0.ln0")
         room, crossing = _ROOMS[config.architecture], dict[str, Tensor]()
+        segments, told = self._segments(ids, state)
         after = []
         for i, before in enumerate(state.layers):
             w = Layer(config, weights, i, dtype=x.dtype)
             h = w.norm(x, "ln1")
             kept: LayerState = {"att_shift": h[:, -1]}
-            M = mediums.retrospect(w, config.medium, h, state.position, before, kept) if config.medium else None
+            M = mediums.retrospect(w, config.medium, h, segments, before, kept) if config.medium and segments else None
             x = x + room.time_mix(w, h, _shifted(h, before["att_shift"]), M, before, kept, crossing)
             h = w.norm(x, "ln2")
             kept["ffn_shift"] = h[:, -1]
             x = x + room.channel_mix(w, h, _shifted(h, before["ffn_shift"]), M)
             after.append(kept)
         logits = linear(norm(config, weights, x, "ln_out"), weights["head.weight"])
-        return logits, State(state.position + ids.shape[1], tuple(after))
+        return logits, State(state.position + ids.shape[1], tuple(after), told)
+
+    def _segments(self, ids: Tensor, state: State) -> tuple[Segments | None, Told | None]:
+        medium = self.config.medium
+        if medium is None:
+            return None, None
+        if medium.adaptive is None:
+            return fixed_segments(medium, state.position, ids), None
+        return adaptive_segments(self.config, dict(self.named_parameters()), ids, state.told)
 
     def initial(self, rows: int) -> State:
         """Before the first token."""
