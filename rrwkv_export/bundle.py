@@ -19,7 +19,7 @@ from rrwkv_export.errors import ExportError
 from rrwkv_export.graph import CHUNKED_TOKENS, OPSET, Over, StateLayout, WeightsDtype, WKVForm, build, state_layout
 from rrwkv_export.graph.fixed_shape.graph import build_fixed_shape
 from rrwkv_export.graph.fixed_shape.parts import fixed_shape, fixed_shape_graphs
-from rrwkv_export.graph.names import MADE_AT_END, READ_ONLY, WKV
+from rrwkv_export.graph.names import MADE_AT_END, READ_ONLY, WKV, taken_at_end
 from rrwkv_export.onnx.about import Facts, describe
 from rrwkv_export.onnx.scope import LoadArray
 from rrwkv_export.progress import Progress
@@ -99,7 +99,9 @@ class GraphOptions:
         if config.medium and over == "decode_cpu":
             return replace(entry, reads=READ_ONLY)
         if config.medium and over == "segment_end":
-            return replace(entry, updates=MADE_AT_END, after_every=config.medium.unit)
+            taken = tuple(name for name in taken_at_end(config) if name not in MADE_AT_END)
+            counts = config.medium.counted if config.medium.adaptive else ""
+            return replace(entry, reads=taken, updates=MADE_AT_END, after_every=config.medium.unit, counts=counts)
         return entry
 
 

@@ -20,9 +20,10 @@ from rrwkv_export.graph import names
 from rrwkv_export.graph.decode_cpu.decode import decode
 from rrwkv_export.graph.decode_gpu.decode import step
 from rrwkv_export.graph.drawings import drawing, in_chunks
+from rrwkv_export.graph.information import told_by, told_by_one
 from rrwkv_export.graph.layer import Clock, Crossing, layer
-from rrwkv_export.graph.names import MADE_AT_END, READ_ONLY, Over, StateLayout, WeightsDtype, WKVForm
-from rrwkv_export.graph.prefill.medium import medium_clock
+from rrwkv_export.graph.names import READ_ONLY, Over, StateLayout, WeightsDtype, WKVForm, is_adaptive, taken_at_end
+from rrwkv_export.graph.prefill.medium import adaptive_clock, medium_clock
 from rrwkv_export.graph.prefill.rwkv4_chunked import state_of_sums, sums_of_state
 from rrwkv_export.graph.recurrence import Loop
 from rrwkv_export.graph.segment_end import segment_end
@@ -53,7 +54,7 @@ def build(
     scope, w = Scope(), GraphWeights(config, load, dtype, half_matmuls, matrices or {})
     layouts = names.state_layout(config, wkv)
     if over == "segment_end":
-        taken = _state_inputs(config, [s for s in layouts if s.name in MADE_AT_END])
+        taken = _state_inputs(config, [s for s in layouts if s.name in taken_at_end(config)])
         return _model(config, scope, taken.values(), _state_outputs(layouts, segment_end(scope, w, taken)))
     one_token = over in ("decode_cpu", "decode_gpu")
     ids = _input(names.INPUT_IDS, "int64", [1] if one_token else ["T"])
@@ -62,8 +63,10 @@ def build(
     x = w.embedding(scope, scope.op("Unsqueeze", ids, scope.common([1], np.int64, "1"), name="ids"))
     if one_token:
         after = _next_position(scope / "clock", states[names.POSITION])
-        decoded = decode(scope, w, wkv, x, states) if over == "decode_cpu" else step(scope, w, wkv, x, states, after)
-        x, joined = decoded[0], {names.POSITION: after, **decoded[1]}
+        told = told_by_one(scope / "clock" / "told", w, ids, states) if is_adaptive(config) else None
+        given = (scope, w, wkv, x, states)
+        x, changed = decode(*given, told) if over == "decode_cpu" else step(*given, after, told)
+        joined = {names.POSITION: after, **(told.states if told else {}), **changed}
     else:
         x, joined = _layers(scope, w, wkv, over, ids, x, states)
     head = scope / "head"
@@ -96,7 +99,7 @@ def _layers(
     states: Values,
 ) -> tuple[ir.Value, Values]:
     """x [T, 1, C], the embedded tokens, through all layers: x [T, 1, C] and the new values of all states."""
-    clock, after = _clock(scope / "clock", w.config, ids, states[names.POSITION], wkv, over)
+    clock, counted = _clock(scope / "clock", w, ids, states, wkv, over)
     inner, form = scope / "states", wkv
     draw, crossing = drawing(w.config), Crossing()
     as_sums = over == "chunked" and names.WKV in states
@@ -108,7 +111,7 @@ def _layers(
     joined = join_states(inner, w.config, layers, names.state_layout(w.config, form))
     if as_sums:
         joined[names.WKV] = state_of_sums(inner, wkv, joined[names.WKV])
-    return x, {names.POSITION: after, **joined}
+    return x, {**counted, **joined}
 
 
 def _state_inputs(config: ModelConfig, layouts: Sequence[StateLayout], apart: Collection[str] = ()) -> Values:
@@ -137,15 +140,22 @@ def _output(value: ir.Value, name: str, dtype: str, shape: Sequence[int | str]) 
 
 
 def _clock(
-    scope: Scope, config: ModelConfig, ids: ir.Value, position: ir.Value, wkv: WKVForm, over: Over
-) -> tuple[Clock, ir.Value]:
-    """What all layers share, and the position after the run."""
+    scope: Scope, w: GraphWeights, ids: ir.Value, states: Values, wkv: WKVForm, over: Over
+) -> tuple[Clock, Values]:
+    """What all layers share, and the position after the run; with it the others that are counted."""
+    config, position = w.config, states[names.POSITION]
     T, one = scope.op("Shape", ids, name="T"), scope.common([1], np.int64, "1")
     count = scope.op("Squeeze", T, name="count")
     shift_sizes = scope.op("Concat", T, one, name="shift_sizes", axis=0)
-    medium = medium_clock(scope / "medium", config.medium, position, T, count) if config.medium else None
+    medium, counted = None, {names.POSITION: scope.op("Add", position, count, name="position_after")}
+    if config.medium and config.medium.adaptive:
+        told, I = told_by(scope / "told", w, ids, states), states[names.MEDIUM_INFORMATION]
+        medium = adaptive_clock(scope / "medium", config.medium, told, I, T, count)
+        counted |= told.states
+    elif config.medium:
+        medium = medium_clock(scope / "medium", config.medium, position, T, count)
     recurrence = Loop() if over == "loop" else in_chunks(config)(scope / "wkv", config, T, wkv)
-    return Clock(recurrence, shift_sizes, medium), scope.op("Add", position, count, name="position_after")
+    return Clock(recurrence, shift_sizes, medium), counted
 
 
 def _next_position(scope: Scope, position: ir.Value) -> ir.Value:

@@ -8,7 +8,14 @@ from rrwkv_export import architectures
 from rrwkv_export.architectures.base import POSITION, SHIFT, Form, StateLayout
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.architectures.matrices import MATRIX
-from rrwkv_export.architectures.mediums import MEDIUM_BANK, MEDIUM_KEY, MEDIUM_SUM, MEDIUM_WEIGHT
+from rrwkv_export.architectures.mediums import (
+    MEDIUM_BANK,
+    MEDIUM_INFORMATION,
+    MEDIUM_KEY,
+    MEDIUM_SUM,
+    MEDIUM_TOKEN,
+    MEDIUM_WEIGHT,
+)
 from rrwkv_export.architectures.rwkv4 import EMPTY, WKV
 
 __all__ = [
@@ -18,8 +25,10 @@ __all__ = [
     "MADE_AT_END",
     "MATRIX",
     "MEDIUM_BANK",
+    "MEDIUM_INFORMATION",
     "MEDIUM_KEY",
     "MEDIUM_SUM",
+    "MEDIUM_TOKEN",
     "MEDIUM_WEIGHT",
     "NUM_LOGITS",
     "POSITION",
@@ -30,8 +39,10 @@ __all__ = [
     "StateLayout",
     "WKVForm",
     "WeightsDtype",
+    "is_adaptive",
     "row_name",
     "state_layout",
+    "taken_at_end",
 ]
 
 INPUT_IDS, NUM_LOGITS, LOGITS = "input_ids", "num_logits", "logits"
@@ -49,6 +60,18 @@ Over = Literal["loop", "chunked", "decode_cpu", "decode_gpu", "segment_end"]
 def row_name(state: str, layer: int) -> str:
     """The input for one layer's share of a state, where a graph takes it apart."""
     return f"{state}.{layer}"
+
+
+def is_adaptive(config: ModelConfig) -> bool:
+    """Whether there are mediums whose interval follows the text."""
+    return config.medium is not None and config.medium.adaptive is not None
+
+
+def taken_at_end(config: ModelConfig) -> tuple[str, ...]:
+    """What the graph of a segment's end takes: what is made there, and of an adaptive interval what tells the rest of
+    the token on the border.
+    """
+    return (*MADE_AT_END, MEDIUM_INFORMATION, SHIFT) if is_adaptive(config) else MADE_AT_END
 
 
 def state_layout(config: ModelConfig, wkv: WKVForm) -> tuple[StateLayout, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.architectures.mediums import INFORMATION, INFORMATION_BIAS
 from rrwkv_export.errors import TensorError
 from rrwkv_export.graph.names import WeightsDtype
 from rrwkv_export.onnx.scope import Array, LoadArray, Scope
@@ -145,15 +146,42 @@ class GraphWeights:
 
     def _normalized_embedding(self) -> Array:
         table = self.load("emb.weight")
-        gain, bias = (self.load(f"blocks.0.ln0.{p}").astype(np.float64) for p in ("weight", "bias"))
         if not table.flags.writeable:
             table = table.copy()
         for start in range(0, len(table), _ROWS_AT_ONCE):
             rows = table[start : start + _ROWS_AT_ONCE].astype(np.float64)
-            rows -= rows.mean(axis=1, keepdims=True)
-            rows /= np.sqrt((rows**2).mean(axis=1, keepdims=True) + self.config.layer_norm_epsilon)
-            table[start : start + _ROWS_AT_ONCE] = rows * gain + bias
+            table[start : start + _ROWS_AT_ONCE] = self._exactly_normalized(rows, "blocks.0.ln0")
         return table
+
+    def information(self, root: Scope) -> tuple[ir.Value, ir.Value]:
+        """What a token adds to the argument of ι's sigmoid, and what the one before it does: float64 [V], [V + 1].
+
+        The last row is that of no token before.
+        """
+        V = self.config.vocab_size
+        tables = (f"{INFORMATION}.now", (V,), 0), (f"{INFORMATION}.before", (V + 1,), 1)
+        now, before = (
+            self._matrix(root, partial(self._information, size, row), size, name, ir.DataType.DOUBLE)
+            for name, size, row in tables
+        )
+        return now, before
+
+    def _information(self, size: tuple[int, ...], row: int) -> Array:
+        """information_row · h⁰ of every token in float64, and the bias; h⁰ is LN1 of LN0."""
+        table, gain = self.load("emb.weight"), self.load(INFORMATION)[row].astype(np.float64)
+        found = np.zeros(size)
+        for start in range(0, len(table), _ROWS_AT_ONCE):
+            rows = table[start : start + _ROWS_AT_ONCE].astype(np.float64)
+            for norm in ("blocks.0.ln0", "blocks.0.ln1"):
+                rows = self._exactly_normalized(rows, norm)
+            found[start : start + len(rows)] = rows @ gain
+        return found + float(self.load(INFORMATION_BIAS)) if row == 0 else found
+
+    def _exactly_normalized(self, rows: Array, norm: str) -> Array:
+        gain, bias = (self.load(f"{norm}.{p}").astype(np.float64) for p in ("weight", "bias"))
+        rows = rows - rows.mean(axis=1, keepdims=True)
+        rows /= np.sqrt((rows**2).mean(axis=1, keepdims=True) + self.config.layer_norm_epsilon)
+        return rows * gain + bias
 
     def letters(self, block: str) -> str:
         """The letters of the mixes of "blocks.3.att" or "blocks.3.ffn"."""

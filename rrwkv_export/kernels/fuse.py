@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.architectures.linears import Linear
-from rrwkv_export.graph.names import INPUT_IDS, POSITION, WKVForm
+from rrwkv_export.graph.names import INPUT_IDS, POSITION, WKVForm, is_adaptive
 from rrwkv_export.kernels.bindings import main_names, step_names, wkv_names
 from rrwkv_export.kernels.room import Room
 from rrwkv_export.kernels.rooms import room_of
@@ -71,8 +71,7 @@ def _room_of(config: ModelConfig) -> Room | None:
     """What the kernels know of layers of this config: in theirs, attention is as wide as the rest, and segments are of
     as many tokens.
     """
-    adaptive = config.medium is not None and config.medium.adaptive is not None
-    return room_of(config) if config.attention_width == config.hidden_size and not adaptive else None
+    return room_of(config) if config.attention_width == config.hidden_size and not is_adaptive(config) else None
 
 
 @dataclass(frozen=True)

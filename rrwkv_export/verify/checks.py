@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from rrwkv_export.architectures.mediums import MediumConfig, medium_from_json
+from rrwkv_export.architectures.reference import State as ReferenceState
 from rrwkv_export.graph.names import WKVForm
 from rrwkv_export.pages import drop_all
 from rrwkv_export.progress import Progress
@@ -40,7 +42,6 @@ def verify(
     ParityError.
     """
     manifest = Manifest.load(bundle)
-    interval = _interval(manifest.config)
     report = progress or (lambda *_: None)
     checks: list[Check] = []
     total = _NUMBER_OF_VARIANT_CHECKS * len(manifest.variants)
@@ -58,7 +59,7 @@ def verify(
         report("verifying", len(checks), total)
     return Parity(
         reference.sample,
-        mediums=reference.state.position // interval if interval else 0,
+        mediums=_mediums(manifest.config, reference.state),
         largest_logit=reference.largest_logit,
         largest_key=reference.largest_key,
         provider=provider.name,
@@ -156,9 +157,20 @@ def _variant_checks(bundle: Path, measure: _Measure, options: Mapping[str, Any],
     yield measure.states(f"{variant}: states", state, decoder.state())
 
 
+def _medium(config: Mapping[str, Any]) -> MediumConfig | None:
+    return medium_from_json(config.get("medium"), "manifest.json")
+
+
 def _interval(config: Mapping[str, Any]) -> int:
-    """The medium interval; 0 without mediums."""
-    return int((config.get("medium") or {}).get("interval", 0))
+    """The most tokens of a segment; 0 without mediums."""
+    medium = _medium(config)
+    return medium.longest if medium else 0
+
+
+def _mediums(config: Mapping[str, Any], state: ReferenceState) -> int:
+    """How many were made."""
+    medium = _medium(config)
+    return getattr(state, medium.counted) // medium.unit if medium else 0
 
 
 def chunk_lengths(config: Mapping[str, Any]) -> list[int]:

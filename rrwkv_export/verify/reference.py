@@ -127,7 +127,7 @@ def cpu_reference(bundle: Path, sample: Sample) -> Reference:
     """What the bundle gives on the CPU, to hold another provider against. Magnitudes of keys are not known."""
     loaded = Model.load(bundle)
     logits, state = loaded.forward(sample.ids, num_logits=len(sample.ids))
-    values = {name: from_numpy(np.array(value)) for name, value in state.values.items() if name != "position"}
+    values = {name: from_numpy(np.array(value)) if value.ndim else int(value) for name, value in state.values.items()}
     config = ModelConfig.from_json(loaded.manifest.config)
-    after = reference.of(config).State(position=int(state.values["position"]), **values)
+    after = reference.of(config).State(**values)
     return Reference(sample, logits, after, name=CPU)

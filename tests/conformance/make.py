@@ -27,6 +27,7 @@ sys.path.insert(0, str(HERE.parent))
 from checkpoint_files import random_weights, write_rrwkv  # noqa: E402
 
 from rrwkv_export.architectures.config import MediumConfig  # noqa: E402
+from rrwkv_export.architectures.mediums import AdaptiveInterval  # noqa: E402
 from rrwkv_export.architectures.rwkv4 import RWKV4Config  # noqa: E402
 from rrwkv_export.checkpoint import open_checkpoint  # noqa: E402
 from rrwkv_export.export import export  # noqa: E402
@@ -44,6 +45,9 @@ from rrwkv_runtime.tokenizer import Tokenizer, WorldTokenizer  # noqa: E402
 BUNDLE, VECTORS, STATE = HERE / "bundle", HERE / "vectors.json", HERE / "after-9.state"
 WORLD = HERE / "rwkv_vocab.txt"
 CONFIG = RWKV4Config(320, 16, 2, 32, medium=MediumConfig(interval=4, slots=2, key_size=8))
+FOLLOWING = replace(CONFIG, vocab_size=40, medium=MediumConfig(AdaptiveInterval(2, 6), slots=2, key_size=8))
+TOLD = [5, 30, 31, 20, 17, 3, 39, 26, 0, 9, 10, 11, 7]
+ADAPTIVE = HERE / "adaptive"
 TOLERANCE = 2e-5  # of the largest magnitude among the values compared
 CHAT = {
     "user": "User: ",
@@ -112,6 +116,7 @@ Case = dict[str, Any]
 def make() -> None:
     with tempfile.TemporaryDirectory() as folder:
         _write_bundle(Path(folder))
+        write_adaptive(Path(folder))
     WORLD.write_text(write_world_vocabulary(_world_vocabulary()), encoding="utf-8")
     write_vectors()
 
@@ -142,6 +147,21 @@ def write_vectors() -> None:
     }
     VECTORS.write_text(_lines(vectors), encoding="utf-8")
     print(f"{sum(path.stat().st_size for path in HERE.rglob('*') if path.is_file()):,} bytes")
+
+
+def write_adaptive(folder: Path) -> None:
+    """A bundle whose segments end where enough was told, and what a runtime must make of it."""
+    source = write_rrwkv(folder / "adaptive", FOLLOWING, random_weights(FOLLOWING, 1))
+    export(open_checkpoint(source), folder / "following", ort=False, tokens=40)
+    shutil.rmtree(ADAPTIVE, ignore_errors=True)
+    shutil.copytree(folder / "following", ADAPTIVE / "bundle")
+    model = Model.load(ADAPTIVE / "bundle", threads=1, native=False)
+    vectors = {
+        "bundle_id": model.manifest.bundle_id,
+        "logits": [_logits(model, ids) for ids in (TOLD, TOLD * 3)],
+        "states": [_state(model, ids) for ids in ([], TOLD[:3], TOLD[:9], TOLD * 3)],
+    }
+    (ADAPTIVE / "vectors.json").write_text(_lines(vectors), encoding="utf-8")
 
 
 def _write_bundle(folder: Path) -> None:

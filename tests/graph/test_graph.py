@@ -11,11 +11,12 @@ import onnx.reference
 import onnxruntime
 import pytest
 import torch
-from checkpoint_files import RRWKV, RWKV4, RWKV7, random_weights
+from checkpoint_files import ADAPTIVE, RRWKV, RWKV4, RWKV7, random_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rrwkv_export.architectures.config import MediumConfig
+from rrwkv_export.architectures.mediums import AdaptiveInterval
 from rrwkv_export.architectures.reference import rwkv4 as reference
 from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.graph import CHUNKED_TOKENS, build, state_layout
@@ -26,6 +27,7 @@ from rrwkv_runtime.model import Model
 
 IDS = np.random.default_rng(5).integers(0, 40, 30).tolist()
 LAYERS_20 = dataclasses.replace(RWKV4, num_layers=20)
+FOLLOWING = dataclasses.replace(RRWKV, medium=ADAPTIVE)
 EVERY_TOKEN = dataclasses.replace(RRWKV, medium=MediumConfig(interval=1, squeeze="mean", slots=3, key_size=8))
 # A LayerNorm over three channels can multiply a float32 rounding; what is usual is 2e-7.
 RTOL = 2e-5
@@ -38,6 +40,8 @@ mediums = st.builds(
     slots=st.integers(1, 5),
     key_size=st.integers(1, 9),
 )
+intervals = st.builds(lambda a, b: AdaptiveInterval(a, a + b), st.integers(1, 5), st.integers(0, 7))
+following = st.builds(lambda medium, interval: dataclasses.replace(medium, interval=interval), mediums, intervals)
 configs = st.builds(
     RWKV4Config,
     vocab_size=st.integers(5, 40),
@@ -71,9 +75,11 @@ def in_pieces(model, ids, sizes):
 
 def assert_states_agree(found, expected, rtol):
     """Layer by layer; wkv as A / B, which is the same in every form."""
-    assert found.position == expected.position
-    for name in found.values.keys() - {"position"}:
-        value, wanted = found.values[name], getattr(expected, name).numpy()
+    for name, value in found.values.items():
+        if value.ndim == 0:
+            assert int(value) == int(getattr(expected, name)), name
+            continue
+        wanted = getattr(expected, name).numpy()
         if name == "wkv":
             value, wanted = value[:, 0] / value[:, 1], wanted[:, 0] / wanted[:, 1]
         for layer, (ours, theirs) in enumerate(zip(value, wanted, strict=True)):
@@ -83,8 +89,9 @@ def assert_states_agree(found, expected, rtol):
 
 
 @pytest.mark.parametrize("target", ["cpu", "cuda"])
-@given(configs, st.sampled_from(["plain", "stable"]), st.integers(0, 10**6), pieces, st.data())
-def test_any_model_in_any_pieces_is_the_recurrence(make_tiny, target, config, wkv, seed, sizes, data):
+@given(configs, st.none() | following, st.sampled_from(["plain", "stable"]), st.integers(0, 10**6), pieces, st.data())
+def test_any_model_in_any_pieces_is_the_recurrence(make_tiny, target, config, other, wkv, seed, sizes, data):
+    config = dataclasses.replace(config, medium=other) if other else config
     tiny = make_tiny(config, seed, wkv, target=target)
     length = sum(sizes)
     ids = data.draw(st.lists(st.integers(0, config.vocab_size - 1), min_size=length, max_size=length))
@@ -185,7 +192,7 @@ def test_the_model_refuses_a_wrong_num_logits(make_tiny, num_logits):
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("wkv", ["plain", "stable"])
-@pytest.mark.parametrize("config", [RWKV4, RRWKV], ids=["rwkv4", "rrwkv"])
+@pytest.mark.parametrize("config", [RWKV4, RRWKV, FOLLOWING], ids=["rwkv4", "rrwkv", "adaptive"])
 def test_the_graph_is_valid_onnx(make_tiny, config, wkv, dtype):
     path = make_tiny(config, 0, wkv, dtype).path / "model.onnx"
     onnx.checker.check_model(path, full_check=True)
@@ -247,7 +254,9 @@ def test_the_demo_graphs_do_not_grow(file, nodes, demo_bundle):
 
 
 @pytest.mark.parametrize("wkv", ["plain", "stable"])
-@pytest.mark.parametrize("config", [RWKV4, RRWKV, EVERY_TOKEN], ids=["rwkv4", "rrwkv", "every token a segment"])
+@pytest.mark.parametrize(
+    "config", [RWKV4, RRWKV, EVERY_TOKEN, FOLLOWING], ids=["rwkv4", "rrwkv", "every token a segment", "adaptive"]
+)
 def test_steps_give_what_longer_runs_give_to_the_last_bit(make_tiny, config, wkv):
     model = make_tiny(config, 3, wkv).model
     ids = np.random.default_rng(0).integers(0, config.vocab_size, 60)
@@ -258,9 +267,36 @@ def test_steps_give_what_longer_runs_give_to_the_last_bit(make_tiny, config, wkv
         np.testing.assert_array_equal(after.values[name], value)
 
 
-def test_what_a_step_only_reads_is_carried_on_by_every_kind_of_run(make_tiny):
+@pytest.mark.parametrize("target", ["cpu", "cuda"])
+@pytest.mark.parametrize(("squeeze", "interval"), [("attention", 1), ("attention", 4), ("mean", 8)])
+def test_a_constant_information_gives_the_logits_of_a_fixed_interval_to_the_bit(make_tiny, target, squeeze, interval):
+    medium = dataclasses.replace(ADAPTIVE, interval=AdaptiveInterval(interval, interval), squeeze=squeeze)
+    config = dataclasses.replace(RRWKV, medium=medium)
+    fixed = dataclasses.replace(config, medium=dataclasses.replace(medium, interval=interval))
+    weights = random_weights(config, 3)
+    models = [make_tiny(c, weights={n: weights[n] for n in c.shapes()}, target=target).model for c in (config, fixed)]
+    for sizes in ([30], [1] * 30, [7, 1, 1, 21]):
+        (found, after), (expected, state) = (in_pieces(model, IDS, sizes) for model in models)
+        np.testing.assert_array_equal(found, expected)
+        for name, value in state.values.items():  # of the sums each token is a part, which is a power of two
+            share = 1 / interval if name in ("medium_sum", "medium_weight") else 1
+            np.testing.assert_array_equal(after.values[name], value * share, err_msg=name)
+
+
+def test_segments_end_where_the_reference_ends_them_in_any_dtype(make_tiny):
+    """What tokens told is the same whole number, whatever the rest is rounded to."""
+    for dtype in ("float32", "float16"):
+        tiny = make_tiny(FOLLOWING, 5, dtype=dtype)
+        _, state = reference.forward(FOLLOWING, tiny.weights, IDS)
+        for sizes in ([30], [1] * 30):
+            after = in_pieces(tiny.model, IDS, sizes)[1].values
+            assert (after["medium_information"], after["medium_token"]) == (state.medium_information, IDS[-1])
+
+
+@pytest.mark.parametrize("config", [RRWKV, FOLLOWING], ids=["fixed", "adaptive"])
+def test_what_a_step_only_reads_is_carried_on_by_every_kind_of_run(make_tiny, config):
     """A given state is not changed by it, and steps before and after longer runs see the mediums that there are."""
-    model = make_tiny(RRWKV, 3).model
+    model = make_tiny(config, 3).model
     ids = np.random.default_rng(1).integers(0, RRWKV.vocab_size, 40)
     _, given = model.forward(ids[:11])
     kept = given.copy()
@@ -311,7 +347,7 @@ def test_the_bank_holds_the_newest_mediums_last(make_tiny, interval, slots, leng
 
 
 @pytest.mark.parametrize("wkv", ["plain", "stable"])
-@pytest.mark.parametrize("config", [RWKV4, RRWKV, RWKV7], ids=["rwkv4", "rrwkv", "rwkv7"])
+@pytest.mark.parametrize("config", [RWKV4, RRWKV, RWKV7, FOLLOWING], ids=["rwkv4", "rrwkv", "rwkv7", "adaptive"])
 def test_the_cuda_graphs_have_no_control_flow_and_the_step_no_dynamic_shape(make_tiny, config, wkv):
     path = make_tiny(config, 0, wkv, target="cuda").path
     main, step = (onnx.load(path / name).graph for name in ("model.onnx", "decode.onnx"))

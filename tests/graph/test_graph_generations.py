@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoint_files import RWKV6, RWKV7, RWKV52, random_weights, write_blinkdl, write_rrwkv
+from checkpoint_files import ADAPTIVE, RWKV6, RWKV7, RWKV52, random_weights, write_blinkdl, write_rrwkv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import configs
@@ -37,15 +37,18 @@ CASES = {
     "6 with mediums": (RWKV6, "attention"),
     "7": (RWKV7, None),
     "7 with mediums": (RWKV7, "attention"),
+    "6, adaptive": (RWKV6, ADAPTIVE),
+    "7, adaptive": (RWKV7, ADAPTIVE),
 }
 
 
 @pytest.fixture(scope="module", params=CASES)
 def bundle(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundle")
-    config, squeeze = CASES[request.param]
-    if squeeze:
-        config = replace(config, medium=MediumConfig(5, squeeze, slots=3, key_size=8))
+    config, medium = CASES[request.param]
+    if isinstance(medium, str):
+        medium = MediumConfig(5, medium, slots=3, key_size=8)
+    config = replace(config, medium=medium)
     write_rrwkv(folder / "checkpoint", config, random_weights(config))
     export(open_checkpoint(folder / "checkpoint"), folder / "bundle")  # verified, or an error
     return Model.load(folder / "bundle")

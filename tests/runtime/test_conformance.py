@@ -81,6 +81,10 @@ def test_text_to_ids_and_back(file):
 
 @cases("logits")
 def test_ids_to_logits(model, case):
+    assert_logits(model, case)
+
+
+def assert_logits(model, case):
     assert_close(model.forward(case["ids"], num_logits=case["num_logits"])[0], case["logits"])
     decoder = model.decoder()
     rows = [decoder.step(token).copy() for token in case["ids"]]
@@ -89,6 +93,10 @@ def test_ids_to_logits(model, case):
 
 @cases("states")
 def test_the_state_after_some_tokens(model, case):
+    assert_states(model, case)
+
+
+def assert_states(model, case):
     decoder = model.decoder()
     for token in case["ids"]:
         decoder.step(token)
@@ -97,6 +105,16 @@ def test_the_state_after_some_tokens(model, case):
         assert state.values.keys() == case["values"].keys()
         for name, value in case["values"].items():
             assert_close(state.values[name], value)
+
+
+def test_segments_that_end_where_enough_was_told():
+    vectors = json.loads((HERE / "adaptive" / "vectors.json").read_text(encoding="utf-8"))
+    model = Model.load(HERE / "adaptive" / "bundle", threads=1)
+    assert compute_bundle_id(json.loads((model.path / "manifest.json").read_bytes())) == vectors["bundle_id"]
+    for case in vectors["logits"]:
+        assert_logits(model, case)
+    for case in vectors["states"]:
+        assert_states(model, case)
 
 
 def test_a_saved_state_goes_on(model):

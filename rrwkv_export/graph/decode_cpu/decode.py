@@ -20,9 +20,10 @@ import onnx_ir as ir
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.graph import names
 from rrwkv_export.graph.drawings import drawing
+from rrwkv_export.graph.information import Told, shares
 from rrwkv_export.graph.layer import Crossing, mixes
 from rrwkv_export.graph.names import WKVForm, row_name
-from rrwkv_export.graph.prefill.medium import exact_softmax, mask_of_one, query, significance, weight_of
+from rrwkv_export.graph.prefill.medium import exact_softmax, mask_of_one, query, significance, summands
 from rrwkv_export.graph.recurrence import Postponed, Step
 from rrwkv_export.graph.states import WKV_PARTS, Values, joined_matrices, split_matrices
 from rrwkv_export.graph.weights import GraphWeights
@@ -40,16 +41,19 @@ class _Found:
     significances: list[ir.Value] = field(default_factory=list)
 
 
-def decode(scope: Scope, w: GraphWeights, wkv: WKVForm, x: ir.Value, states: Values) -> tuple[ir.Value, Values]:
+def decode(
+    scope: Scope, w: GraphWeights, wkv: WKVForm, x: ir.Value, states: Values, told: Told | None = None
+) -> tuple[ir.Value, Values]:
     """x [1, 1, C], the embedded token, through all layers: x [1, 1, C] and the new values of the states that change.
 
-    states: the graph's inputs by name, `medium_bank.i` and `medium_key.i` for layer i.
+    states: the graph's inputs by name, `medium_bank.i` and `medium_key.i` for layer i. told: by the token, of an
+    adaptive interval.
     """
     medium = w.config.medium
     before = [_before(scope / "before", w, row, states[names.SHIFT]) for row in range(len(_MIXES))]
     draw, crossing = drawing(w.config), Crossing()
     recurrent = _recurrent(scope / "states", w.config, wkv, states)
-    mask = mask_of_one(scope / "clock", medium, states[names.POSITION]) if medium else None
+    mask = mask_of_one(scope / "clock", medium, states[medium.counted]) if medium else None
     over, found = (Postponed() if wkv == "plain" else Step()), _Found()
     for i in range(w.config.num_layers):
         inner, block, M = scope / f"blocks.{i}", f"blocks.{i}", None
@@ -67,7 +71,11 @@ def decode(scope: Scope, w: GraphWeights, wkv: WKVForm, x: ir.Value, states: Val
         x = inner.op("Add", x, draw.channel_mix(w, inner / "channel_mix", block, mixed), name="after_channel_mix")
         found.shifts += [h, h_2]
         found.recurrent += kept
-    return x, _joined(scope / "states", w.config, states, found, over)
+    joined = _joined(scope / "states", w.config, states, found, over)
+    if medium:
+        share = shares(scope / "clock", told, [1, 1, 1]).inside if told else None
+        joined |= _sums(scope / "states", states, joined[names.SHIFT], found.significances, share)
+    return x, joined
 
 
 def _before(scope: Scope, w: GraphWeights, row: int, shift: ir.Value) -> list[ir.Value]:
@@ -123,7 +131,7 @@ def _recall(
 
 
 def _joined(scope: Scope, config: ModelConfig, states: Values, found: _Found, over: Step) -> Values:
-    """The new values of shift, wkv, medium_sum and medium_weight."""
+    """The new values of shift and of what time-mix keeps."""
     L, C = config.num_layers, config.hidden_size
     shift = scope.op("Concat", *found.shifts, name="shift.joined", axis=1)
     shift = scope.op("Reshape", shift, scope.const([L, 2, C], np.int64, "shift.out_shape"), name="shift.out")
@@ -132,18 +140,22 @@ def _joined(scope: Scope, config: ModelConfig, states: Values, found: _Found, ov
         joined[names.WKV] = _joined_wkv(scope, config, states[names.WKV], found.recurrent, over)
     else:
         joined[names.MATRIX] = joined_matrices(scope, states[names.MATRIX], found.recurrent)
-    if config.medium:
-        zero, one = (scope.common([v], np.int64, f"{v}") for v in (0, 1))
-        h = scope.op("Slice", shift, zero, one, one, name="medium.h")
-        g = scope.common(np.ones((1, 1, 1)), np.float32, "one")
-        if found.significances:
-            g = weight_of(
-                scope / "medium", scope.op("Concat", *found.significances, name="medium.significance", axis=0)
-            )
-            h = scope.op("Mul", g, h, name="medium.weighted")
-        joined[names.MEDIUM_SUM] = scope.op("Add", states[names.MEDIUM_SUM], h, name="medium.S")
-        joined[names.MEDIUM_WEIGHT] = scope.op("Add", states[names.MEDIUM_WEIGHT], g, name="medium.G")
     return joined
+
+
+def _sums(
+    scope: Scope,
+    states: Values,
+    shift: ir.Value,
+    significances: Sequence[ir.Value],
+    share: ir.Value | None,
+) -> Values:
+    """The new medium_sum and medium_weight. share: how much of the token lies in the open segment; None for all."""
+    weighted, g = summands(scope, shift, significances, share)
+    return {
+        names.MEDIUM_SUM: scope.op("Add", states[names.MEDIUM_SUM], weighted, name="medium.S"),
+        names.MEDIUM_WEIGHT: scope.op("Add", states[names.MEDIUM_WEIGHT], g, name="medium.G"),
+    }
 
 
 def _joined_wkv(scope: Scope, config: ModelConfig, before: ir.Value, parts: Sequence[ir.Value], over: Step) -> ir.Value:

@@ -19,6 +19,7 @@ from rrwkv_export.graph.decode_gpu.layers import Layers
 from rrwkv_export.graph.decode_gpu.medium import Mediums
 from rrwkv_export.graph.decode_gpu.mixes import Mixes
 from rrwkv_export.graph.drawings import step_layers
+from rrwkv_export.graph.information import Told
 from rrwkv_export.graph.names import WKVForm
 from rrwkv_export.graph.states import Values
 from rrwkv_export.graph.weights import GraphWeights
@@ -26,11 +27,19 @@ from rrwkv_export.onnx.scope import Scope
 
 
 def step(
-    scope: Scope, w: GraphWeights, wkv: WKVForm, x: ir.Value, states: Values, position_after: ir.Value
+    scope: Scope,
+    w: GraphWeights,
+    wkv: WKVForm,
+    x: ir.Value,
+    states: Values,
+    position_after: ir.Value,
+    told: Told | None = None,
 ) -> tuple[ir.Value, Values]:
-    """x [1, 1, C], the embedded token, through all layers: x [1, 1, C] and the new values of all other states."""
+    """x [1, 1, C], the embedded token, through all layers: x [1, 1, C] and the new values of all states that are not
+    counted. told: by the token, of an adaptive interval.
+    """
     drawn = step_layers(w.config)
-    mediums = Mediums(scope / "mediums", w, states, position_after) if w.config.medium else None
+    mediums = Mediums(scope / "mediums", w, states, position_after, told) if w.config.medium else None
     mixes = Mixes(scope / "mixes", w, states[names.SHIFT], drawn.ROLES)
     layers = drawn(scope, w, wkv, states)
     x = scope.op("Concat", *[x] * mixes.rows, name="rows", axis=0)

@@ -19,6 +19,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rrwkv_export.architectures.config import MediumConfig
+from rrwkv_export.graph.information import Shares, Told, shares
 from rrwkv_export.graph.weights import GraphWeights
 from rrwkv_export.onnx.scope import Scope
 
@@ -42,7 +43,9 @@ class MediumClock:
     places [1 + P, n + 1] int64, P = min(T, s): a column for each segment, its tokens in their order, as rows of
     [nothing; carried sums; tokens]. mask [T + 1, 1, 1 + K + n] float32, for a row of nothing and the tokens: 0 where a
     medium (or the empty slot in front) is visible, else -infinity. sizes: [n, 1], how many segments end, how many stay
-    open. ones [T, 1, 1] float32, where g is 1 (the mean squeeze), else None.
+    open. ones [T, 1, 1] float32, where g is 1 (the mean squeeze), else None. shares: of an adaptive interval, of every
+    token [T, 1, 1]; then each token has two rows, what lies in the segment that it found open, and behind all of these
+    what lies in the next; the latter is the first of its segment.
     """
 
     config: MediumConfig
@@ -50,6 +53,7 @@ class MediumClock:
     mask: ir.Value
     sizes: ir.Value
     ones: ir.Value | None
+    shares: Shares | None = None
 
     def retrospect(self, w: GraphWeights, scope: Scope, block: str, h: ir.Value, state: MediumState) -> ir.Value:
         """M [T, 1, C]: every token's reading of the held mediums and of those that segments of this run add."""
@@ -70,12 +74,18 @@ class MediumClock:
         C = w.config.hidden_size
         summands = _summands(w, scope, block, h, self.ones)
         nothing = scope.common(np.zeros((1, 1, C + 1)), np.float32, "no_summand")
-        rows = scope.op("Concat", nothing, state.carry, summands, name="with_carried", axis=0)
+        rows = scope.op("Concat", nothing, state.carry, *self._shared_out(scope, summands), name="with_carried", axis=0)
         flat = scope.op("Reshape", rows, scope.common([-1, C + 1], np.int64, "summand_rows"), name="rows")
         placed = scope.op("Gather", flat, self.places, name="placed", axis=0)
         sums = scope.op("ReduceSum", placed, scope.common([0], np.int64, "0"), name="sums", keepdims=0)
         ended, state.carry = scope.ops("Split", sums, self.sizes, names=["ended", "open"], axis=0)
         return _ratio(scope, ended, C, axis=1)
+
+    def _shared_out(self, scope: Scope, summands: ir.Value) -> list[ir.Value]:
+        if self.shares is None:
+            return [summands]
+        of = {"inside": self.shares.inside, "rest": self.shares.rest}
+        return [scope.op("Mul", summands, share, name=f"summands_{name}") for name, share in of.items()]
 
 
 def _nothing(w: GraphWeights, scope: Scope, width: str) -> ir.Value:
@@ -115,6 +125,24 @@ def _summands(w: GraphWeights, scope: Scope, block: str, h: ir.Value, ones: ir.V
     return scope.op("Concat", scope.op("Mul", g, h, name="weighted"), g, name="summands", axis=2)
 
 
+def summands(
+    scope: Scope, shift: ir.Value, significances: Sequence[ir.Value], share: ir.Value | None
+) -> tuple[ir.Value, ir.Value]:
+    """g h [L, 1, C] and g [L, 1, 1] of one token in all layers, times its share if that is given.
+
+    shift [L, 2, C]: h is the first of each layer's rows. significances: [1, 1, 1] of each layer; none where g is 1.
+    """
+    zero, one = (scope.common([v], np.int64, f"{v}") for v in (0, 1))
+    h = scope.op("Slice", shift, zero, one, one, name="medium.h")
+    g = scope.common(np.ones((1, 1, 1)), np.float32, "one")
+    if significances:
+        g = weight_of(scope / "medium", scope.op("Concat", *significances, name="medium.significance", axis=0))
+        h = scope.op("Mul", g, h, name="medium.weighted")
+    if share is None:
+        return h, g
+    return scope.op("Mul", h, share, name="medium.shared_h"), scope.op("Mul", g, share, name="medium.shared_g")
+
+
 def significance(w: GraphWeights, scope: Scope, block: str, h: ir.Value) -> ir.Value:
     """squeeze · h: [T, 1, 1]."""
     column = scope.const(w.load(f"{block}.medium.squeeze")[:, None], np.float32, "squeeze.weight")
@@ -141,54 +169,101 @@ def _excite(w: GraphWeights, scope: Scope, block: str, z: ir.Value) -> ir.Value:
 
 
 def medium_clock(scope: Scope, medium: MediumConfig, position: ir.Value, T: ir.Value, count: ir.Value) -> MediumClock:
-    """From the position [] and the number of tokens, as T [1] and as count []."""
+    """Of a fixed interval, from the position [] and the number of tokens, as T [1] and as count []."""
     zero, one = scope.common(0, np.int64, "scalar_0"), scope.common(1, np.int64, "scalar_1")
     first, axis = scope.common([0], np.int64, "0"), scope.common([1], np.int64, "1")
-    interval = scope.common(medium.interval, np.int64, "interval")
+    interval = scope.common(medium.unit, np.int64, "interval")
     into = scope.op("Mod", position, interval, name="into_segment")
     token = scope.op("Add", scope.op("Range", zero, count, one, name="tokens"), into, name="token")
     segment = scope.op("Div", token, interval, name="segment")  # [T]; 0 is the segment open when the run begins
     n = scope.op("Div", scope.op("Add", into, count, name="reach"), interval, name="n")
-
-    ones = None
-    if medium.squeeze == "mean":
-        shape = scope.op("Concat", T, axis, axis, name="ones_shape", axis=0)
-        ones = scope.op("ConstantOfShape", shape, name="ones", value=ir.tensor(np.ones(1, np.float32)))
     return MediumClock(
         medium,
         places=_places(scope / "places", into, n, count, interval),
         mask=_mask(scope / "mask", medium, position, scope.op("Concat", first, segment, name="of_row", axis=0), n),
         sizes=scope.op("Concat", scope.op("Reshape", n, axis, name="ended"), axis, name="sizes", axis=0),
-        ones=ones,
+        ones=_ones(scope, medium, T),
     )
+
+
+def adaptive_clock(
+    scope: Scope, medium: MediumConfig, told: Told, I: ir.Value, T: ir.Value, count: ir.Value
+) -> MediumClock:
+    """The same of an adaptive interval. I []: before the tokens."""
+    first, axis = scope.common([0], np.int64, "0"), scope.common([1], np.int64, "1")
+    unit = scope.common(medium.unit, np.int64, "UNIT")
+    before = scope.op("Div", I, unit, name="ended_before")
+    segment = scope.op("Sub", scope.op("Div", told.before, unit, name="segments"), before, name="segment")
+    n = scope.op("Sub", scope.op("Div", told.after, unit, name="ended_after"), before, name="n")
+    return MediumClock(
+        medium,
+        places=_adaptive_places(scope / "places", medium, segment, n, count),
+        mask=_mask(scope / "mask", medium, I, scope.op("Concat", first, segment, name="of_row", axis=0), n),
+        sizes=scope.op("Concat", scope.op("Reshape", n, axis, name="ended"), axis, name="sizes", axis=0),
+        ones=_ones(scope, medium, T),
+        shares=shares(scope / "shares", told, [-1, 1, 1]),
+    )
+
+
+def _ones(scope: Scope, medium: MediumConfig, T: ir.Value) -> ir.Value | None:
+    if medium.squeeze != "mean":
+        return None
+    axis = scope.common([1], np.int64, "1")
+    shape = scope.op("Concat", T, axis, axis, name="ones_shape", axis=0)
+    return scope.op("ConstantOfShape", shape, name="ones", value=ir.tensor(np.ones(1, np.float32)))
 
 
 def _places(scope: Scope, into: ir.Value, n: ir.Value, count: ir.Value, interval: ir.Value) -> ir.Value:
     """[1 + P, n + 1]: the carried sums (row 1) on top of segment 0, every segment's tokens (from row 2) below, and
     nothing (row 0) elsewhere. into []: tokens before this run in segment 0.
     """
-    zero, one, two = (scope.common(v, np.int64, f"scalar_{v}") for v in (0, 1, 2))
+    zero, one = (scope.common(v, np.int64, f"scalar_{v}") for v in (0, 1))
     segments = scope.op("Range", zero, scope.op("Add", n, one, name="n_plus_1"), one, name="segments")
     begin = scope.op("Sub", scope.op("Mul", segments, interval, name="tokens_before"), into, name="begin")
     end = scope.op("Min", scope.op("Add", begin, interval, name="next_begin"), count, name="end")
     places = scope.op("Range", zero, scope.op("Min", count, interval, name="P"), one, name="places")
+    on_top = scope.op("Cast", scope.op("Equal", segments, zero, name="is_first"), name="carried", to=ir.DataType.INT64)
+    return _table(scope, on_top, places, scope.op("Max", begin, zero, name="first"), end)
+
+
+def _adaptive_places(scope: Scope, medium: MediumConfig, segment: ir.Value, n: ir.Value, count: ir.Value) -> ir.Value:
+    """The same of segments of any length; what another one than the first begins with is the rest of a token."""
+    zero, one = (scope.common(v, np.int64, f"scalar_{v}") for v in (0, 1))
+    last, first, axis = (scope.common([v], np.int64, f"{v}") for v in (_END, 0, 1))
+    segments = scope.op("Range", zero, scope.op("Add", n, one, name="n_plus_1"), one, name="segments")
+    earlier = scope.op("Less", scope.op("Unsqueeze", segment, axis, name="of_token"), segments, name="earlier")
+    begin = scope.op("Cast", earlier, name="earlier_tokens", to=ir.DataType.INT64)
+    begin = scope.op("ReduceSum", begin, first, name="begin", keepdims=0)
+    all_tokens = scope.op("Unsqueeze", count, first, name="count")
+    end = scope.op(
+        "Slice", scope.op("Concat", begin, all_tokens, name="borders", axis=0), axis, last, first, name="end"
+    )
+    longest = scope.common(medium.longest, np.int64, "longest")
+    places = scope.op("Range", zero, scope.op("Min", count, longest, name="P"), one, name="places")
+    rest = scope.op("Add", scope.op("Add", begin, count, name="rests_before"), one, name="rest")
+    is_first = scope.op("Equal", segments, zero, name="is_first")
+    return _table(scope, scope.op("Where", is_first, one, rest, name="opening"), places, begin, end)
+
+
+def _table(scope: Scope, opening: ir.Value, places: ir.Value, begin: ir.Value, end: ir.Value) -> ir.Value:
+    """Of each segment the row that it opens with, and below it those of its tokens, from `begin` to `end`."""
+    zero, two = (scope.common(v, np.int64, f"scalar_{v}") for v in (0, 2))
     column = scope.op("Unsqueeze", places, scope.common([1], np.int64, "1"), name="column")
-    token = scope.op("Add", column, scope.op("Max", begin, zero, name="first"), name="token")
+    token = scope.op("Add", column, begin, name="token")
     within = scope.op("Less", token, end, name="within")
     tokens = scope.op("Where", within, scope.op("Add", token, two, name="row"), zero, name="tokens")
-    on_top = scope.op("Cast", scope.op("Equal", segments, zero, name="is_first"), name="carried", to=ir.DataType.INT64)
-    top = scope.op("Unsqueeze", on_top, scope.common([0], np.int64, "0"), name="top")
+    top = scope.op("Unsqueeze", opening, scope.common([0], np.int64, "0"), name="top")
     return scope.op("Concat", top, tokens, name="table", axis=0)
 
 
-def _mask(scope: Scope, medium: MediumConfig, position: ir.Value, segment: ir.Value, n: ir.Value) -> ir.Value:
+def _mask(scope: Scope, medium: MediumConfig, counted: ir.Value, segment: ir.Value, n: ir.Value) -> ir.Value:
     """[rows, 1, 1 + K + n] for tokens of these segments j: 0 at the empty slot (row -1) and where
-    max(j, K - filled) <= row < j + K, else -infinity.
+    max(j, K - filled) <= row < j + K, else -infinity. counted []: the state that says where segments end.
     """
     K = scope.common(medium.slots, np.int64, "slots")
     minus_one, one = scope.common(-1, np.int64, "scalar_minus_1"), scope.common(1, np.int64, "scalar_1")
     row = scope.op("Range", minus_one, scope.op("Add", K, n, name="rows"), one, name="row")
-    ended = scope.op("Div", position, scope.common(medium.interval, np.int64, "interval"), name="ended_before")
+    ended = scope.op("Div", counted, scope.common(medium.unit, np.int64, "interval"), name="ended_before")
     unfilled = scope.op("Sub", K, scope.op("Min", ended, K, name="filled"), name="unfilled")
     j = scope.op("Unsqueeze", segment, scope.const([1, 2], np.int64, "axes"), name="segment")  # [rows, 1, 1]
     not_too_old = scope.op("GreaterOrEqual", row, scope.op("Max", j, unfilled, name="oldest"), name="not_too_old")
@@ -199,9 +274,9 @@ def _mask(scope: Scope, medium: MediumConfig, position: ir.Value, segment: ir.Va
     return scope.op("Where", scope.op("Or", visible, empty_slot, name="visible"), shown, hidden, name="mask")
 
 
-def mask_of_one(scope: Scope, medium: MediumConfig, position: ir.Value) -> ir.Value:
+def mask_of_one(scope: Scope, medium: MediumConfig, counted: ir.Value) -> ir.Value:
     """The same of one token, [1, 1, 1 + K]: 0 at the empty slot and at the filled ones, which are the last."""
-    filled = scope.op("Div", position, scope.common(medium.interval, np.int64, "interval"), name="filled")
+    filled = scope.op("Div", counted, scope.common(medium.unit, np.int64, "interval"), name="filled")
     # Slot i of 0 .. K - 1 is filled from the (K - i)-th medium on, the empty one from the start.
     K = medium.slots
     needed = scope.const([[[0, *range(K, 0, -1)]]], np.int64, "needed")

@@ -133,7 +133,7 @@ export class Manifest {
     return this.config.vocab_size;
   }
 
-  /** Tokens of a segment; null without mediums. */
+  /** Tokens of a segment; null without mediums, and where the interval is adaptive. */
   get interval(): number | null {
     const interval = this.config.medium?.interval;
     return typeof interval === "number" ? interval : null;
@@ -235,7 +235,9 @@ function checkAlike(alike: readonly GraphEntry[], graphs: ReadonlyMap<string, Gr
 
 function checkInterval(config: Config): void {
   const interval = config.medium ? config.medium.interval : 1;
-  if (!Number.isInteger(interval) || Number(interval) < 1) {
+  const { shortest, longest } = (interval ?? {}) as { shortest?: unknown; longest?: unknown };
+  const tokens = typeof interval === "object" ? [shortest, longest] : [interval];
+  if (!tokens.every((count) => Number.isInteger(count) && Number(count) >= 1)) {
     throw new DamagedBundle("manifest.json: config.medium.interval is no number of tokens");
   }
 }

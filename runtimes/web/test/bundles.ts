@@ -19,6 +19,11 @@ export function conformance(variant?: string): Promise<Model> {
   return Model.load(folder(`${CONFORMANCE}/bundle`), { provider: "wasm", threads: 1, ...(variant && { variant }) });
 }
 
+/** The bundle whose segments end where enough was told. */
+export function adaptive(): Promise<Model> {
+  return Model.load(folder(`${CONFORMANCE}/adaptive/bundle`), { provider: "wasm", threads: 1 });
+}
+
 /** All of nested lists of numbers. */
 export function flat(value: unknown): number[] {
   return Array.isArray(value) ? value.flatMap(flat) : [Number(value)];

@@ -13,7 +13,7 @@ import type { GenerateOptions, LanguageModel } from "../src/generate.js";
 import { Pcg64 } from "../src/sampling/pcg64.js";
 import { ThoughtAndAnswer } from "../src/text/thinking.js";
 import { tokenizerOf } from "../src/tokenizer.js";
-import { collected, CONFORMANCE, conformance, error, flat, json } from "./bundles.js";
+import { adaptive, collected, CONFORMANCE, conformance, error, flat, json } from "./bundles.js";
 
 interface ExpectedToken {
   id: number;
@@ -114,6 +114,34 @@ test("thoughts", () => {
   }
 });
 
+async function checkLogits(model: Model, { logits: cases }: Pick<Vectors, "logits">): Promise<void> {
+  for (const { ids, num_logits, logits } of cases) {
+    close((await model.forward(ids, undefined, { num_logits })).logits, logits);
+    close((await model.forward(ids, undefined, { num_logits, chunk: 2 })).logits, logits);
+  }
+}
+
+async function checkStates(model: Model, { states: cases }: Pick<Vectors, "states">): Promise<void> {
+  for (const { ids, values } of cases) {
+    const decoder = model.decoder();
+    for (const id of ids) await decoder.step(id);
+    const states = [await decoder.state(), ids.length > 0 ? (await model.forward(ids)).state : model.initialState()];
+    for (const state of states) {
+      for (const [name, value] of Object.entries(values)) close(state.values.get(name)?.data ?? [], value);
+    }
+  }
+}
+
+test("segments that end where enough was told", async () => {
+  const told = (await json(`${CONFORMANCE}/adaptive/vectors.json`)) as Pick<Vectors, "bundle_id" | "logits" | "states">;
+  const model = await adaptive();
+  assert.equal(model.manifest.bundle_id, told.bundle_id);
+  await checkLogits(model, told);
+  await checkStates(model, told);
+  const { state } = await model.forward([5, 30, 31]);
+  assert.deepEqual((await model.loadState(await state.save())).values, state.values);
+});
+
 for (const variant of [undefined, "mobile"]) {
   describe(variant ?? "default graphs", () => {
     let model: Model;
@@ -122,26 +150,9 @@ for (const variant of [undefined, "mobile"]) {
       assert.equal(model.manifest.bundle_id, vectors.bundle_id);
     });
 
-    test("logits", async () => {
-      for (const { ids, num_logits, logits } of vectors.logits) {
-        close((await model.forward(ids, undefined, { num_logits })).logits, logits);
-        close((await model.forward(ids, undefined, { num_logits, chunk: 2 })).logits, logits);
-      }
-    });
+    test("logits", () => checkLogits(model, vectors));
 
-    test("states, read together and one by one", async () => {
-      for (const { ids, values } of vectors.states) {
-        const decoder = model.decoder();
-        for (const id of ids) await decoder.step(id);
-        const states = [
-          await decoder.state(),
-          ids.length > 0 ? (await model.forward(ids)).state : model.initialState(),
-        ];
-        for (const state of states) {
-          for (const [name, value] of Object.entries(values)) close(state.values.get(name)?.data ?? [], value);
-        }
-      }
-    });
+    test("states, read together and one by one", () => checkStates(model, vectors));
 
     test("a saved state", async () => {
       const { file, after, then, logits } = vectors.state_file;

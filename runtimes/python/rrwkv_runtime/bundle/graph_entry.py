@@ -24,9 +24,11 @@ class GraphEntry:
     chunk        most tokens worth giving to one run
     dtype        of the stored weight matrices
     over         how it was built to run over its tokens (loop, chunked, decode_cpu …); nothing that a runtime needs
-    reads        states that it only reads, through one input `name.i` for each of the first axis
+    reads        states that it only reads: through one input `name.i` for each of the first axis; whole where it takes
+                 no tokens
     updates      of one that takes no tokens: the states that it takes and gives, whole
-    after_every  of the same: it is run after a token whose position is a multiple of this
+    after_every  of the same: it is run after a token by which a whole number comes to a multiple of this, or past it
+    counts       of the same: the state that this number is; "" for the position
     variant      None for the graphs that run by default, else what they are loaded by
     fixed_shape  of a graph in fixed shapes
     weights      constants in the first of `data` that other graphs have too
@@ -42,6 +44,7 @@ class GraphEntry:
     reads: tuple[str, ...] = ()
     updates: tuple[str, ...] = ()
     after_every: int = 0
+    counts: str = ""
     variant: str | None = None
     fixed_shape: FixedShape | None = None
     weights: tuple[Weight, ...] = ()
@@ -59,11 +62,13 @@ class GraphEntry:
             raise DamagedBundle(f"manifest.json: {unknown[0]!r} of graph {name!r} is no state")
         if self.runs == "none" and not (self.updates and self.after_every):
             raise DamagedBundle(f"manifest.json: graph {name!r} does not say which states it updates, and when")
-        if self.runs != "none" and (self.updates or self.after_every):
+        if self.runs != "none" and (self.updates or self.after_every or self.counts):
             raise DamagedBundle(f"manifest.json: graph {name!r} takes tokens, and yet says when it updates states")
         if (self.runs == "fixed") != (self.fixed_shape is not None):
             raise DamagedBundle(f"manifest.json: graph {name!r} runs {self.runs!r}, which is not what fixed_shape says")
-        if self.reads and self.runs != "one":
+        if self.counts and (self.counts not in states or not states[self.counts].is_whole_number):
+            raise DamagedBundle(f"manifest.json: {self.counts!r}, which graph {name!r} counts, is no int64 of shape []")
+        if self.reads and self.runs not in ("one", "none"):
             raise DamagedBundle(f"manifest.json: graph {name!r} only reads states, but does not run one token")
         if self.weights and not self.data:
             raise DamagedBundle(f"manifest.json: graph {name!r} has weights, but no file of them")
@@ -72,13 +77,17 @@ class GraphEntry:
         if self.fixed_shape:
             self.fixed_shape.check(name, states)
 
-    def follows(self, position: int) -> bool:
-        """Whether the graph is to run after a token to this position."""
-        return self.after_every > 0 and position % self.after_every == 0
+    def follows(self, before: int, after: int) -> bool:
+        """Whether the graph is to run after a token that moved what it counts so."""
+        return self.after_every > 0 and before // self.after_every < after // self.after_every
 
     def has_input(self, state: str) -> bool:
         """Whether it takes the state of this name."""
-        return not self.updates or state in self.updates
+        return not self.updates or state in self.updates or state in self.reads
+
+    def takes_apart(self, state: str) -> bool:
+        """Whether it takes it through one input for each of the first axis."""
+        return self.runs == "one" and state in self.reads
 
     def has_output(self, state: str) -> bool:
         """Whether it gives the state's new value."""

@@ -53,6 +53,11 @@ class StateSpec:
     def from_json(cls, fields: Mapping[str, Any]) -> StateSpec:
         return cls(**{**fields, "shape": tuple(fields["shape"])})
 
+    @property
+    def is_whole_number(self) -> bool:
+        """Whether it is a single one, as what is counted."""
+        return self.dtype == "int64" and self.shape == ()
+
     def inputs(self, apart: bool) -> list[tuple[str, tuple[int, ...]]]:
         """Name and shape of the graph's input; apart: of one input for each of the first axis."""
         if apart and self.shape:

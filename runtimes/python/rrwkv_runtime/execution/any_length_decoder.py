@@ -69,22 +69,25 @@ class AnyLengthDecoder:
         self._device.write(work.token, np.array([token_id]))
         self._run(name, self._bound(name, source, target))
         kept = self._entries[name].reads
-        if end := self._segment_end(source):
+        if end := self._segment_end(source, target):
             self._complete(end, source, target)
             kept = tuple(state for state in kept if not self._entries[end].has_output(state))
         self._keep(kept, source, target)
         self._current = target
         return self._device.read(work.logits).reshape(-1)
 
-    def _segment_end(self, source: Buffers) -> str | None:
-        """The graph that completes the states after a token from this state, if one is to run.
+    def _segment_end(self, source: Buffers, target: Buffers) -> str | None:
+        """The graph that completes the states after a token between these, if one is to run.
 
         Where there is none nothing is read, which would hold up a device at every token.
         """
         if self._decode is None or self._end is None:
             return None
-        after = int(self._device.read(source[self._counter])) + 1
-        return self._end if self._entries[self._end].follows(after) else None
+        entry = self._entries[self._end]
+        counted = entry.counts or self._counter
+        before = int(self._device.read(source[counted]))
+        after = int(self._device.read(target[counted])) if entry.counts else before + 1
+        return self._end if entry.follows(before, after) else None
 
     def _bound(self, name: str, source: Buffers, target: Buffers) -> Binding:
         """A binding for one token, or for the end of a segment after it; made once for every place that the values may
@@ -191,7 +194,7 @@ class AnyLengthDecoder:
         """Inputs and outputs of the graph of this name, the states among them, bound to the values' own memory."""
         entry, inputs, outputs = self._entries[name], dict(inputs or {}), dict(outputs or {})
         for spec in self._manifest.states:
-            value, apart = source[spec.input], spec.input in entry.reads
+            value, apart = source[spec.input], entry.takes_apart(spec.input)
             if entry.has_input(spec.input):
                 inputs |= {part: row for (part, _), row in zip(spec.inputs(apart), value if apart else [value])}
             if entry.has_output(spec.input):

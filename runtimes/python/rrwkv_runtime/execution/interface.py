@@ -26,7 +26,7 @@ def check_interface(session: Any, manifest: Manifest, name: str) -> None:
 def _check_states(session: Any, manifest: Manifest, name: str) -> None:
     entry, specs = manifest.graphs[name], manifest.states
     has_input = [spec for spec in specs if entry.has_input(spec.input)]
-    taken = [(spec, value) for spec in has_input for value in spec.inputs(apart=spec.input in entry.reads)]
+    taken = [(spec, value) for spec in has_input for value in spec.inputs(apart=entry.takes_apart(spec.input))]
     given: list[_Placed] = [(spec, (spec.output, spec.shape)) for spec in specs if entry.has_output(spec.input)]
     inputs = {value.name: value for value in session.get_inputs()}
     outputs = {value.name: value for value in session.get_outputs()}

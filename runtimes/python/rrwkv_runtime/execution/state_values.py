@@ -22,6 +22,8 @@ Values = Mapping[str, np.ndarray]
 _ROWS = {"plain": 2, "stable": 3}
 _OTHER = {"plain": "stable", "stable": "plain"}
 _SUM, _WEIGHT = "medium_sum", "medium_weight"  # roles: a sum, and the weights that it is divided by
+_INFORMATION, _TOKEN = "medium_information", "medium_token"  # roles: I of an adaptive interval, and the last token
+_UNIT = 1 << 16  # of I: what a segment's tokens come to, and the most that one can tell
 # A step squares what it makes of a value (ffn.key), and more than this squared is more than float32 holds. Real ones,
 # outputs of LayerNorms and means of them, are far below.
 _LARGEST = math.sqrt(np.finfo(np.float32).max)
@@ -103,7 +105,12 @@ def _check(values: Values, manifest: Manifest) -> None:
     weights = next((values[spec.input] for spec in manifest.states_of(_WEIGHT)), None)
     medium = manifest.config.get("medium")
     if medium and weights is not None:
-        _check_segment(weights, position, int(medium["interval"]))
+        counted = next((int(values[spec.input]) for spec in manifest.states_of(_INFORMATION)), None)
+        if counted is None:
+            _check_segment(weights, f"{position % medium['interval']} tokens", position % medium["interval"])
+        else:
+            _check_counted(values, manifest, position, counted)
+            _check_segment(weights, f"{counted % _UNIT / _UNIT:.2g} of the way", counted % _UNIT)
     for spec in manifest.states:
         _check_size(spec, values[spec.input], weights)
 
@@ -124,10 +131,20 @@ def _check_size(spec: StateSpec, value: np.ndarray, medium_weights: np.ndarray |
         raise StateError(f"it is damaged ({spec.input} holds {mean}{largest:.1g}, on which a step overflows)")
 
 
-def _check_segment(weight: np.ndarray, position: int, interval: int) -> None:
-    into = position % interval
-    if (weight < 0).any() or (into and not weight.all()):
+def _check_counted(values: Values, manifest: Manifest, position: int, counted: int) -> None:
+    """Of an adaptive interval: what so many tokens can have told, and the last of them."""
+    if not position <= counted <= position * _UNIT:
+        raise StateError(f"it is damaged ({position} tokens do not tell {counted} / {_UNIT})")
+    for spec in manifest.states_of(_TOKEN):
+        token = int(values[spec.input])
+        if not (0 if position else -1) <= token < (manifest.vocab_size if position else 0):
+            raise StateError(f"it is damaged ({spec.input} is {token}, after {position} tokens)")
+
+
+def _check_segment(weight: np.ndarray, into: str, begun: int) -> None:
+    """into: how far, in words; begun: 0 where it is at its beginning."""
+    if (weight < 0).any() or (begun and not weight.all()):
         raise StateError(
-            f"it is damaged (medium_weight is {weight.min():g}, {into} tokens into a segment of {interval}, "
-            "where it is a sum of that many positive weights)"
+            f"it is damaged (medium_weight is {weight.min():g}, {into} into a segment, where it is a sum of positive "
+            "weights)"
         )

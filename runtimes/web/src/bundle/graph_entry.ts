@@ -26,6 +26,7 @@ export interface GraphFields {
   readonly reads?: readonly string[];
   readonly updates?: readonly string[];
   readonly after_every?: number;
+  readonly counts?: string;
   readonly variant?: string | null;
   readonly fixed_shape?: FixedShapeFields | null;
   readonly weights?: readonly Weight[];
@@ -40,9 +41,11 @@ export interface GraphFields {
  * - `chunk`         most tokens worth giving to one run
  * - `dtype`         of the stored weight matrices
  * - `over`          how it was built to run over its tokens; nothing that a runtime needs
- * - `reads`         states that it only reads, through one input `name.i` for each of the first axis
+ * - `reads`         states that it only reads: through one input `name.i` for each of the first axis; whole where it
+ *                   takes no tokens
  * - `updates`       of one that takes no tokens: the states that it takes and gives, whole
- * - `after_every`   of the same: it is run after a token whose position is a multiple of this
+ * - `after_every`   of the same: it is run after a token by which a whole number comes to a multiple of this, or past it
+ * - `counts`        of the same: the state that this number is; "" for the position
  * - `variant`       null for the graphs that run by default, else what they are loaded by
  * - `fixed_shape`   of a graph in fixed shapes
  * - `weights`       constants in the first of `data` that other graphs have too
@@ -58,6 +61,7 @@ export class GraphEntry {
   readonly reads: readonly string[];
   readonly updates: readonly string[];
   readonly after_every: number;
+  readonly counts: string;
   readonly variant: string | null;
   readonly fixed_shape: FixedShape | null;
   readonly weights: readonly Weight[];
@@ -73,6 +77,7 @@ export class GraphEntry {
     this.reads = fields.reads ?? [];
     this.updates = fields.updates ?? [];
     this.after_every = fields.after_every ?? 0;
+    this.counts = fields.counts ?? "";
     this.variant = fields.variant ?? null;
     this.fixed_shape = fields.fixed_shape ? new FixedShape(fields.fixed_shape) : null;
     this.weights = fields.weights ?? [];
@@ -85,14 +90,20 @@ export class GraphEntry {
     this.fixed_shape?.check(name, states);
   }
 
-  /** Whether the graph is to run after a token to this position. */
-  follows(position: number): boolean {
-    return this.after_every > 0 && position % this.after_every === 0;
+  /** Whether the graph is to run after a token that moved what it counts so. */
+  follows(before: bigint, after: bigint): boolean {
+    const every = BigInt(this.after_every);
+    return every > 0n && before / every < after / every;
   }
 
   /** Whether it takes the state of this name. */
   hasInput(state: string): boolean {
-    return this.updates.length === 0 || this.updates.includes(state);
+    return this.updates.length === 0 || this.updates.includes(state) || this.reads.includes(state);
+  }
+
+  /** Whether it takes it through one input for each of the first axis. */
+  takesApart(state: string): boolean {
+    return this.runs === "one" && this.reads.includes(state);
   }
 
   /** Whether it gives the state's new value. */
@@ -105,13 +116,17 @@ export class GraphEntry {
     if (unknown[0] !== undefined) return `'${unknown[0]}' of ${graph} is no state`;
     const updates = this.updates.length > 0 && this.after_every > 0;
     if (this.runs === "none" && !updates) return `${graph} does not say which states it updates, and when`;
-    if (this.runs !== "none" && (this.updates.length > 0 || this.after_every > 0)) {
+    if (this.runs !== "none" && (this.updates.length > 0 || this.after_every > 0 || this.counts !== "")) {
       return `${graph} takes tokens, and yet says when it updates states`;
     }
     if ((this.runs === "fixed") !== (this.fixed_shape !== null)) {
       return `${graph} runs '${this.runs}', which is not what fixed_shape says`;
     }
-    if (this.reads.length > 0 && this.runs !== "one") return `${graph} only reads states, but does not run one token`;
+    const counted = states.get(this.counts);
+    if (this.counts !== "" && (counted?.dtype !== "int64" || counted.shape.length > 0)) {
+      return `'${this.counts}', which ${graph} counts, is no int64 of shape []`;
+    }
+    if (this.reads.length > 0 && this.runs !== "one" && this.runs !== "none") return `${graph} only reads states, but does not run one token`;
     if (this.weights.length > 0 && this.data.length === 0) return `${graph} has weights, but no file of them`;
     // By the name onnxruntime tells its own formats, which are not checked here.
     return this.file.endsWith(".onnx") ? null : `'${this.file}' of ${graph} is no .onnx file`;

@@ -79,7 +79,7 @@ export class AnyLengthDecoder implements Decoder {
     const [logits, given] = await this.runTokens(this.one, session, [id], {});
     const next = new Map(this.current);
     for (const spec of this.specs) if (entry.hasOutput(spec.input)) next.set(spec.input, given(spec.output));
-    if (this.end?.entry.follows(this.position + 1) === true) await this.complete(this.end, next);
+    if (this.end !== null && (await this.ends(this.end.entry, next))) await this.complete(this.end, next);
     this.advance(next, 1);
     return logits;
   }
@@ -145,7 +145,7 @@ export class AnyLengthDecoder implements Decoder {
     const inputs: Record<string, Value> = {};
     for (const spec of this.specs) {
       if (!entry.hasInput(spec.input)) continue;
-      if (!entry.reads.includes(spec.input)) inputs[spec.input] = this.value(spec.input);
+      if (!entry.takesApart(spec.input)) inputs[spec.input] = this.value(spec.input);
       else for (const [i, part] of (await this.apart(spec)).entries()) inputs[`${spec.input}.${i}`] = part;
     }
     return inputs;
@@ -166,15 +166,23 @@ export class AnyLengthDecoder implements Decoder {
     return made;
   }
 
+  /** Whether a graph is to run after a token between the states now and the next ones. */
+  private async ends(entry: GraphEntry, next: ReadonlyMap<string, Value>): Promise<boolean> {
+    if (entry.counts === "") return entry.follows(BigInt(this.position), BigInt(this.position + 1));
+    const [before, after] = await Promise.all([this.current, next].map((states) => whole(of(states, entry.counts))));
+    return entry.follows(before ?? 0n, after ?? 0n);
+  }
+
   /** Run the graph of a segment's end over the states that decoding gave, and those that it only read. */
   private async complete({ entry, session }: Loaded, next: Map<string, Value>): Promise<void> {
     const taken = this.specs.filter((spec) => entry.hasInput(spec.input));
     const inputs = Object.fromEntries(taken.map((spec) => [spec.input, of(next, spec.input)]));
+    const given = taken.filter((spec) => entry.hasOutput(spec.input));
     const outputs = await session.run(
       inputs,
-      taken.map((spec) => spec.output),
+      given.map((spec) => spec.output),
     );
-    for (const spec of taken) {
+    for (const spec of given) {
       const before = next.get(spec.input);
       if (before !== this.current.get(spec.input)) before?.release();
       next.set(spec.input, of(outputs, spec.output));
@@ -198,6 +206,11 @@ export class AnyLengthDecoder implements Decoder {
   private value(state: string): Value {
     return of(this.current, state);
   }
+}
+
+/** A whole number. */
+async function whole(value: Value): Promise<bigint> {
+  return ((await value.read()).data as BigInt64Array)[0] ?? 0n;
 }
 
 function of<T>(values: ReadonlyMap<string, T> | Readonly<Record<string, T>> | readonly T[], name: string | number): T {

@@ -17,6 +17,9 @@ const ROWS: Readonly<Record<string, number>> = { plain: 2, stable: 3 };
 const OTHER: Readonly<Record<string, string>> = { plain: "stable", stable: "plain" };
 const SUM = "medium_sum"; // the role of a sum, and of the weights that it is divided by
 const WEIGHT = "medium_weight";
+const INFORMATION = "medium_information"; // the role of I of an adaptive interval, and of the last token
+const TOKEN = "medium_token";
+const UNIT = 1n << 16n; // of I: what a segment's tokens come to, and the most that one can tell
 const FLOAT32_MAX = (2 - 2 ** -23) * 2 ** 127;
 // A step squares what it makes of a value (ffn.key), and more than this squared is more than float32 holds. Real ones,
 // outputs of LayerNorms and means of them, are far below.
@@ -122,8 +125,13 @@ function check(values: StateValues, manifest: Manifest): void {
   }
   const weightSpec = manifest.stateOf(WEIGHT);
   const weights = (weightSpec && numbers.get(weightSpec.input)) ?? null;
-  if (manifest.interval !== null && weights !== null) {
-    checkSegment(weights, Number(position % BigInt(manifest.interval)), manifest.interval);
+  const counted = wholeOf(values, manifest, INFORMATION);
+  if (counted !== null) checkCounted(position, counted, wholeOf(values, manifest, TOKEN) ?? -1n, manifest);
+  if (weights !== null && counted !== null) {
+    checkSegment(weights, `${Number(counted % UNIT) / Number(UNIT)} of the way`, counted % UNIT > 0n);
+  } else if (weights !== null && manifest.interval !== null) {
+    const into = position % BigInt(manifest.interval);
+    checkSegment(weights, `${into} tokens`, into > 0n);
   }
   for (const spec of manifest.states) checkSize(spec, numbers.get(spec.input) ?? new Float64Array(), weights);
 }
@@ -157,12 +165,29 @@ function checkSize(spec: StateSpec, value: Float64Array, mediumWeights: Float64A
   }
 }
 
-function checkSegment(weight: Float64Array, into: number, interval: number): void {
-  if (weight.some((each) => each < 0) || (into > 0 && weight.some((each) => each === 0))) {
+/** The value of the state of this role; null where there is none. */
+function wholeOf(values: StateValues, manifest: Manifest, role: string): bigint | null {
+  const spec = manifest.stateOf(role);
+  return spec ? ((values.get(spec.input)?.data as BigInt64Array)[0] ?? null) : null;
+}
+
+/** Of an adaptive interval: what so many tokens can have told, and the last of them. */
+function checkCounted(position: bigint, counted: bigint, token: bigint, manifest: Manifest): void {
+  if (counted < position || counted > position * UNIT) {
+    throw new StateError(`it is damaged (${position} tokens do not tell ${counted} / ${UNIT})`);
+  }
+  const least = position > 0n ? 0n : -1n;
+  if (token < least || token >= (position > 0n ? BigInt(manifest.vocab_size) : 0n)) {
+    throw new StateError(`it is damaged (${TOKEN} is ${token}, after ${position} tokens)`);
+  }
+}
+
+/** into: how far, in words. begun: whether it has tokens. */
+function checkSegment(weight: Float64Array, into: string, begun: boolean): void {
+  if (weight.some((each) => each < 0) || (begun && weight.some((each) => each === 0))) {
     const least = weight.reduce((a, b) => Math.min(a, b), Infinity);
     throw new StateError(
-      `it is damaged (medium_weight is ${least}, ${into} tokens into a segment of ${interval}, ` +
-        "where it is a sum of that many positive weights)",
+      `it is damaged (medium_weight is ${least}, ${into} into a segment, where it is a sum of positive weights)`,
     );
   }
 }
