@@ -45,7 +45,7 @@ def choose_trained(model: Model, settings: Settings, fraction: float) -> None:
     """Lets gradients reach what is trained at this point of the run: mediums alone at first, then everything."""
     everything = fraction >= settings.mediums_first
     for name, value in model.named_parameters():
-        trained = everything or is_mediums(name)
+        trained = name not in model.kept and (everything or is_mediums(name))
         value.requires_grad_(trained)
         if not trained:
             value.grad = None

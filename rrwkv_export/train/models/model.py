@@ -39,8 +39,10 @@ class Model(nn.Module):
     """Its parameters bear the names of `config.shapes()`, so that its `state_dict` is a checkpoint's.
 
     weights: by canonical name; they are copied, in the dtype of the embedding. Raises TrainingError for an architecture
-    that is not trained here.
+    that is not trained here. kept: names of those that stay as they are.
     """
+
+    kept: frozenset[str] = frozenset()
 
     def __init__(self, config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -61,9 +63,9 @@ class Model(nn.Module):
 
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Logits [B, T, V] of ids int64 [B, T], and the state after them. state: None for rows that begin a text."""
-        config, weights = self.config, dict(self.named_parameters())
+        config, weights = self.config, self.values()
         state = state or self.initial(len(ids))
-        x = norm(config, weights, embedding(ids, weights["emb.weight"]), "blocks.0.ln0")
+        x = self.embedded(ids)
         room, crossing = _ROOMS[config.architecture], dict[str, Tensor]()
         after = []
         for i, before in enumerate(state.layers):
@@ -79,6 +81,15 @@ class Model(nn.Module):
         logits = linear(norm(config, weights, x, "ln_out"), weights["head.weight"])
         return logits, State(state.position + ids.shape[1], tuple(after))
 
+    def values(self) -> dict[str, Tensor]:
+        """What is computed with, by canonical name."""
+        return dict(self.named_parameters())
+
+    def embedded(self, ids: Tensor) -> Tensor:
+        """The embedding's rows after their norm [B, T, C]."""
+        weights = dict(self.named_parameters())
+        return norm(self.config, weights, embedding(ids, weights["emb.weight"]), "blocks.0.ln0")
+
     def initial(self, rows: int) -> State:
         """Before the first token."""
         config, like = self.config, self.get_parameter("emb.weight")
@@ -89,8 +100,9 @@ class Model(nn.Module):
         return State(0, (layer,) * config.num_layers)
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of every parameter by its canonical name, on the CPU."""
-        return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in self.named_parameters()}
+        """A copy of every value by its canonical name, on the CPU: what a checkpoint of the model holds."""
+        with torch.no_grad():
+            return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in self.values().items()}
 
 
 def require_trained(architecture: str) -> None:
