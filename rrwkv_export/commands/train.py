@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Make = Callable[[], Beginning]
 _BESIDE_RESUME = {"output", "resume"}
 _OF_NEW = ("architecture", "layers", "channels", "ffn", "head_size", "vocabulary")
-_TUNING = {"learning_rate": 2e-4, "weight_decay": 0.0}  # where --qat is given and they are not
+_TUNING = {"learning_rate": 3e-5, "weight_decay": 0.0}  # where --qat is given and they are not
 
 
 @click.command()
@@ -70,9 +70,9 @@ _TUNING = {"learning_rate": 2e-4, "weight_decay": 0.0}  # where --qat is given a
 @click.option(
     "--qat",
     metavar="SCHEME|FILE",
-    help="With --from: tune the model for a recipe of `rrwkv quantize`, int4 or another that rounds weights alone; what "
-    "is made small is the KL divergence of the rounded model from the float one. The defaults are then "
-    "--learning-rate 2e-4 and --weight-decay 0.",
+    help="With --from: tune the model for a recipe of `rrwkv quantize`, int4 or another that rounds weights alone. "
+    "Trained for is a small KL divergence of the rounded model from the float one.  [then the defaults: "
+    "--learning-rate 3e-5, --weight-decay 0]",
 )
 @number("--text-share", 0.0, "With --qat: the share, 0 to 1, of the texts' own loss in what is made small.")
 @run_options

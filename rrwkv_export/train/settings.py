@@ -27,8 +27,9 @@ class Settings:
     learning rate of weights that a retrofit found, over that of its mediums. mediums_first: the share of the run in
     which mediums alone are trained. clip: the largest norm of the gradient. every: steps between evaluations, which
     save. threads: None leaves the number to torch. sha256: of the texts, the held-out ones last. base, license: what
-    the card of the model that was gone on from says. retrofit: whether it had no mediums, and the run's has. recipe: that the model is tuned for, as TOML. text_share: of the
-    loss of predicting the texts in what such a model is trained for, instead of the float model's.
+    the card of the model that was gone on from says. retrofit: whether it had no mediums, and the run's has. recipe:
+    that the model is tuned for, as TOML. text_share: of the loss of predicting the texts in what such a model is
+    trained for.
     """
 
     texts: tuple[str, ...]

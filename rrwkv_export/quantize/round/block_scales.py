@@ -24,7 +24,7 @@ _NEAR = np.float32(2**-21)  # of a number; float32's own are 2^-24 apart at most
 
 
 def levels_of(w: Any, s: Any, bits: int) -> Any:
-    """Levels around 0, float32: -2^(bits-1) .. 2^(bits-1) - 1. Of arrays, and of torch's tensors where it is trained."""
+    """Levels around 0, float32: -2^(bits-1) .. 2^(bits-1) - 1. Of arrays, and in training of torch's tensors."""
     half = 1 << (bits - 1)
     return (w / s).round().clip(-half, half - 1)
 

@@ -42,8 +42,8 @@ class Start:
 
 
 class RoundedModel(Model):
-    """weights: as of Model; of a matrix in blocks what is rounded at first. recipe: rounds in blocks, to float16, or not
-    at all; no inputs. start: None for buffers that are about to be loaded.
+    """recipe: one that rounds in blocks, to float16 or not at all, and no inputs. start: takes the place of the weights
+    that are rounded in blocks; None where weights and buffers are about to be loaded.
     """
 
     kept = _KEPT
