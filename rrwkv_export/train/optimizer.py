@@ -1,8 +1,8 @@
 """AdamW, which weights it decays, and the learning rate's course.
 
 As in BlinkDL/RWKV-LM: betas 0.9 and 0.99, an epsilon of 1e-18; only matrices decay; what decides how long a channel
-remembers is trained faster (RWKV-7's w0 twice, RWKV-4's time_decay twice, its time_first three times). Where matrices are
-rounded, vectors are not, and are trained ten times as fast: a weight has to go half a level before anything changes.
+remembers is trained faster (RWKV-7's w0 twice, RWKV-4's time_decay twice, its time_first three times). Of a model with
+rounded matrices, vectors are trained ten times as fast: they are not rounded.
 """
 
 from __future__ import annotations
