@@ -25,7 +25,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PACKAGES := rrwkv_export runtimes/python/rrwkv_runtime runtimes/native runtimes/server tests benchmarks docs cli.py
+PACKAGES := rrwkv_export runtimes/python/rrwkv_runtime runtimes/native runtimes/server tests benchmarks examples docs cli.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Who develops has a compiler: kernels that do not compile are an error.
 export RRWKV_NATIVE_REQUIRED := 1

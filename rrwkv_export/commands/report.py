@@ -44,6 +44,11 @@ def _gate(name: str, text: str, ratio: bool = False) -> Decorator[Any]:
     metavar="BUNDLE…",
     help="More bundles, to stand beside BUNDLE in a table.",
 )
+@click.option(
+    "--tuned",
+    is_flag=True,
+    help="BUNDLE's weights were tuned for its recipe by `rrwkv train --qat`, and --reference is of the model before.",
+)
 @_gate("--max-kl", "Fail if the mean KL divergence is over X nats.")
 @_gate("--max-ppl-ratio", "Fail if the perplexity is over X times the reference's.", ratio=True)
 @_gate("--min-top1", "Fail if the share of predictions whose likeliest token is the same is under X, from 0 to 1.")

@@ -59,8 +59,8 @@ def retrofit(
     from rrwkv_export.checkpoint import open_checkpoint
     from rrwkv_export.commands.shared.console import progress_bars
     from rrwkv_export.train.begin import check_run
-    from rrwkv_export.train.retrofit import described
-    from rrwkv_export.train.retrofit import retrofit as make
+    from rrwkv_export.train.beginnings.found import described
+    from rrwkv_export.train.beginnings.retrofit import retrofit as make
     from rrwkv_export.train.run import train as run
     from rrwkv_export.train.settings import Settings
 
@@ -68,7 +68,7 @@ def retrofit(
     assert medium is not None
     said |= {"mediums_first": 1.0 if freeze_base else mediums_first}
     said |= {"base_rate": base_learning_rate / (said["learning_rate"] or 1)}
-    settings = Settings(**kept_settings(texts, **said))
+    settings = Settings(**kept_settings(texts, **said), retrofit=True)
     opened = open_checkpoint(
         checkpoint, config=config, tokenizer=tokenizer, chat=chat, adapters=adapters, adapter_alphas=adapter_alphas
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -15,13 +16,21 @@ from rrwkv_export.commands.shared.training import (
     kept_settings,
     medium_config,
     medium_options,
+    number,
     require_extra,
     run_options,
     tell,
     texts_argument,
 )
 
+if TYPE_CHECKING:
+    from rrwkv_export.train.begin import Beginning
+    from rrwkv_export.train.settings import Settings
+
+    Make = Callable[[], Beginning]
 _BESIDE_RESUME = {"output", "resume"}
+_OF_NEW = ("architecture", "layers", "channels", "ffn", "head_size", "vocabulary")
+_TUNING = {"learning_rate": 3e-5, "weight_decay": 0.0}  # where --qat is given and they are not
 
 
 @click.command()
@@ -52,6 +61,21 @@ _BESIDE_RESUME = {"output", "resume"}
     help="A tokenizer that is there, in place of one made of the texts; world: the RWKV World vocabulary.",
 )
 @click.option("--chat", metavar="FILE|world|g1", help="With --tokenizer: the chat format, as `rrwkv export` takes it.")
+@click.option(
+    "--from",
+    "base",
+    type=PATH,
+    metavar="CHECKPOINT",
+    help="Go on from a model that is there, RWKV-4 or RWKV-7, in place of a new one.",
+)
+@click.option(
+    "--qat",
+    metavar="SCHEME|FILE",
+    help="With --from: tune the model for a recipe of `rrwkv quantize`, int4 or another that rounds weights alone. "
+    "Trained for is a small KL divergence of the rounded model from the float one.  [then the defaults: "
+    "--learning-rate 3e-5, --weight-decay 0]",
+)
+@number("--text-share", 0.0, "With --qat: the share, 0 to 1, of the texts' own loss in what is made small.")
 @run_options
 @click.option(
     "--resume",
@@ -73,6 +97,7 @@ def train(ctx: click.Context, /, texts: tuple[Path, ...], output: Path, resume: 
     \b
     rrwkv train book.txt -o my-model --layers 2 --channels 128 --minutes 10
     rrwkv train chats.jsonl -o my-model --medium-interval 32 --steps 5000
+    rrwkv train --from my-model --qat int4 chats.jsonl -o tuned --steps 400
     rrwkv train -o my-model --resume
     """
     require_extra()
@@ -87,24 +112,11 @@ def train(ctx: click.Context, /, texts: tuple[Path, ...], output: Path, resume: 
         tell(result, output, "before the first step")
         return
     from rrwkv_export.train.begin import check_run
-    from rrwkv_export.train.new_model import new_model
-    from rrwkv_export.train.settings import Settings
 
-    sizes = _sizes(ctx, said)
-    tokens = {name: said.pop(name) for name in ("vocabulary", "tokenizer", "chat")}
-    if tokens["chat"] and not tokens["tokenizer"]:
-        raise click.UsageError("--chat is for --tokenizer; a tokenizer made of the texts has a format of its own")
-    settings = Settings(**kept_settings(texts, **said))
+    make, settings = (_from if said["base"] else _new)(ctx, texts, said)
     check_run(output, force)
     with progress_bars() as progress:
-        result = run(
-            output,
-            lambda: new_model(texts, sizes, settings.seed, **tokens),
-            settings,
-            overwrite=force,
-            progress=progress,
-            say=note,
-        )
+        result = run(output, make, settings, overwrite=force, progress=progress, say=note)
     tell(result, output, "before the first step")
 
 
@@ -116,9 +128,55 @@ def _check_alone(ctx: click.Context) -> None:
         raise click.UsageError(f"--resume goes on with the options that the run was begun with; leave {named} out")
 
 
+def _new(ctx: click.Context, texts: tuple[Path, ...], said: dict[str, Any]) -> tuple[Make, Settings]:
+    """A model of nothing. Raises UsageError."""
+    from rrwkv_export.train.beginnings.new_model import new_model
+    from rrwkv_export.train.settings import Settings
+
+    if said.pop("qat") or said.pop("text_share"):
+        raise click.UsageError("--qat and --text-share are for --from: a model is tuned when it has been trained")
+    del said["base"]
+    sizes = _sizes(ctx, said)
+    tokens = {name: said.pop(name) for name in ("vocabulary", "tokenizer", "chat")}
+    if tokens["chat"] and not tokens["tokenizer"]:
+        raise click.UsageError("--chat is for --tokenizer; a tokenizer made of the texts has a format of its own")
+    settings = Settings(**kept_settings(texts, **said))
+    return lambda: new_model(texts, sizes, settings.seed, **tokens), settings
+
+
+def _from(ctx: click.Context, texts: tuple[Path, ...], said: dict[str, Any]) -> tuple[Make, Settings]:
+    """A model that is there, perhaps tuned for a recipe. Raises UsageError."""
+    from rrwkv_export.checkpoint import open_checkpoint
+    from rrwkv_export.train.beginnings.found import described, found
+    from rrwkv_export.train.settings import Settings
+
+    base, scheme = said.pop("base"), said.pop("qat")
+    beside = {name: said.pop(name) for name in ("tokenizer", "chat")}
+    for name in [*_OF_NEW, *(name for name in said if name.startswith("medium_"))]:
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"--{name.replace('_', '-')} is for a new model; {base} has its own, leave it out")
+        del said[name]
+    if not scheme:
+        if said["text_share"]:
+            raise click.UsageError("--text-share is for --qat; without it the texts' own loss is all")
+        checkpoint = open_checkpoint(base, **beside)
+        return lambda: found(checkpoint), described(Settings(**kept_settings(texts, **said)), checkpoint)
+    from rrwkv_export.quantize.recipe import parse_recipe
+    from rrwkv_export.quantize.recipes import recipe_text
+    from rrwkv_export.train.beginnings.tuning import tuned
+
+    said |= {
+        name: value for name, value in _TUNING.items() if ctx.get_parameter_source(name) is ParameterSource.DEFAULT
+    }
+    kept, checkpoint = kept_settings(texts, **said), open_checkpoint(base, **beside)
+    settings = Settings(**kept, recipe=recipe_text(scheme, checkpoint.config.architecture))
+    recipe = parse_recipe(settings.recipe)
+    return lambda: tuned(checkpoint, recipe, say=note), described(settings, checkpoint)
+
+
 def _sizes(ctx: click.Context, said: dict[str, Any]) -> Any:
     """Takes what a model is made of out of the options. Raises UsageError."""
-    from rrwkv_export.train.new_model import Sizes
+    from rrwkv_export.train.beginnings.new_model import Sizes
 
     of_mediums = [name for name in said if name.startswith("medium_")]
     given = [name for name in of_mediums if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]

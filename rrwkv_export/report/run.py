@@ -40,7 +40,8 @@ class Options:
     """How to measure.
 
     tokens: predictions of each text that count, from its beginning. chunk: tokens that a run is given. speed: whether
-    to measure speed and memory. provider, provider_options, strict, threads: as of `Model.load`. Raises InputError.
+    to measure speed and memory. provider, provider_options, strict, threads: as of `Model.load`. tuned: whether the
+    reference may have other weights. Raises InputError.
     """
 
     tokens: int = TOKENS
@@ -50,6 +51,7 @@ class Options:
     threads: int | None = None
     provider_options: Mapping[str, str] = field(default_factory=dict)
     strict: bool = False
+    tuned: bool = False
 
     def __post_init__(self) -> None:
         check_whole("tokens", self.tokens, 1, None, "a whole number from 1")
@@ -154,18 +156,22 @@ def _check(
 ) -> Options:
     """What can be said at once of the arguments of `report`. Raises InputError, BundleError, TextError."""
     how = Options(**options)
-    _check_models(reference, [bundle, *against])
+    _check_models(reference, [bundle, *against], how.tuned)
     for path in texts:
         check_text(path)
     return how
 
 
-def _check_models(reference: Path, bundles: Sequence[Path]) -> None:
-    model_id = Manifest.load(reference).model_id
+def _check_models(reference: Path, bundles: Sequence[Path], tuned: bool) -> None:
+    """tuned: weights may differ, sizes may not."""
+    first = Manifest.load(reference)
     for bundle in bundles:
-        if (its := Manifest.load(bundle).model_id) != model_id:
+        other = Manifest.load(bundle)
+        if other.model_id != first.model_id and not (tuned and other.config == first.config):
+            remedy = "of one model" if tuned else "of one model, or --tuned if its weights were tuned for the recipe"
             raise BundleError(
-                f"{bundle} is of model {its[:12]}, {reference} of model {model_id[:12]}; give bundles of one model"
+                f"{bundle} is of model {other.model_id[:12]}, {reference} of model {first.model_id[:12]}; give bundles "
+                f"{remedy}"
             )
 
 

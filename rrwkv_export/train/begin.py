@@ -16,27 +16,36 @@ from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.errors import ExportError, OutputError, TrainingError
 from rrwkv_export.export import export
 from rrwkv_export.progress import Progress
+from rrwkv_export.quantize.recipe import Recipe
 from rrwkv_export.train import kept
 from rrwkv_export.train.data.corpus import Corpus, read_corpus
 from rrwkv_export.train.data.vocabulary import Vocabulary
-from rrwkv_export.train.folder import LAST, RUN, card, write_checkpoint
+from rrwkv_export.train.folder import FLOAT, LAST, RUN, card, write_checkpoint
 from rrwkv_export.train.kept import Reached
 from rrwkv_export.train.models import Model
+from rrwkv_export.train.models.rounded import RoundedModel, Start
 from rrwkv_export.train.optimizer import adamw
 from rrwkv_export.train.settings import MARKER, TRAINING, Settings
 
-_VERIFIED = 48  # tokens with which the graph of the first weights is compared
-_COPIES = 7  # of the weights: best, last, those kept with AdamW's two, and those that are being written
+VERIFIED = 48  # tokens with which the graph of the first weights is compared
+_COPIES = 8  # of the weights: best, last, a float model's, those kept with AdamW's two, and those being written
 _WHAT = "a run of `rrwkv train`"
 
 
 @dataclass(frozen=True)
 class Beginning:
-    """A model before its first step; weights in float32."""
+    """A model before its first step; weights in float32. recipe, start: of one that is tuned for a recipe."""
 
     config: ModelConfig
     weights: Mapping[str, Tensor]
     vocabulary: Vocabulary
+    recipe: Recipe | None = None
+    start: Start | None = None
+
+    def model(self) -> Model:
+        if self.recipe is None:
+            return Model(self.config, self.weights)
+        return RoundedModel(self.config, self.weights, self.recipe, self.start)
 
 
 def check_run(out: Path, overwrite: bool) -> None:
@@ -53,7 +62,7 @@ def begin(
 
     A model that cannot be exported is refused here. Raises TrainingError, TextError, OutputError; then nothing is left.
     """
-    config, model = beginning.config, Model(beginning.config, beginning.weights)
+    config, model = beginning.config, beginning.model()
     if config.medium and settings.length <= config.medium.longest:
         raise TrainingError(
             f"--length {settings.length}: no token of such a row could read a medium, which ends after "
@@ -68,7 +77,10 @@ def begin(
         corpus = read_corpus(settings, beginning.vocabulary.encoding(folder))
         dataclasses.replace(settings, sha256=corpus.sha256).save(folder)
         kept.save(folder, model, adamw(model, settings), Reached())
-        _require_exported(folder, progress)
+        if beginning.recipe:  # the float model was exported
+            kept.write_tensors(folder / FLOAT, {n: w.contiguous() for n, w in beginning.weights.items()})
+        else:
+            _require_exported(folder, progress)
     return corpus
 
 
@@ -76,6 +88,6 @@ def _require_exported(folder: Path, progress: Progress | None) -> None:
     """Raises TrainingError: hours later would be late."""
     with tempfile.TemporaryDirectory() as temporary:
         try:
-            export(open_checkpoint(folder / LAST), Path(temporary) / "bundle", tokens=_VERIFIED, progress=progress)
+            export(open_checkpoint(folder / LAST), Path(temporary) / "bundle", tokens=VERIFIED, progress=progress)
         except ExportError as error:
             raise TrainingError(f"such a model could not be exported, so it is not trained: {error}") from None

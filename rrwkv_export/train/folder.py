@@ -13,11 +13,13 @@ from rrwkv_export import __version__
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.atomic import new_file
 from rrwkv_export.bundle import TOKENIZER_FILES
+from rrwkv_export.quantize.recipe import parse_recipe
 from rrwkv_export.train.data.vocabulary import Vocabulary
 from rrwkv_export.train.kept import Reached, write_tensors
 from rrwkv_export.train.settings import TRAINING, Settings
 
 WEIGHTS, CARD, CONFIG, CHAT, LAST = "model.safetensors", "README.md", "config.json", "chat.json", "last"
+FLOAT = f"{TRAINING}/float.safetensors"  # what a rounded model is to stay near
 # What of a folder --force replaces.
 RUN = frozenset({WEIGHTS, CARD, CONFIG, CHAT, *TOKENIZER_FILES.values(), LAST, TRAINING})
 
@@ -46,13 +48,15 @@ def card(name: str, config: ModelConfig, settings: Settings, reached: Reached) -
     licence = f"license: {settings.license}\n" if settings.license else ""
     medium = config.medium
     mediums = f", a medium every {medium.interval} tokens, {medium.slots} slots" if medium else ""
-    begun = f"from {settings.base}, which had no mediums," if settings.base else "from scratch"
+    begun = f"from {settings.base}{_made_of_it(settings)}," if settings.base else "from scratch"
     texts = ", ".join(Path(path).name for path in settings.texts)
     measured = ""
     if reached.best < math.inf:
+        what, digits = ("KL divergence from the float model", 5) if settings.recipe else ("loss", 4)
         measured = (
-            f"**Measured** on held-out text, in rows of {settings.length} tokens from the initial state: loss "
-            f"{reached.best:.4f} nats a token after step {reached.best_step}, {reached.first:.4f} before the first.\n\n"
+            f"**Measured** on held-out text, in rows of {settings.length} tokens from the initial state: {what} "
+            f"{reached.best:.{digits}f} nats a token after step {reached.best_step}, {reached.first:.{digits}f} before "
+            "the first.\n\n"
         )
     return (
         f"---\nmodel_name: {name}\n{licence}---\n\n# Model card: {name}\n\n"
@@ -62,3 +66,10 @@ def card(name: str, config: ModelConfig, settings: Settings, reached: Reached) -
         f"{settings.batch} rows of {settings.length} tokens, AdamW, seed {settings.seed}. Texts: {texts}.\n\n{measured}"
         "**Not said here**, but by who trained it: what it is for, and the licences of its texts and weights.\n"
     )
+
+
+def _made_of_it(settings: Settings) -> str:
+    if settings.recipe:
+        scheme = parse_recipe(settings.recipe).scheme
+        return f", for `rrwkv quantize` with {scheme}, which rounds these weights to what they are"
+    return ", which had no mediums" if settings.retrofit else ""

@@ -9,7 +9,7 @@ import torch
 
 from rrwkv_export.texts import Ids
 from rrwkv_export.train.models import Model
-from rrwkv_export.train.objective import losses_of
+from rrwkv_export.train.objective import Loss
 
 _FIRST, _FACTOR = 16, 4  # 0 to 15, 16 to 63, 64 to 255 …
 
@@ -35,13 +35,13 @@ def names(length: int) -> list[str]:
 
 
 @torch.no_grad()
-def held_out_loss(model: Model, rows: Ids, batch: int) -> HeldOut:
+def held_out_loss(model: Model, loss: Loss, rows: Ids, batch: int) -> HeldOut:
     """rows: [n, length + 1], each from the initial state; `batch` of them are computed at once."""
     device, total = model.get_parameter("emb.weight").device, torch.zeros(rows.shape[1] - 1, dtype=torch.float64)
     for first in range(0, len(rows), batch):
         ids = torch.from_numpy(rows[first : first + batch]).to(device)
         logits, _ = model(ids[:, :-1])
-        total += losses_of(logits, ids).double().sum(dim=0).cpu()
+        total += loss(logits, ids).double().sum(dim=0).cpu()
     mean = total / len(rows)
     ranges = buckets(len(mean))
     return HeldOut(

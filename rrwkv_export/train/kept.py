@@ -25,7 +25,8 @@ from rrwkv_export.train.settings import TRAINING
 from rrwkv_runtime.common.reading import brief
 
 FILE = "state.safetensors"
-_WEIGHT, _MEMORY = "weight", ("exp_avg", "exp_avg_sq", "step")  # AdamW's own names
+_WEIGHT, _BUFFER = "weight", "buffer"
+_MEMORY = ("exp_avg", "exp_avg_sq", "step")  # AdamW's own names
 
 
 @dataclass
@@ -44,10 +45,11 @@ class Reached:
 
 def save(run: Path, model: Model, optimizer: torch.optim.Optimizer, reached: Reached) -> None:
     """Raises OutputError, and leaves what was kept before."""
-    tensors = {f"{_WEIGHT}.{name}": value for name, value in model.weights().items()}
+    tensors = {f"{_WEIGHT}.{name}": _copied(value) for name, value in model.named_parameters()}
+    tensors |= {f"{_BUFFER}.{name}": _copied(value) for name, value in model.named_buffers()}
     for name, value in model.named_parameters():
         memory = optimizer.state.get(value, {})
-        tensors |= {f"{part}.{name}": memory[part].detach().cpu().contiguous() for part in _MEMORY if part in memory}
+        tensors |= {f"{part}.{name}": _copied(memory[part]) for part in _MEMORY if part in memory}
     write_tensors(run / TRAINING / FILE, tensors, {"reached": json.dumps(dataclasses.asdict(reached))})
 
 
@@ -58,6 +60,8 @@ def load(run: Path, model: Model, optimizer: torch.optim.Optimizer) -> Reached:
         with safe_open(path, framework="pt") as file:
             reached = Reached(**json.loads((file.metadata() or {})["reached"]))
             names = set(file.keys())
+            for name, value in model.named_buffers():
+                value.copy_(file.get_tensor(f"{_BUFFER}.{name}"))
             for name, value in parameters.items():
                 with torch.no_grad():
                     value.copy_(file.get_tensor(f"{_WEIGHT}.{name}"))
@@ -69,6 +73,10 @@ def load(run: Path, model: Model, optimizer: torch.optim.Optimizer) -> Reached:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise TrainingError(f"{path}: cannot be gone on with ({brief(error)}); begin the run again") from None
     return reached
+
+
+def _copied(value: Tensor) -> Tensor:
+    return value.detach().to("cpu", copy=True).contiguous()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

@@ -10,23 +10,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 
 from rrwkv_export.checkpoint import Checkpoint, open_checkpoint
 from rrwkv_export.errors import TrainingError
 from rrwkv_export.progress import Progress
+from rrwkv_export.quantize.recipe import parse_recipe
 from rrwkv_export.texts import Encoding
 from rrwkv_export.train import kept
 from rrwkv_export.train.begin import Beginning, begin
 from rrwkv_export.train.data.corpus import Corpus, read_corpus
 from rrwkv_export.train.data.rows import Rows, windows
-from rrwkv_export.train.folder import LAST, card, replace_weights
+from rrwkv_export.train.folder import FLOAT, LAST, card, replace_weights
 from rrwkv_export.train.held_out import held_out_loss
 from rrwkv_export.train.kept import Reached
 from rrwkv_export.train.logs import Logs
-from rrwkv_export.train.models import Model
-from rrwkv_export.train.objective import information_loss, losses_of
+from rrwkv_export.train.models import Model, State
+from rrwkv_export.train.models.rounded import RoundedModel
+from rrwkv_export.train.objective import Objective, information_loss, predicting, prediction, staying_near
 from rrwkv_export.train.optimizer import adamw, choose_trained, learning_rate, set_learning_rate
 from rrwkv_export.train.settings import Settings
+from rrwkv_runtime.common.reading import brief
 
 Say = Callable[[str], None]
 _HELD_OUT = 1 << 14  # predictions that an evaluation counts
@@ -97,6 +103,24 @@ def _to_its_end(run: Path, accelerator: Any, corpus: Corpus | None, progress: Pr
     return Result(open_checkpoint(run), settings, trainer.reached, accelerator.is_main_process)
 
 
+def _model(settings: Settings, checkpoint: Checkpoint) -> Model:
+    """Before what was kept is loaded into it."""
+    config, weights = checkpoint.config, {n: checkpoint.weights[n].float() for n in checkpoint.weights}
+    return RoundedModel(config, weights, parse_recipe(settings.recipe)) if settings.recipe else Model(config, weights)
+
+
+def _objective(run: Path, settings: Settings, model: Model) -> Objective:
+    """Raises TrainingError where the float model is gone or damaged."""
+    if not settings.recipe:
+        return predicting()
+    try:
+        near = Model(model.config, load_file(run / FLOAT))
+    except (OSError, SafetensorError, KeyError) as error:
+        raise TrainingError(f"{run / FLOAT}: cannot be read ({brief(error)}); begin the run again") from None
+    near.to(next(model.parameters()).device).requires_grad_(False)
+    return staying_near(near, settings.text_share)
+
+
 def _silent(text: str) -> None:
     """Of several processes one tells."""
 
@@ -108,10 +132,11 @@ class Trainer:
         self, run: Path, accelerator: Any, settings: Settings, checkpoint: Checkpoint, corpus: Corpus, say: Say
     ) -> None:
         self._run, self._accelerator, self._settings, self._say = run, accelerator, settings, say
-        self._model = Model(checkpoint.config, {n: checkpoint.weights[n].float() for n in checkpoint.weights})
+        self._model = _model(settings, checkpoint)
         self._optimizer = adamw(self._model, settings)
         self._computed, self._stepped = accelerator.prepare(self._model, self._optimizer)
         self.reached = kept.load(run, self._model, self._optimizer)
+        self._objective = _objective(run, settings, self._model)
         self._rows = Rows(corpus.trained, settings.length, settings.seed)
         self._held_out = windows(corpus.held_out, settings.length, _HELD_OUT)
         self._logs = Logs(run, self.reached.step, self._held_out.shape[1] - 1) if accelerator.is_main_process else None
@@ -164,12 +189,8 @@ class Trainer:
         ids = torch.from_numpy(own).to(accelerator.device)
         with self._mixed():
             logits, state = self._computed(ids[:, :-1])
-        losses = losses_of(logits, ids)
-        loss, medium = losses.mean(), self._model.config.medium
-        minimized = loss
-        if medium and medium.adaptive and settings.information_weight:
-            told = information_loss(medium.adaptive, settings.medium_nats, losses, state)
-            minimized = loss + settings.information_weight * told
+            loss = self._objective.trained(logits, ids).mean()
+            minimized = loss + self._information(logits, ids, state)
         accelerator.backward(minimized)
         norm = float(accelerator.clip_grad_norm_(self._model.parameters(), settings.clip))
         total = float(accelerator.reduce(loss.detach(), "mean"))
@@ -183,11 +204,19 @@ class Trainer:
         self._stepped.zero_grad()
         return total, norm
 
+    def _information(self, logits: Tensor, ids: Tensor, state: State) -> Tensor | float:
+        """What draws the information of tokens to what they told, where there is an adaptive interval."""
+        settings, medium = self._settings, self._model.config.medium
+        if medium is None or medium.adaptive is None or settings.recipe or not settings.information_weight:
+            return 0.0
+        told = information_loss(medium.adaptive, settings.medium_nats, prediction(logits, ids), state)
+        return settings.information_weight * told
+
     def _evaluate(self) -> None:
         """Measure on the held-out text, and keep what is there: the best weights, the last, and the run."""
         if self._logs:
             with self._mixed():
-                found = held_out_loss(self._model, self._held_out, self._settings.batch)
+                found = held_out_loss(self._model, self._objective.measured, self._held_out, self._settings.batch)
             self._logs.held_out(self.reached.step, found)
             self._keep(found.loss)
         self._accelerator.wait_for_everyone()
@@ -203,4 +232,5 @@ class Trainer:
         for folder in ([self._run] if best else []) + [self._run / LAST]:
             replace_weights(folder, weights, text)
         kept.save(self._run, self._model, self._optimizer, reached)
-        self._say(f"step {reached.step}: held-out loss {loss:.4f}" + (", the best so far" if best else ""))
+        best_so_far = ", the best so far" if best else ""
+        self._say(f"step {reached.step}: held-out {self._objective.what} {self._objective.written(loss)}{best_so_far}")

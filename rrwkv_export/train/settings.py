@@ -27,8 +27,10 @@ class Settings:
     learning rate of weights that a retrofit found, over that of its mediums. mediums_first: the share of the run in
     which mediums alone are trained. medium_nats: of an adaptive interval, τ, the surprisal of a medium's tokens.
     information_weight: of the loss that draws their information to it. clip: the largest norm of the gradient. every:
-    steps between evaluations, which save. threads: None leaves the number to torch. sha256: of the texts, the held-
-    out ones last. base, license: what the card of the model that a retrofit found says.
+    steps between evaluations, which save. threads: None leaves the number to torch. sha256: of the texts, the
+    held-out ones last. base, license: what the card of the model that was gone on from says. retrofit: whether it had
+    no mediums, and the run's has. recipe: that the model is tuned for, as TOML. text_share: of the loss of predicting
+    the texts in what such a model is trained for.
     """
 
     texts: tuple[str, ...]
@@ -53,6 +55,9 @@ class Settings:
     sha256: tuple[str, ...] = ()
     base: str = ""
     license: str = ""
+    retrofit: bool = False
+    recipe: str = ""
+    text_share: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.texts:
@@ -61,6 +66,8 @@ class Settings:
             raise TrainingError("give --steps or --minutes, one of the two")
         if self.mediums_first > 1:
             raise TrainingError(f"--mediums-first {self.mediums_first}: a share of the run, 1 at most")
+        if self.text_share > 1:
+            raise TrainingError(f"--text-share {self.text_share}: a share of what is trained for, 1 at most")
         for name in ("learning_rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise TrainingError(f"--{name.replace('_', '-')} must be above 0, not {getattr(self, name)}")

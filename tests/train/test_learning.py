@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from rrwkv_export.texts import Encoding
+from rrwkv_export.train.beginnings.new_model import Sizes, new_model
 from rrwkv_export.train.data.corpus import read_corpus
 from rrwkv_export.train.data.rows import windows
-from rrwkv_export.train.new_model import Sizes, new_model
 from rrwkv_export.train.settings import Settings
 
 pytest.importorskip("accelerate", reason="accelerate is not installed: pip install '.[train]'")

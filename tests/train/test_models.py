@@ -14,12 +14,12 @@ from rrwkv_export.architectures import reference
 from rrwkv_export.architectures.mediums import MEDIUM_BANK, MediumConfig
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.errors import TrainingError
+from rrwkv_export.train.beginnings.retrofit import retrofit
 from rrwkv_export.train.models import Model
 from rrwkv_export.train.models.initial import initial_weights
 from rrwkv_export.train.models.rwkv4 import wkv
 from rrwkv_export.train.models.rwkv7 import delta
 from rrwkv_export.train.objective import information_loss
-from rrwkv_export.train.retrofit import retrofit
 
 _BESIDE = Path(__file__).parents[3] / "shared" / "checkpoints" / "rwkv7-chat"
 CHAT = Path(os.environ.get("RWKV7_CHAT", _BESIDE)) / "rwkv7-chat-13m.pth"

@@ -152,10 +152,15 @@ def tell(result: Result, run: Path, before: str) -> None:
 
     if not result.main:
         return
-    config, reached = result.checkpoint.config, result.reached
+    config, reached, tuned = result.checkpoint.config, result.reached, bool(result.settings.recipe)
+    best = f"loss {reached.best:.4f} (perplexity {exp(reached.best):.2f})"
+    first = f"{reached.first:.4f}"
+    if tuned:
+        best, first = f"KL divergence {reached.best:.5f} from the float model", f"{reached.first:.5f}"
     say(
-        f"{run}: {config.architecture}, {config.parameters():,} parameters; held-out loss {reached.best:.4f} "
-        f"(perplexity {exp(reached.best):.2f}) after step {reached.best_step} of {reached.step}; {before} "
-        f"{reached.first:.4f}"
+        f"{run}: {config.architecture}, {config.parameters():,} parameters; held-out {best} after step "
+        f"{reached.best_step} of {reached.step}; {before} {first}"
     )
     say(f"a bundle of it: {command('export', run)}")
+    if tuned:
+        say("`rrwkv quantize` rounds that bundle to what was tuned, with the same recipe")

@@ -98,6 +98,17 @@ class Rewriter:
         self._replace(linear, {"q": packed, "scale": rounded.scale.astype(np.float32).ravel()}, ".")
         self._edit(Blockwise(linear, self.input_of(linear), rounded.bits, rounded.block, compute))
 
+    def blocks_of(self, linear: Linear, bits: int, block: int) -> Blocks:
+        """What `blocks` was given for the linear."""
+        packed, scale = (self.array(f"{linear.weight}.{name}") for name in ("q", "scale"))
+        q = packed if bits == 8 else np.stack([packed & 15, packed >> 4], axis=-1)
+        return Blocks(bits, block, linear.inputs, q.reshape(linear.outputs, -1), scale.reshape(linear.outputs, -1))
+
+    def rows_of(self, linear: Linear) -> Array:
+        """The embedding's values, float32 [V, C], after `rows`."""
+        q, scale = (self.array(f"{linear.weight}.{name}") for name in ("q", "scale"))
+        return np.reshape(q.astype(np.float32) * scale, (linear.inputs, linear.outputs))
+
     def rows(self, linear: Linear, block: int) -> None:
         """The embedding in int8: in each row a scale for so many channels, or for fewer that part it evenly."""
         table, block = self.array(linear.weight), math.gcd(linear.outputs, block)

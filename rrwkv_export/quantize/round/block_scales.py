@@ -1,4 +1,8 @@
-"""The scales of weights in blocks: of one block by itself, and of all blocks of an output for the levels found."""
+"""The scales of weights in blocks: of one block by itself, and of all blocks of an output for the levels found.
+
+A block of whole multiples of a scale keeps it and is rounded to what it is: so a checkpoint that was tuned for a recipe
+comes out of it as it was tuned.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +20,13 @@ _PARTS = {4: np.linspace(0.6, 1.16, 15), 8: np.linspace(0.9, 1.02, 13)}
 _VALUES_AT_ONCE = 2**15  # as much as stays in a core's cache
 _ROUNDS = 2
 _LEAST = np.float32(1e-30)
+_NEAR = np.float32(2**-21)  # of a number; float32's own are 2^-24 apart at most
 
 
-def levels_of(w: Array, s: Array, bits: int) -> Array:
-    """Levels around 0, float32: -2^(bits-1) .. 2^(bits-1) - 1."""
-    half = np.float32(1 << (bits - 1))
-    levels: Array = np.rint(w / s)
-    np.maximum(levels, -half, out=levels)
-    return np.minimum(levels, half - 1, out=levels)
+def levels_of(w: Any, s: Any, bits: int) -> Any:
+    """Levels around 0, float32: -2^(bits-1) .. 2^(bits-1) - 1. Of arrays, and in training of torch's tensors."""
+    half = 1 << (bits - 1)
+    return (w / s).round().clip(-half, half - 1)
 
 
 def best_scale(part: Array, bits: int, weight: Array) -> Array:
@@ -32,8 +35,42 @@ def best_scale(part: Array, bits: int, weight: Array) -> Array:
     size = max(1, _VALUES_AT_ONCE // len(part))
     for start in range(0, len(found), size):
         few = np.ascontiguousarray(part[:, start : start + size])
-        found[start : start + size] = _best_scale(few, bits, weight.astype(np.float32))
+        exact = exact_scale(few, bits)
+        if not exact.all():
+            exact = np.where(exact == 0, _best_scale(few, bits, weight.astype(np.float32)), exact)
+        found[start : start + size] = exact
     return found
+
+
+def exact_scale(part: Array, bits: int) -> Array:
+    """Scales [outputs] that a block [n, outputs] is whole multiples of; 0 where there is none.
+
+    To the bit, or as near as weights are that a graph has times a number. Of all scales that divide the largest weight
+    by a level few divide the smallest too.
+    """
+    half = 1 << (bits - 1)
+    size = np.abs(part)
+    largest = np.take_along_axis(part, size.argmax(axis=0)[None], axis=0)[0]
+    smallest = np.where(size > 0, size, np.float32(np.inf)).min(axis=0)
+    scales = np.where(largest == 0, np.float32(1), largest) / -np.arange(1, half + 1, dtype=np.float32)[:, None]
+    ratio = smallest / scales
+    possible = (np.abs(ratio - np.rint(ratio)) <= _NEAR * np.abs(ratio)) & (largest != 0)  # [levels, outputs]
+    found = np.zeros(part.shape[1], np.float32)
+    for level in np.flatnonzero(possible.any(axis=1)):
+        tried = np.flatnonzero(possible[level] & (found == 0))
+        s, some = scales[level, tried], part[:, tried]
+        fits = (np.abs(levels_of(some, s, bits) * s - some) <= _NEAR * np.abs(some)).all(axis=0)
+        found[tried[fits]] = s[fits]
+    return found
+
+
+def short_scale(s: Any) -> Any:
+    """s, float32, rounded to 16 significant bits: `exact_scale` finds it, as 8-bit levels times it are exact.
+
+    Of arrays and of tensors.
+    """
+    larger = s * 257  # 2^8 + 1: the sum has no room for the last 8 bits
+    return larger - (larger - s)
 
 
 def _best_scale(part: Array, bits: int, weight: Array) -> Array:

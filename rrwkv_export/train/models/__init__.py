@@ -4,6 +4,7 @@
     rwkv4     time-mix of RWKV-4, with wkv as a scan of log n steps
     rwkv7     time-mix of RWKV-7, with the delta rule in chunks
     mediums   made and read by segments
+    rounded   one whose matrices are rounded as a recipe rounds them
     initial   the weights that a training begins with
 
 Mixes, gates and norms are the reference's own; what is here goes over the tokens without a loop over them.

@@ -45,8 +45,10 @@ class Model(nn.Module):
     """Its parameters bear the names of `config.shapes()`, so that its `state_dict` is a checkpoint's.
 
     weights: by canonical name; they are copied, in the dtype of the embedding. Raises TrainingError for an architecture
-    that is not trained here.
+    that is not trained here. kept: names of those that stay as they are.
     """
+
+    kept: frozenset[str] = frozenset()
 
     def __init__(self, config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -67,11 +69,11 @@ class Model(nn.Module):
 
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Logits [B, T, V] of ids int64 [B, T], and the state after them. state: None for rows that begin a text."""
-        config, weights = self.config, dict(self.named_parameters())
+        config, weights = self.config, self.values()
         state = state or self.initial(len(ids))
-        x = norm(config, weights, embedding(ids, weights["emb.weight"]), "blocks.0.ln0")
+        x = self.embedded(ids)
         room, crossing = _ROOMS[config.architecture], dict[str, Tensor]()
-        segments, told = self._segments(ids, state)
+        segments, told = self._segments(weights, ids, state)
         after = []
         for i, before in enumerate(state.layers):
             w = Layer(config, weights, i, dtype=x.dtype)
@@ -86,13 +88,24 @@ class Model(nn.Module):
         logits = linear(norm(config, weights, x, "ln_out"), weights["head.weight"])
         return logits, State(state.position + ids.shape[1], tuple(after), told)
 
-    def _segments(self, ids: Tensor, state: State) -> tuple[Segments | None, Told | None]:
+    def _segments(
+        self, weights: Mapping[str, Tensor], ids: Tensor, state: State
+    ) -> tuple[Segments | None, Told | None]:
         medium = self.config.medium
         if medium is None:
             return None, None
         if medium.adaptive is None:
             return fixed_segments(medium, state.position, ids), None
-        return adaptive_segments(self.config, dict(self.named_parameters()), ids, state.told)
+        return adaptive_segments(self.config, weights, ids, state.told)
+
+    def values(self) -> dict[str, Tensor]:
+        """What is computed with, by canonical name."""
+        return dict(self.named_parameters())
+
+    def embedded(self, ids: Tensor) -> Tensor:
+        """The embedding's rows after their norm [B, T, C]."""
+        weights = dict(self.named_parameters())
+        return norm(self.config, weights, embedding(ids, weights["emb.weight"]), "blocks.0.ln0")
 
     def initial(self, rows: int) -> State:
         """Before the first token."""
@@ -104,8 +117,9 @@ class Model(nn.Module):
         return State(0, (layer,) * config.num_layers)
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of every parameter by its canonical name, on the CPU."""
-        return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in self.named_parameters()}
+        """A copy of every value by its canonical name, on the CPU: what a checkpoint of the model holds."""
+        with torch.no_grad():
+            return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in self.values().items()}
 
 
 def require_trained(architecture: str) -> None:

@@ -1,0 +1,1 @@
+"""The demo checkpoint's recipe, from texts that anybody can get."""
