@@ -114,14 +114,16 @@ def _model(bundle: Path, manifest: Manifest) -> Table:
     graph, config = manifest.main, manifest.config
     from rich.text import Text
 
+    from rrwkv_export.architectures.mediums import medium_from_json
     from rrwkv_export.commands.shared.endings import describe_ending, describe_thinking
 
+    medium = medium_from_json(config.get("medium"), "manifest.json")
     table = _table(str(bundle), "field", "value")
     facts: list[tuple[str, Any]] = [
         ("architecture", config["architecture"]),
         ("parameters", f"{manifest.parameters:,}"),
         *((name, value) for name, value in config.items() if name not in ("architecture", "medium")),
-        *((f"medium {name}", value) for name, value in (config.get("medium") or {}).items()),
+        *((f"medium {name}", value) for name, value in (vars(medium).items() if medium else ())),
         ("weights", _weights(manifest)),
         ("wkv", manifest.form or "in its only form"),
         ("graph", f"{graph.file}, opset {graph.opset}, chunks of {graph.chunk} tokens"),

@@ -11,7 +11,7 @@ import struct
 
 import numpy as np
 import pytest
-from checkpoint_files import RRWKV, RWKV4
+from checkpoint_files import ADAPTIVE, RRWKV, RWKV4
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -161,7 +161,7 @@ def test_sums_beyond_float32_stay_in_the_stable_form(make_tiny):
         ("wkv", (1, 1, 3), np.inf, "wkv holds NaN or infinity"),
         ("wkv", (1, 1, 3), -1, "wkv holds a negative sum"),
         ("medium_bank", (0, 0, 0), -np.inf, "medium_bank holds NaN"),
-        ("medium_weight", (1, 0, 0), 0, "medium_weight is 0, . tokens into a segment of"),
+        ("medium_weight", (1, 0, 0), 0, "medium_weight is 0, . tokens into a segment, where"),
         ("medium_weight", (0, 0, 0), -2, "medium_weight is -2"),
         ("shift", (1, 0, 2), 1e38, r"shift holds 1e\+38, on which a step overflows"),
         ("medium_bank", (0, 0, 0), -1e30, r"medium_bank holds 1e\+30"),
@@ -182,6 +182,24 @@ def test_values_that_no_text_leads_to_are_refused(make_tiny, tmp_path, wkv, name
             use()
     with pytest.raises(StateError, match="its states are not this bundle's"):
         model.decoder(dataclasses.replace(state, values={}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("medium_information", 6, "7 tokens do not tell 6 / 65536"),
+        ("medium_information", 7 * 2**16 + 1, "7 tokens do not tell 458753 / 65536"),
+        ("medium_token", 40, "medium_token is 40, after 7 tokens"),
+        ("medium_token", -1, "medium_token is -1, after 7 tokens"),
+        ("medium_weight", 0, "medium_weight is 0, .* of the way into a segment, where"),
+    ],
+)
+def test_values_that_no_adaptive_interval_leads_to_are_refused(make_tiny, name, value, message):
+    model = make_tiny(dataclasses.replace(RRWKV, medium=ADAPTIVE)).model
+    state = model.forward(IDS[:7])[1]
+    state.values[name][...] = value
+    with pytest.raises(StateError, match=message):
+        model.decoder(state)
 
 
 def test_a_state_and_a_model_are_shown_in_a_line(tiny, state):

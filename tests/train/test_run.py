@@ -17,6 +17,7 @@ import torch
 from checkpoint_files import RWKV4, RWKV7, random_weights, write_rrwkv
 from safetensors.torch import load_file
 
+from rrwkv_export.architectures import reference
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.commands import _run as run_command
 from rrwkv_export.errors import ParityError
@@ -203,6 +204,13 @@ def test_two_processes_retrofit_as_one_does(rrwkv, tmp_path):
         (["TEXT", "--architecture", "rrwkv"], 2, "mediums need --medium-interval, such as 32"),
         (["TEXT", "--chat", "world"], 2, "--chat is for --tokenizer"),
         (["TEXT", "--channels", "40"], 1, "--channels 40: no multiple of the heads' 16"),
+        (
+            ["TEXT", "--medium-interval", "8-"],
+            2,
+            "'8-' is neither a number of tokens, such as 32, nor two",
+        ),
+        (["TEXT", "--medium-interval", "9-8"], 1, "shortest (9) must not be above longest (8)"),
+        (["TEXT", "--medium-interval", "8-64"], 1, "--length 32: no token of such a row could read a medium"),
         (["TEXT", "--medium-interval", "32"], 1, "--length 32: no token of such a row could read a medium"),
         (["TEXT", "--length", "100000"], 1, "tokens to train on and a row has 100000; give more text"),
         (["TEXT", "--learning-rate", "0"], 1, "--learning-rate must be above 0"),
@@ -294,11 +302,28 @@ def test_a_full_disk_leaves_what_was_kept_before(rrwkv, run, tmp_path):
     assert [int(row["step"]) for row in rows(out)] == list(range(1, 17))
 
 
+def test_intervals_are_drawn_to_what_tokens_tell(rrwkv, text, tmp_path):
+    """More nats a medium, fewer mediums; and the model is exported and runs."""
+    made = {}
+    for nats in ("4", "400"):
+        out = tmp_path / nats
+        more = ["--medium-interval", "3-12", "--medium-nats", nats, "--medium-slots", "3", "--information-weight", "50"]
+        rrwkv("train", text, "-o", out, *SIZES, *more, *RUN)
+        checkpoint = open_checkpoint(out / "last")
+        config, ids = checkpoint.config, list(range(40))
+        state = reference.of(config).forward(config, checkpoint.weights, ids)[1]
+        made[nats] = state.medium_information
+        assert "a medium every 3 to 12 tokens" in (out / "README.md").read_text()
+    assert made["4"] > made["400"]
+    rrwkv("export", tmp_path / "4", "-o", tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("interval", ["4", "3-7"])
 @pytest.mark.parametrize("config", [RWKV4, RWKV7], ids=["rwkv4", "rwkv7"])
-def test_a_retrofit_is_the_same_function_and_then_better(rrwkv, config, tmp_path):
+def test_a_retrofit_is_the_same_function_and_then_better(rrwkv, config, interval, tmp_path):
     base = write_rrwkv(tmp_path / "base", config, random_weights(config))
     (tmp_path / "a.ids").write_text(" ".join(str(7 * i % 40) for i in range(600)))
-    more = ["--medium-interval", 4, "--medium-slots", 3, "--medium-key-size", 8, "--freeze-base"]
+    more = ["--medium-interval", interval, "--medium-slots", 3, "--medium-key-size", 8, "--freeze-base"]
     done = rrwkv("retrofit", base, tmp_path / "a.ids", "-o", tmp_path / "out", *more, *RUN)
     assert "without mediums" in done.out
     made, kept = open_checkpoint(tmp_path / "out" / "last"), open_checkpoint(base)

@@ -126,7 +126,8 @@ export class GraphEntry {
     if (this.counts !== "" && (counted?.dtype !== "int64" || counted.shape.length > 0)) {
       return `'${this.counts}', which ${graph} counts, is no int64 of shape []`;
     }
-    if (this.reads.length > 0 && this.runs !== "one" && this.runs !== "none") return `${graph} only reads states, but does not run one token`;
+    if (this.reads.length > 0 && this.runs !== "one" && this.runs !== "none")
+      return `${graph} only reads states, but does not run one token`;
     if (this.weights.length > 0 && this.data.length === 0) return `${graph} has weights, but no file of them`;
     // By the name onnxruntime tells its own formats, which are not checked here.
     return this.file.endsWith(".onnx") ? null : `'${this.file}' of ${graph} is no .onnx file`;

@@ -32,7 +32,7 @@ function states(entry: GraphEntry, manifest: Manifest): Sides {
   for (const spec of manifest.states) {
     const { dtype, shape } = spec;
     if (entry.hasInput(spec.input)) {
-      for (const part of spec.inputs(entry.reads.includes(spec.input))) {
+      for (const part of spec.inputs(entry.takesApart(spec.input))) {
         inputs.push({ name: part.name, value: { dtype, shape: part.shape } });
       }
     }

@@ -1,0 +1,1 @@
+"""Mediums of intervals that follow the text, tried where its density varies."""

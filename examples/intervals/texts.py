@@ -1,0 +1,59 @@
+"""Texts whose density varies: passages of prose, of a refrain that tells nothing new, and of names and numbers."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+KINDS = ("refrain", "prose", "numbers")
+_LETTERS, _DIGITS = "bcdfghjklmnpqrstvwxz", "0123456789"
+
+
+@dataclass(frozen=True)
+class Passage:
+    """kind: of `KINDS`. text: whole lines."""
+
+    kind: str
+    text: str
+
+
+def passages(prose: str, count: int, seed: int) -> list[Passage]:
+    """In turns at random, of 200 to 600 characters each; prose is cut from any place of the text."""
+    drawn = random.Random(seed)
+    made = {"refrain": _refrain, "prose": lambda r, size: _prose(r, size, prose), "numbers": _numbers}
+    kinds = [drawn.choice(KINDS) for _ in range(count)]
+    return [Passage(kind, made[kind](drawn, drawn.randint(200, 600))) for kind in kinds]
+
+
+def write(folder: Path, prose: str) -> tuple[Path, Path]:
+    """A text to train on, another one for measuring, and what its passages are: `held_out.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    border = 9 * len(prose) // 10
+    trained = passages(prose[:border], 1500, seed=0)
+    held_out = passages(prose[border:], 120, seed=1)
+    (folder / "held_out.json").write_text(json.dumps([vars(p) for p in held_out], indent=1), encoding="utf-8")
+    for name, found in (("trained.txt", trained), ("held_out.txt", held_out)):
+        (folder / name).write_text("".join(p.text for p in found), encoding="utf-8")
+    return folder / "trained.txt", folder / "held_out.txt"
+
+
+def _refrain(drawn: random.Random, size: int) -> str:
+    line = drawn.choice(["And the wheel turns round, and round, and round.\n", "Row, row, row, and row again.\n"])
+    return line * (size // len(line) + 1)
+
+
+def _prose(drawn: random.Random, size: int, prose: str) -> str:
+    start = drawn.randrange(len(prose) - size)
+    return prose[start : start + size].strip() + "\n"
+
+
+def _numbers(drawn: random.Random, size: int) -> str:
+    def word() -> str:
+        return "".join(drawn.choice(_LETTERS + _DIGITS) for _ in range(drawn.randint(3, 6)))
+
+    lines = ""
+    while len(lines) < size:
+        lines += " ".join(word() for _ in range(6)) + "\n"
+    return lines
