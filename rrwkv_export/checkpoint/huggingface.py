@@ -14,6 +14,19 @@ from rrwkv_export.architectures.dialects import DIALECTS
 from rrwkv_export.checkpoint.containers.entries import Entry
 from rrwkv_export.errors import CheckpointError
 
+MODEL_TYPE = "rrwkv"
+"""What this project's own folders are to transformers, where they say so."""
+
+
+def own_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a config.json of this project's, those that are the project's: transformers keeps others there, too."""
+    words = {"tie_word_embeddings", "chat"}
+    if fields.get("model_type") == MODEL_TYPE:
+        rooms = [room for room in ARCHITECTURES if fields.get("architecture") in room.NAMES]
+        ours = {"architecture", *(field.name for room in rooms for field in dataclasses.fields(room.Config))}
+        return {name: value for name, value in fields.items() if name in ours}
+    return {name: value for name, value in fields.items() if name not in words}
+
 
 def is_config(fields: Mapping[str, Any]) -> bool:
     """Whether a config.json names a model type or architectures as Hugging Face's do."""

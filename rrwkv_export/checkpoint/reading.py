@@ -45,8 +45,7 @@ class ConfigFile:
             if self.is_huggingface:
                 huggingface.check_architecture(self.path, self.fields)
                 return infer_config(self.path, entries, named, self.fields)
-            own = {name: value for name, value in self.fields.items() if name != "tie_word_embeddings"}
-            return ModelConfig.from_json(own, owner=str(self.path))
+            return ModelConfig.from_json(huggingface.own_fields(self.fields), owner=str(self.path))
         except ConfigError as error:  # of a size, which does not know its file
             told = str(error) if str(error).startswith(str(self.path)) else f"{self.path}: {error}"
             raise ConfigError(told) from None
@@ -70,6 +69,12 @@ class Reading:
         """Hugging Face's config.json and its fields, which speak of more than sizes."""
         said = self.config_file
         return (said.path, said.fields) if said and said.is_huggingface else None
+
+    @property
+    def chat(self) -> ConfigFile | None:
+        """The config.json that also says how a dialogue is written, as those do that transformers saved again."""
+        said = self.config_file
+        return said if said and not said.is_huggingface and "chat" in said.fields else None
 
 
 def read(path: Path, given: ModelConfig | Path | None) -> Reading:
