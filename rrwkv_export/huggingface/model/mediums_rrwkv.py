@@ -49,8 +49,8 @@ class Clock:
         self._unit, self._scale = unit, unit if n.is_floating_point() else 1
         self._after = (before - self.done * unit)[:, None] + n.cumsum(1)  # I_t, counted from the open unit, [B, T]
         self._before = self._after - n
-        self.ended = self._after[:, -1].long() // unit  # in this call, [B]
-        self.information = self.done * unit + self._after[:, -1].long()
+        told = self._after[:, -1].detach().round().long()
+        self.ended, self.information = told // unit, self.done * unit + told  # units of this call, and I after it, [B]
 
     @property
     def most(self) -> int:
@@ -67,7 +67,7 @@ class Clock:
     def visible(self, slots: int) -> Tensor:
         """Which of K held and J new mediums each token reads, [B, T, K + J]: the last K of those before its own."""
         row = torch.arange(slots + self.most, device=self.done.device)
-        open_unit = (self._before.detach() // self._unit).long()[..., None]
+        open_unit = self._before.detach().round().long()[..., None] // self._unit
         return (open_unit <= row) & (row < open_unit + slots) & (row >= slots - self.done[:, None, None])
 
 
