@@ -20,7 +20,6 @@ from rrwkv_export.progress import Progress
 
 WEIGHTS, CARD = "model.safetensors", "README.md"
 _INDEX = f"{WEIGHTS}.index.json"
-_LARGEST_SHARD = 2 << 30  # bytes, which are in memory at once
 _SIZES = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
 
 
@@ -33,16 +32,22 @@ FILES = WRITTEN | {WEIGHTS, _INDEX, CARD, *TOKENIZER_FILES.values()}
 
 
 def convert(
-    checkpoint: Checkpoint, out: Path, *, overwrite: bool = False, progress: Progress | None = None
+    checkpoint: Checkpoint,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    largest_shard: int = 2 << 30,
+    progress: Progress | None = None,
 ) -> tuple[str, ...]:
     """Write the folder; nothing is left behind if anything fails. Gives the names of its weight files.
 
-    Weights stay as they are stored; adapters are merged. Raises CheckpointError for an architecture that the code for
+    Weights stay as they are stored; adapters are merged. largest_shard: bytes of a weight file, which are in memory at
+    once; a weight that is larger has a file of its own. Raises CheckpointError for an architecture that the code for
     transformers does not compute, and for damaged weights; OutputError.
     """
     check_supported(checkpoint.config)
     weights, tokenizer = checkpoint.weights, checkpoint.tokenizer
-    shards = list(_shards(weights))
+    shards = list(_shards(weights, largest_shard))
     require_space(out, sum(_bytes(weights, name) for name in weights))
     dtype = _widest({weights.dtype(name) for name in weights})
     names = tuple(_shard(number, len(shards)) for number in range(1, len(shards) + 1))
@@ -67,12 +72,12 @@ def convert(
     return names
 
 
-def _shards(weights: Weights) -> Iterator[list[str]]:
+def _shards(weights: Weights, largest: int) -> Iterator[list[str]]:
     """Names of weights that go into a file together."""
     held, size = list[str](), 0
     for name in weights:
         more = _bytes(weights, name)
-        if held and size + more > _LARGEST_SHARD:
+        if held and size + more > largest:
             yield held
             held, size = [], 0
         held.append(name)

@@ -23,6 +23,12 @@ TOKENIZER_CONFIG, TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
 WRITTEN = frozenset({CONFIG, CHAT, GENERATION, TOKENIZER_CONFIG, TEMPLATE, *CODE})
 _ARCHITECTURES = ("rwkv4", "rrwkv", "rwkv7")
 _CLASS = "RrwkvForCausalLM"
+_WORLD_END = "<|endoftext|>"  # what token 0 is called, which has no bytes
+_WORLD = {
+    "tokenizer_class": "RrwkvWorldTokenizer",
+    "auto_map": {"AutoTokenizer": ["tokenization_rrwkv.RrwkvWorldTokenizer", None]},
+    **dict.fromkeys(("bos_token", "eos_token", "pad_token"), _WORLD_END),
+}
 
 
 def check_supported(config: ModelConfig) -> None:
@@ -43,9 +49,10 @@ def write_beside(folder: Path, config: ModelConfig, chat: ChatFormat, dtype: str
     _write(folder / CONFIG, {**config.to_json(), "chat": chat.to_json(), **transformers})
     _write(folder / CHAT, chat.to_json())
     _write(folder / GENERATION, _generation(chat))
-    tokenizer = folder / TOKENIZER_FILES["tokenizer.json"]
-    if tokenizer.is_file():
-        _write_tokenizer_settings(folder, json.loads(tokenizer.read_bytes()), chat)
+    if (tokenizer := folder / TOKENIZER_FILES["tokenizer.json"]).is_file():
+        _write_tokenizer_settings(folder, *_named_tokens(json.loads(tokenizer.read_bytes()), chat), chat)
+    elif (folder / TOKENIZER_FILES["rwkv-world"]).is_file():
+        _write_tokenizer_settings(folder, _WORLD, None if chat.bos_token_id is None else _WORLD_END, chat)
 
 
 def _generation(chat: ChatFormat) -> dict[str, Any]:
@@ -56,14 +63,22 @@ def _generation(chat: ChatFormat) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value not in (None, [])}
 
 
-def _write_tokenizer_settings(folder: Path, fields: Mapping[str, Any], chat: ChatFormat) -> None:
-    """A token that is no special one is not named: transformers would make it one, and read texts otherwise."""
+def _named_tokens(fields: Mapping[str, Any], chat: ChatFormat) -> tuple[dict[str, Any], str | None]:
+    """What tokenizer_config.json says of a tokenizer.json, and the token that begins a text.
+
+    A token that is no special one is not named: transformers would make it one, and read texts otherwise.
+    """
     special = {one["id"]: one["content"] for one in fields.get("added_tokens") or () if one.get("special")}
     bos, ends = special.get(chat.bos_token_id), [special[i] for i in sorted(chat.eos_token_ids) if i in special]
     named = {"bos_token": bos, "eos_token": ends[0] if ends else None, "pad_token": ends[0] if ends else bos}
-    settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "padding_side": "left"}
-    settings |= {"clean_up_tokenization_spaces": False, "model_input_names": ["input_ids", "attention_mask"]}
-    _write(folder / TOKENIZER_CONFIG, settings | {name: token for name, token in named.items() if token is not None})
+    known = {name: token for name, token in named.items() if token is not None}
+    return {"tokenizer_class": "PreTrainedTokenizerFast", **known}, bos
+
+
+def _write_tokenizer_settings(folder: Path, settings: Mapping[str, Any], bos: str | None, chat: ChatFormat) -> None:
+    """bos: the token that begins a text, as the tokenizer spells it."""
+    shared = {"padding_side": "left", "clean_up_tokenization_spaces": False}
+    _write(folder / TOKENIZER_CONFIG, {**settings, **shared, "model_input_names": ["input_ids", "attention_mask"]})
     (folder / TEMPLATE).write_text(chat_template(chat, begins=bos is not None), encoding="utf-8")
 
 
