@@ -18,6 +18,7 @@ from rrwkv_export.checkpoint.containers.entries import Entry, Source, read_objec
 from rrwkv_export.checkpoint.containers.shards import Files, read_weights
 from rrwkv_export.checkpoint.containers.wrappers import unwrapped
 from rrwkv_export.checkpoint.folders import check_folder
+from rrwkv_export.checkpoint.huggingface import MODEL_TYPE
 from rrwkv_export.checkpoint.inspection import check_config, check_names, check_supported, infer_config
 from rrwkv_export.errors import CheckpointError, ConfigError, TensorError
 
@@ -74,7 +75,7 @@ class Reading:
     def chat(self) -> ConfigFile | None:
         """The config.json that also says how a dialogue is written, as those do that transformers saved again."""
         said = self.config_file
-        return said if said and not said.is_huggingface and "chat" in said.fields else None
+        return said if said and said.fields.get("model_type") == MODEL_TYPE and "chat" in said.fields else None
 
 
 def read(path: Path, given: ModelConfig | Path | None) -> Reading:
@@ -147,7 +148,7 @@ def _config_file(
         needed = dialect is not None or _HEAD not in entries or _EMBEDDING not in entries
         return found if needed and huggingface.is_rwkv(found.fields) else None
     room = architectures.recognise({name: entry.shape for name, entry in entries.items()})
-    return found if found.fields.get("architecture") in room.NAMES else None
+    return found if huggingface.own_fields(found.fields).get("architecture") in room.NAMES else None
 
 
 def _tied(path: Path, entries: dict[str, Entry], said: ConfigFile | None, dialect: Dialect | None) -> dict[str, Entry]:

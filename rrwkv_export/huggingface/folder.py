@@ -10,7 +10,7 @@ from typing import Any
 
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.bundle import TOKENIZER_FILES
-from rrwkv_export.checkpoint.huggingface import MODEL_TYPE
+from rrwkv_export.checkpoint.huggingface import ARCHITECTURE, MODEL_TYPE
 from rrwkv_export.errors import CheckpointError
 from rrwkv_export.huggingface.chat_template import chat_template
 from rrwkv_runtime.manifest import ChatFormat
@@ -46,7 +46,8 @@ def write_beside(folder: Path, config: ModelConfig, chat: ChatFormat, dtype: str
         shutil.copyfile(_MODEL / name, folder / name)
     auto_map = {"AutoConfig": "configuration_rrwkv.RrwkvConfig", "AutoModelForCausalLM": f"modeling_rrwkv.{_CLASS}"}
     transformers = {"model_type": MODEL_TYPE, "architectures": [_CLASS], "auto_map": auto_map, "dtype": dtype}
-    _write(folder / CONFIG, {**config.to_json(), "chat": chat.to_json(), **transformers})
+    fields = {ARCHITECTURE if name == "architecture" else name: value for name, value in config.to_json().items()}
+    _write(folder / CONFIG, {**fields, "chat": chat.to_json(), **transformers})
     _write(folder / CHAT, chat.to_json())
     _write(folder / GENERATION, _generation(chat))
     if (tokenizer := folder / TOKENIZER_FILES["tokenizer.json"]).is_file():

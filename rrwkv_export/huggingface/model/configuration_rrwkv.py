@@ -10,7 +10,7 @@ from transformers import PretrainedConfig
 class RrwkvConfig(PretrainedConfig):
     """The fields are rrwkv-export's own; the rest of a config.json is transformers'.
 
-    architecture: "rwkv4", "rrwkv" (which is rwkv4 with mediums) or "rwkv7". vocab_size: V. hidden_size: C. num_layers:
+    rwkv_architecture: "rwkv4", "rrwkv" (rwkv4 with mediums) or "rwkv7". vocab_size: V. hidden_size: C. num_layers:
     L. ffn_size: F. medium: None, or interval (tokens a medium, or {"shortest", "longest"} where the text decides),
     squeeze ("attention" or "mean"), reduction, slots (K), key_size (R). attention_size: D of rwkv4, None for C.
     head_size: N of rwkv7, and the ranks of its low-rank matrices. chat: how a dialogue is written, as in chat.json.
@@ -22,7 +22,7 @@ class RrwkvConfig(PretrainedConfig):
 
     def __init__(
         self,
-        architecture: str = "rrwkv",
+        rwkv_architecture: str = "rrwkv",
         vocab_size: int = 4096,
         hidden_size: int = 320,
         num_layers: int = 8,
@@ -39,7 +39,7 @@ class RrwkvConfig(PretrainedConfig):
         use_cache: bool = True,
         **kwargs: Any,
     ) -> None:
-        self.architecture = architecture
+        self.rwkv_architecture = rwkv_architecture
         self.vocab_size, self.hidden_size, self.num_layers, self.ffn_size = (
             vocab_size,
             hidden_size,
@@ -47,7 +47,7 @@ class RrwkvConfig(PretrainedConfig):
             ffn_size,
         )
         self.layer_norm_epsilon, self.medium, self.use_cache = layer_norm_epsilon, medium, use_cache
-        optional = {"attention_size": attention_size, "head_size": head_size, "decay_rank": decay_rank}
+        optional: dict[str, Any] = {"attention_size": attention_size, "head_size": head_size, "decay_rank": decay_rank}
         optional |= {"rate_rank": rate_rank, "value_rank": value_rank, "gate_rank": gate_rank, "chat": chat}
         for name, value in optional.items():  # of one architecture alone, so that config.json has no null of another
             if value is not None:

@@ -10,7 +10,7 @@ All modules beside this one are imported here, too: transformers 4 brings no oth
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ class Block(nn.Module):
 
     def __init__(self, config: RrwkvConfig, layer: int) -> None:
         super().__init__()
-        C, epsilon, room = config.hidden_size, config.layer_norm_epsilon, _ROOMS[config.architecture]
+        C, epsilon, room = config.hidden_size, config.layer_norm_epsilon, _ROOMS[config.rwkv_architecture]
         if layer == 0:
             self.ln0 = nn.LayerNorm(C, epsilon)
         self.ln1, self.ln2 = nn.LayerNorm(C, epsilon), nn.LayerNorm(C, epsilon)
@@ -87,16 +87,16 @@ class RrwkvForCausalLM(RrwkvPreTrainedModel, GenerationMixin):
     """Logits of the next token, of text from the initial state or from a state that a call before gave."""
 
     def __init__(self, config: RrwkvConfig) -> None:
-        if config.architecture not in _ROOMS:
+        if config.rwkv_architecture not in _ROOMS:
             raise ValueError(
-                f"architecture {config.architecture!r}: with transformers {', '.join(_ROOMS)} run; others by "
+                f"rwkv_architecture {config.rwkv_architecture!r}: with transformers {', '.join(_ROOMS)} run; others by "
                 "`rrwkv export`, and rrwkv-runtime"
             )
         super().__init__(config)
-        self.emb = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.emb: nn.Module = nn.Embedding(config.vocab_size, config.hidden_size)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
         self.ln_out = nn.LayerNorm(config.hidden_size, config.layer_norm_epsilon)
-        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.head: nn.Module = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.is_adaptive:
             self.medium = Information(config)
         self.post_init()
@@ -163,9 +163,10 @@ class RrwkvForCausalLM(RrwkvPreTrainedModel, GenerationMixin):
 
     def _hidden_states(self, x: Tensor, call: Call, state: RrwkvState) -> list[Tensor]:
         """Of packed rows: the embeddings, and x after each layer; the state moves on."""
-        x = self.blocks[0].ln0(x)
+        blocks = cast("list[Block]", list(self.blocks))
+        x = blocks[0].ln0(x)
         hidden, layers = [x], []
-        for layer, (block, before) in enumerate(zip(self.blocks, state.layers, strict=True)):
+        for layer, (block, before) in enumerate(zip(blocks, state.layers, strict=True)):
             h = block.ln1(x)
             if layer == 0:
                 call.clock = self._clock(h, call, state)
@@ -190,8 +191,8 @@ class RrwkvForCausalLM(RrwkvPreTrainedModel, GenerationMixin):
 
     def initial_state(self, rows: int) -> RrwkvState:
         """Before the first token."""
-        config, like, room = self.config, self.head.weight, _ROOMS[self.config.architecture]
-        shapes = dict.fromkeys(("att_shift", "ffn_shift"), (config.hidden_size,))
+        config, like, room = self.config, self.head.get_parameter("weight"), _ROOMS[self.config.rwkv_architecture]
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("att_shift", "ffn_shift"), (config.hidden_size,))
         shapes |= room.state_shapes(config) | medium_shapes(config)
         dtype = torch.promote_types(like.dtype, torch.float32)
         layer = {

@@ -34,6 +34,18 @@ class _Mix(Mix):
 
 
 class TimeMix(_Mix):
+    w0: Tensor
+    w1: Tensor
+    w2: Tensor
+    a0: Tensor
+    a1: Tensor
+    a2: Tensor
+    v0: Tensor
+    v1: Tensor
+    v2: Tensor
+    g1: Tensor
+    g2: Tensor
+
     def __init__(self, config: Any, layer: int) -> None:
         super().__init__(config, "rwkvag")
         C, self.layer = config.hidden_size, layer
@@ -56,8 +68,8 @@ class TimeMix(_Mix):
         r, k, v, κ, ln_w, a, g = self._projected(h, h_prev, M, crossing)
         with unmixed(h):
             r, k, v, κ, ln_w, a = (full(x) for x in (r, k, v, κ, ln_w, a))
-            told = [rows.zeroed(x) for x in (k, v, κ, κ * a, ln_w)]  # padding changes nothing
-            y, state["matrix"] = delta(r, *told, state["matrix"])
+            b, k, v, κ, ln_w = (rows.zeroed(x) for x in (κ * a, k, v, κ, ln_w))  # padding changes nothing
+            y, state["matrix"] = delta(r, k, v, κ, b, ln_w, state["matrix"])
             o = layer_norm(y, (self.head_size,), eps=_GROUP_NORM_EPSILON).flatten(-2)
             o = o * full(self.ln_x.weight) + full(self.ln_x.bias)
             o = o + ((r * k * full(self.r_k)).sum(dim=-1, keepdim=True) * v).flatten(-2)
@@ -84,7 +96,7 @@ class TimeMix(_Mix):
         return [*(self._by_head(x) for x in (r, k, v)), κ, self._by_head(ln_w), self._by_head(a), g]
 
     def _by_head(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, self.head_size))
+        return x.reshape(*x.shape[:-1], self.heads, self.head_size)
 
 
 class ChannelMix(_Mix):
