@@ -18,7 +18,7 @@ from rrwkv_export.export import export
 from rrwkv_export.huggingface import convert
 from rrwkv_runtime.model import Model
 
-if importlib.util.find_spec("optimum.exporters") is None:
+if not importlib.util.find_spec("optimum") or not importlib.util.find_spec("optimum.exporters"):
     pytest.skip("optimum-onnx is not installed: pip install '.[optimum]'", allow_module_level=True)
 
 REPOSITORY = Path(__file__).parents[2]
