@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -11,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from checkpoint_files import ASSET, RRWKV, RWKV7, random_weights, write_rrwkv
-from conftest import SMALL
 
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.export import export
@@ -21,6 +21,7 @@ from rrwkv_runtime.model import Model
 if not importlib.util.find_spec("optimum") or not importlib.util.find_spec("optimum.exporters"):
     pytest.skip("optimum-onnx is not installed: pip install '.[optimum]'", allow_module_level=True)
 
+SMALL = dataclasses.replace(RRWKV, vocab_size=4096)
 REPOSITORY = Path(__file__).parents[2]
 CLI = [sys.executable, "-c", "from optimum.commands.optimum_cli import main; main()", "export", "onnx"]
 GRAPHS = ("model.onnx", "decode.onnx", "model.onnx.data")

@@ -103,7 +103,7 @@ def test_the_cache_changes_nothing_that_is_generated(name, told):
     assert torch.equal(found["beams"], found["beams, no cache"])
 
 
-@pytest.mark.parametrize("name", ["rrwkv", "rwkv7"])
+@pytest.mark.parametrize("name", ["rrwkv", "rrwkv-adaptive", "rwkv7"])
 def test_it_generates_what_the_runtime_does(name, told, make_tiny):
     tiny = make_tiny(MODELS[name], wkv="plain")
     tokens = tiny.model.generate(IDS[0].tolist(), max_tokens=12, temperature=0)
