@@ -10,7 +10,8 @@ from torch import Tensor
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.architectures.reference.layer import Layer
 from rrwkv_export.architectures.reference.rwkv4 import channel_mix as channel_mix
-from rrwkv_export.huggingface.model.recurrence_rrwkv import EMPTY, wkv
+from rrwkv_export.huggingface.model.recurrence_rrwkv import EMPTY
+from rrwkv_export.train.kernels import wkv
 from rrwkv_export.train.models.precision import full
 
 

@@ -10,7 +10,7 @@ from rrwkv_export.architectures.matrices import HeadsConfig
 from rrwkv_export.architectures.reference.layer import Layer
 from rrwkv_export.architectures.reference.rwkv7 import channel_mix as channel_mix
 from rrwkv_export.architectures.reference.rwkv7 import output, projected
-from rrwkv_export.huggingface.model.recurrence_rrwkv import delta
+from rrwkv_export.train.kernels import delta
 from rrwkv_export.train.models.precision import full, unmixed
 
 
