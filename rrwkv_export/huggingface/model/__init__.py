@@ -7,5 +7,6 @@ rwkv7_rrwkv           the same of RWKV-7
 mixes_rrwkv           what they share
 recurrence_rrwkv      wkv and the delta rule, without a loop over tokens; training computes with these too
 mediums_rrwkv         made and read; fixed and adaptive intervals
+tokenization_rrwkv    the World vocabulary
 state_rrwkv           what is carried from call to call, and rows of unequal length
 """

@@ -60,6 +60,7 @@ def _backward(
             tl.store(place + t * N * N, S)
             at = (((head // H) * T + first + t) * H + head % H) * N + n
             S = _stepped(S, tl.load(k + at), tl.load(v + at), tl.load(kappa + at), tl.load(b + at), tl.load(ln_w + at))
+        tl.debug_barrier()  # what a thread stored, another may load
         for later in range(count):
             t = count - 1 - later
             at = (((head // H) * T + first + t) * H + head % H) * N + n
@@ -77,6 +78,7 @@ def _backward(
             tl.store(gkappa + at, tl.sum(before * gs[:, None], 0))
             G = G * W[None, :] + gs[:, None] * P[None, :]
             S = before
+        tl.debug_barrier()
     tl.store(gS0 + head * N * N + square, G)
 
 
