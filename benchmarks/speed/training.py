@@ -4,8 +4,8 @@ python -m benchmarks.speed.training [--rows 32] [--length 512] [--steps 20] [--d
 
 Models are the shapes of 13 M parameters, random: demo (RRWKV), demo-plain (RWKV-4), rwkv7-13m. Tokens a second; and the
 share of what this device reaches in one large product of matrices in bfloat16: 6 operations a token for each number of
-a matrix, two of them in the forward pass and four in the backward one. With and without kernels by turns, the fastest of
-each is told. On a CPU there are no kernels.
+a matrix, two of them in the forward pass and four in the backward one. With and without kernels by turns, the fastest
+of each is told. On a CPU there are no kernels.
 """
 
 from __future__ import annotations
