@@ -86,11 +86,13 @@ _TUNING = {"learning_rate": 3e-5, "weight_decay": 0.0}  # where --qat is given a
 )
 @click.pass_context
 def train(ctx: click.Context, /, texts: tuple[Path, ...], output: Path, resume: bool, force: bool, **said: Any) -> None:
-    """Train a small model on TEXT…, from nothing to a checkpoint; or one that is there, further or for fewer bits.
+    """Train a small model on TEXT…, from nothing to a checkpoint.
 
     Texts are plain text, or dialogues and texts in .jsonl and .json, as `rrwkv quantize` takes them, .xz too. DIR is
     what `rrwkv export` takes: the best model by the loss on held-out text; DIR/last is the last one, DIR/training what
     a run is gone on with, and its losses.
+
+    With --from it is a model that is there, trained further, or with --qat tuned so that rounding costs it less.
 
     That the model can be exported is tried before the first step. A kill loses what came after the last save; on a CPU
     --resume gives the bits of a run that was never stopped. On several GPUs: accelerate launch -m rrwkv_export train …
