@@ -4,8 +4,8 @@ python -m benchmarks.quality.task_files [--out rrwkv_export/assets/tasks]
 
 next_reply   which of four replies a dialogue goes on with. The three others were said in other dialogues of the same
              source and are about as long; none of them shares a rare word with what was said before.
-last_word    the last word of a turn, as LAMBADA has it: a rare one that was said before in the dialogue, but not in that
-             turn, so that who remembers the dialogue can know it.
+last_word    the last word of a turn, as LAMBADA has it: a rare one that was said before in the dialogue, but not in
+             that turn, so that who remembers the dialogue can know it.
 
 A rare word is one of at least four letters that is in less than one in twelve of the dialogues.
 """

@@ -1,5 +1,5 @@
-"""`python -m rrwkv_export.evaluate`: lm-evaluation-harness's own command, with the model type `rrwkv` and the tasks that
-come along.
+"""`python -m rrwkv_export.evaluate`: lm-evaluation-harness's own command, with the model type `rrwkv` and the tasks
+that come along.
 
     python -m rrwkv_export.evaluate run --model rrwkv --model_args bundle=DIR --tasks rrwkv_next_reply,rrwkv_last_word
 
@@ -15,6 +15,7 @@ from rrwkv_export.evaluate.tasks import FOLDER
 from rrwkv_runtime.common import install
 from rrwkv_runtime.common.printable import one_line
 from rrwkv_runtime.errors import RRWKVError
+
 
 def main(arguments: list[str]) -> int:
     """The exit status. Errors of this project are one line."""

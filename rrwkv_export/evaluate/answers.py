@@ -5,8 +5,8 @@
     perplexity     exp of the mean of -log p of the right continuation, where one is guessed
 
 Standard errors are those of a mean of independent items (n - 1), as lm-evaluation-harness has them; perplexity's is to
-first order, where it draws samples. Two bundles answer the same items, so the error of a difference is that of the items'
-own differences, much smaller than those of the two figures.
+first order, where it draws samples. Two bundles answer the same items, so the error of a difference is that of the
+items' own differences, much smaller than those of the two figures.
 """
 
 from __future__ import annotations

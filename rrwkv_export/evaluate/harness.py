@@ -50,9 +50,8 @@ class RRWKV(LM):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         if unknown:
-            raise InputError(
-                f"--model_args {next(iter(unknown))}: the model type rrwkv takes bundle, provider, threads, variant, native"
-            )
+            known = "bundle, provider, threads, variant and native"
+            raise InputError(f"--model_args {next(iter(unknown))}: the model type rrwkv takes {known}")
         self.model = Model.load(bundle, provider, threads, variant=variant, native=native)
         self._encoder = Encoder(self.model)
 
@@ -85,7 +84,10 @@ class RRWKV(LM):  # type: ignore[misc]
 
     def _generated(self, context: str, asked: Mapping[str, Any]) -> str:
         options = normalize_gen_kwargs(dict(asked), _MOST_TOKENS)
-        sampling: dict[str, Any] = {"temperature": 0.0, **{name: options[name] for name in _SAMPLING if name in options}}
+        sampling: dict[str, Any] = {
+            "temperature": 0.0,
+            **{name: options[name] for name in _SAMPLING if name in options},
+        }
         tokens = self.model.generate(
             self._encoder.context(context),
             max_tokens=options["max_gen_toks"],
@@ -106,7 +108,7 @@ class RRWKV(LM):  # type: ignore[misc]
         return text + form.assistant if add_generation_prompt else text.removesuffix(form.turn_end)
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
-        """The chat format as text, by which the harness knows its cached requests. Raises InputError for another's name."""
+        """The chat format as text, for the harness's records. Raises InputError for the name of another."""
         if isinstance(chat_template, str) and chat_template:
             raise InputError(f"--apply_chat_template {chat_template}: a bundle has one chat format; give no name")
         return repr(self.model.manifest.chat.to_json()) if chat_template else None

@@ -1,8 +1,8 @@
 """A context and what may follow it, as token ids: cut where lm-evaluation-harness cuts.
 
-Both are tokenized as one text, since a tokenizer may join what stands on both sides of the cut; white space that ends the
-context belongs to what follows. Source: `TemplateLM._encode_pair` of lm-evaluation-harness. Where the text's tokens do not
-begin with the context's, it cuts after as many; here, where they part.
+Both are tokenized as one text, since a tokenizer may join what stands on both sides of the cut; white space that ends
+the context belongs to what follows. Source: `TemplateLM._encode_pair` of lm-evaluation-harness. Where the text's tokens
+do not begin with the context's, it cuts after as many; here, where they part.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from rrwkv_export.evaluate.pairs import Encoder
 from rrwkv_export.evaluate.scoring import score
 from rrwkv_export.evaluate.tasks import DELIMITER, TASKS, Task
 from rrwkv_export.progress import Progress
-from rrwkv_runtime.errors import NoTokens, TokenizerError
+from rrwkv_runtime.errors import NoTokens
 from rrwkv_runtime.model import Model
 
 
@@ -25,5 +25,7 @@ def answers(model: Model, task: Task, progress: Progress | None = None) -> Answe
     try:
         pairs = [encoder.pair(item.context, DELIMITER + choice) for item in items for choice in item.choices]
     except NoTokens:
-        raise TextError(f"{model.path}: its tokenizer knows no English, which the tasks are in; leave --tasks out") from None
+        raise TextError(
+            f"{model.path}: its tokenizer knows no English, which the tasks are in; leave --tasks out"
+        ) from None
     return Answers.of(task, items, score(model, pairs, progress))

@@ -1,8 +1,9 @@
-"""Log-likelihoods of continuations after contexts: a context that several share is read once, its state kept and taken up.
+"""Log-likelihoods of continuations after contexts: a context that several share is read once, its state kept.
 
 A context is read in pieces that end at multiples of the bundle's chunk and at its end, and then the continuation in one
-run; so a figure does not depend on what else is asked, even where a run has its own ranges (int8-dynamic). Pairs are taken
-in the order of their ids: the states of the last context are kept at the ends of its pieces, for those that begin alike.
+run; so a figure does not depend on what else is asked, even where a run has its own ranges (int8-dynamic). Pairs are
+taken in the order of their ids: the states of the last context are kept at the ends of its pieces, for those that begin
+alike.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
     next_reply   {"source", "context": str, "choices": [str, …], "answer": int}   a line; the likeliest choice is right
     last_word    {"source", "context": str, "word": str}                          a line; the greedy word is right
 
-A continuation stands one space after its context. The files are made by `benchmarks/quality/task_files.py`, of dialogues
-that neither calibration nor the demo's training has seen. Beside each is what lm-evaluation-harness reads of it.
+A continuation stands one space after its context. The files are made by `benchmarks/quality/task_files.py`, of
+dialogues that neither calibration nor the demo's training has seen. Beside each is what lm-evaluation-harness reads of
+it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Task:
-    """name: as lm-evaluation-harness knows it. choose: whether several continuations are weighed, else one is guessed."""
+    """name: as lm-evaluation-harness knows it. choose: whether several continuations are weighed, else one is guessed.
+    what: what is asked, for people.
+    """
 
     name: str
     file: str

@@ -8,7 +8,8 @@ from importlib import resources
 
 from rrwkv_export.report.measure.continuations import Continuation
 from rrwkv_export.report.render.plots import Plot, plots
-from rrwkv_export.report.render.tables import Table, gates, tables
+from rrwkv_export.report.render.table import Table
+from rrwkv_export.report.render.tables import gates, tables
 from rrwkv_export.report.result import Report
 from rrwkv_runtime.common.printable import visible
 

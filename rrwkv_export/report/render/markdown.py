@@ -6,7 +6,8 @@ import json
 
 from rrwkv_export.markdown import escaped
 from rrwkv_export.markdown import table as markdown_table
-from rrwkv_export.report.render.tables import Table, gates, headline, tables
+from rrwkv_export.report.render.table import Table
+from rrwkv_export.report.render.tables import gates, headline, tables
 from rrwkv_export.report.result import Report
 from rrwkv_runtime.common.printable import visible
 
