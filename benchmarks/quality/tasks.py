@@ -2,7 +2,7 @@
 
 python -m benchmarks.quality.tasks FLOAT BUNDLE … --name NAME --out docs
 
-Written between the marks of evaluate.md that bear NAME. Half a minute a bundle on a core of its own, for 13 million parameters.
+Written between the marks of evaluate.md that bear NAME. Half a minute a bundle of 13 million parameters.
 """
 
 from __future__ import annotations
