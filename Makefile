@@ -4,6 +4,7 @@
 # make test-all         the slow tests too
 # make docs             what the docs hold that is made of the code
 # make bench            the speed of this machine
+# make lm-eval          the tests of lm-evaluation-harness, in an environment of its own; 600 MB at first
 # make openvino         the demo on OpenVINO: placement, parity, tests; Intel's processors only
 # make openvino-mobile  the graphs for phones on OpenVINO: where every node went, and the logits; Intel's processors only
 # make qnn              the same on Qualcomm's simulator, in uint16 and uint8, and a context binary
@@ -32,7 +33,7 @@ export RRWKV_NATIVE_REQUIRED := 1
 # Where node.sh puts a Node.js of PyPI.
 export PATH := $(CURDIR)/build/node/path:$(PATH)
 
-.PHONY: demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels test-wheels arm64-native web web-kernels web-test page-test page-test-in page-pictures page-bench clean
+.PHONY: demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels test-wheels arm64-native web web-kernels lm-eval web-test page-test page-test-in page-pictures page-bench clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/rrwkv demo --output build/demo
@@ -91,6 +92,17 @@ build/plugin-%/.installed: $(VENV)/.installed-dev
 		> $$($(@D)/bin/python -c "import site; print(site.getsitepackages()[0])")/over.pth
 	@$(@D)/bin/pip install --quiet --constraint constraints.txt './runtimes/python[$*]'
 	@touch $@
+
+# lm-evaluation-harness over everything in $(VENV).
+build/lm-eval/.installed: $(VENV)/.installed-dev
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(BIN)/python -c "import site; print(f'import site; site.addsitedir({site.getsitepackages()[0]!r})')" \
+		> $$($(@D)/bin/python -c "import site; print(site.getsitepackages()[0])")/over.pth
+	@$(@D)/bin/pip install --quiet --constraint constraints.txt lm_eval
+	@touch $@
+
+lm-eval: build/lm-eval/.installed
+	build/lm-eval/bin/python -m pytest tests/evaluate
 
 bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks.speed.kernels

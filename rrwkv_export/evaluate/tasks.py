@@ -59,7 +59,7 @@ class Task:
         try:
             return _item(json.loads(line), self.choose)
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise TextError(f"{path}: line {number} is no item of {self.name}; install rrwkv-export again") from None
+            raise TextError(f"{path}: line {number} is no item of {self.name}; get the file anew") from None
 
 
 def _item(fields: Mapping[str, Any], choose: bool) -> Item:
