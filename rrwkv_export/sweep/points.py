@@ -47,7 +47,7 @@ class Point:
 def point(bundle: str, recipe: str, text: str, size: int, figures: dict[str, Any], speed: Speed | None) -> Point:
     """Of what `work.measured` gave."""
     names = ("perplexity", "kl", "kl_p99", "top1", "drift")
-    return Point(bundle, recipe, text, size, *(figures[name] for name in names), speed)
+    return Point(bundle, recipe, text, size, speed=speed, **{name: figures[name] for name in names})
 
 
 def float_point(bundle: str, text: str, size: int, figures: dict[str, Any], speed: Speed | None) -> Point:
