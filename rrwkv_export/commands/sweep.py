@@ -63,11 +63,12 @@ def sweep(
     ray: str | None,
     workers: int | None,
 ) -> None:
-    """Quantize every BUNDLE by every recipe and say what each costs on every text, how large it is and how fast.
+    """Weigh recipes by accuracy, size and speed.
 
-    DIR/sweep.html has the frontier of the three, DIR/bundles what was made. What is finished is kept in DIR: after a
-    kill, or for more bundles, recipes or texts, the same command goes on. Figures are those of `rrwkv report`; bundles
-    are timed in alternation, by this process, once the rest is done.
+    Every BUNDLE is quantized by every recipe, and measured on every text. DIR/sweep.html has the frontier of the three,
+    DIR/bundles what was made. What is finished is kept in DIR: after a kill, or for more bundles, recipes or texts, the
+    same command goes on. Figures are those of `rrwkv report`; bundles are timed in alternation, by this process, once
+    the rest is done.
 
     \b
     rrwkv sweep BUNDLE --recipe int8 int4 float16 -o SWEEP

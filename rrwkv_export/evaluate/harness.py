@@ -6,6 +6,7 @@ rrwkv_export.evaluate` does that and is then its command. lm-evaluation-harness 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -126,5 +127,6 @@ class RRWKV(LM):  # type: ignore[misc]
 
 
 def documents(file: str, **_: object) -> dict[str, Dataset]:
-    """The items of a task that comes along, as the harness's `custom_dataset` takes them; no network, no cache."""
-    return {"test": Dataset.from_json(str(Path(FOLDER, file)), keep_in_memory=True)}
+    """The items of a task that comes along, as the harness's `custom_dataset` takes them, in memory."""
+    lines = Path(FOLDER, file).read_text(encoding="utf-8").splitlines()
+    return {"test": Dataset.from_list([json.loads(line) for line in lines])}
