@@ -1,7 +1,7 @@
 """What a sweep is of, checked before anything is run, and its grids of runs.
 
-A run's parameters hold what its result depends on: ids of bundles, recipes as they are written, hashes of texts. So one
-is run anew if any of it changes, and not otherwise.
+A run's parameters hold what its result depends on: ids of bundles, recipes as they are written, hashes of texts; not
+where they lie. So one is run anew if any of it changes, and not otherwise.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rrwkv_export.bench.plan import graph_bytes
 from rrwkv_export.errors import RecipeError
-from rrwkv_export.quantize.recipe import load_recipe
-from rrwkv_export.quantize.recipes import EVALUATION_TEXT, TEXT, shipped_file, shipped_schemes
+from rrwkv_export.quantize.recipes import EVALUATION_TEXT, recipe_text
 from rrwkv_export.quantize.source import Source
 from rrwkv_export.report.shipped_text import shipped_text
 from rrwkv_export.runs import Run
@@ -109,34 +108,33 @@ class Plan:
     def quantizing(self, each: Quantized) -> Run:
         """The run that makes a bundle."""
         how = {
-            "bundle": each.bundle.path,
             "bundle_id": each.bundle.id,
             "recipe": each.recipe.texts[each.bundle.architecture],
-            "calibration": [asdict(text) for text in self.calibration],
+            "calibration_ids": [text.id for text in self.calibration],
             "samples": self.settings.samples,
             "seed": self.settings.seed,
-            "out": str(each.folder),
         }
-        return Run(f"quantize {each.name}", f"{_WORK}:quantized", how)
+        where = {"bundle": each.bundle.path, "calibration": [t.path for t in self.calibration], "out": str(each.folder)}
+        return Run(f"quantize {each.name}", f"{_WORK}:quantized", how, where)
 
     def measuring(self, each: Quantized, made: str, text: Named) -> Run:
         """The run that reads a text by a bundle and by what was made of it. made: the bundle id of that."""
         how = {
-            "reference": each.bundle.path,
             "reference_id": each.bundle.id,
-            "bundle": str(each.folder),
             "bundle_id": made,
-            "text": text.path,
             "sha256": text.id,
             "tokens": self.settings.tokens,
             "chunk": self.settings.chunk,
         }
-        return Run(f"measure {each.name} on {text.name}", f"{_WORK}:measured", how)
+        where = {"reference": each.bundle.path, "bundle": str(each.folder), "text": text.path}
+        return Run(f"measure {each.name} on {text.name}", f"{_WORK}:measured", how, where)
 
     def timing(self, bundle: Bundle, made: Mapping[str, str], machine: str) -> Run:
-        """The run that times a bundle beside all that was made of it. made: bundle ids by folder."""
-        how = {"bundles": {bundle.path: bundle.id, **made}, "text": self.texts[0].path, "machine": machine}
-        return Run(f"time {bundle.name}", f"{_WORK}:timed", how)
+        """The run that times a bundle beside all that was made of it. made: folders by bundle id."""
+        folders = {bundle.id: bundle.path, **made}
+        how = {"bundle_ids": list(folders), "sha256": self.texts[0].id, "machine": machine}
+        where = {"bundles": list(folders.values()), "text": self.texts[0].path}
+        return Run(f"time {bundle.name}", f"{_WORK}:timed", how, where)
 
 
 def make_plan(
@@ -165,7 +163,7 @@ def make_plan(
         if not texts:
             shipped_text(path)
     chosen = [_text(path, name) for path, name in _named(texts or [EVALUATION_TEXT])]
-    observed = [_text(path, name) for path, name in _named(calibration or [TEXT])] if calibration else []
+    observed = [_text(path, name) for path, name in _named(calibration)]
     return Plan(found, read, tuple(chosen), tuple(observed), settings or Settings())
 
 
@@ -184,17 +182,8 @@ def _bundle(path: Path, name: str) -> Bundle:
 
 
 def _recipe(given: str, architectures: Sequence[str]) -> Recipe:
-    if given in shipped_schemes():
-        files = {name: shipped_file(given, name) for name in architectures}
-    elif Path(given).suffix == ".toml" or Path(given).is_file():
-        files = dict.fromkeys(architectures, Path(given))
-    else:
-        known = ", ".join(shipped_schemes())
-        raise RecipeError(f"--recipe {given}: no such recipe; give {known}, or a recipe's file (.toml)")
-    for path in files.values():
-        load_recipe(path)
-    name = given if given in shipped_schemes() else Path(given).stem
-    return Recipe(name, {architecture: path.read_text(encoding="utf-8") for architecture, path in files.items()})
+    name = Path(given).stem if given.endswith(".toml") else given
+    return Recipe(name, {architecture: recipe_text(given, architecture) for architecture in architectures})
 
 
 def _text(path: Path, name: str) -> Named:

@@ -86,7 +86,7 @@ def sweep(
         for text in plan.texts
     }
     results |= done(list(measuring.values()), ray)
-    timing = {bundle: plan.timing(bundle, _ids(bundle, made), this_machine()) for bundle in plan.bundles if speed}
+    timing = {bundle: plan.timing(bundle, _folders(bundle, made), this_machine()) for bundle in plan.bundles if speed}
     results |= done(list(timing.values()), None)
     times = {bundle: results[run.key] for bundle, run in timing.items() if run.key in results}
     runs = [*quantizing.values(), *measuring.values(), *timing.values()]
@@ -104,8 +104,8 @@ def sweep(
     return swept
 
 
-def _ids(bundle: Bundle, made: Mapping[Quantized, dict[str, Any]]) -> dict[str, str]:
-    return {str(each.folder): its["bundle_id"] for each, its in made.items() if each.bundle is bundle}
+def _folders(bundle: Bundle, made: Mapping[Quantized, dict[str, Any]]) -> dict[str, str]:
+    return {its["bundle_id"]: str(each.folder) for each, its in made.items() if each.bundle is bundle}
 
 
 def _points(
@@ -120,16 +120,16 @@ def _points(
         for text in plan.texts:
             found = [(each, its) for each in mine if (its := figures[each, text.name]) is not None]
             if found:
-                speed = _speed(times.get(bundle), bundle.path)
+                speed = _speed(times.get(bundle), bundle.id)
                 points.append(float_point(bundle.name, text.name, bundle.bytes, found[0][1], speed))
             for each, its in found:
-                speed = _speed(times.get(bundle), str(each.folder))
+                speed = _speed(times.get(bundle), made[each]["bundle_id"])
                 points.append(point(bundle.name, each.recipe.name, text.name, made[each]["bytes"], its, speed))
     return points
 
 
-def _speed(times: dict[str, Any] | None, folder: str) -> Speed | None:
-    return Speed(times["decode_ms"][folder], times["prefill"][folder]) if times else None
+def _speed(times: dict[str, Any] | None, known: str) -> Speed | None:
+    return Speed(times["decode_ms"][known], times["prefill"][known]) if times else None
 
 
 def _begin(plan: Plan, out: Path) -> None:
@@ -159,7 +159,7 @@ def _other(what: str, found: Any, fields: Mapping[str, Any]) -> str:
 
 def _check_space(out: Path, store: Store, quantizing: Mapping[Quantized, Run]) -> None:
     """Raises OutputError where what is to be made finds no room."""
-    kept = store.keys()
+    kept = store.finished_keys()
     # A byte each: what 8 bits take, and quantizing looks once more.
     needed = sum(each.bundle.parameters for each, run in quantizing.items() if run.key not in kept)
     require_space(out / "bundles", needed)

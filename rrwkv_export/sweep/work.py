@@ -6,7 +6,7 @@ A run takes as many threads as OMP_NUM_THREADS says, which Ray sets to a task's 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -33,34 +33,36 @@ ROUNDS, MOST_SECONDS = 7, 60.0
 
 
 def quantized(
-    bundle: str,
     bundle_id: str,
     recipe: str,
-    calibration: Sequence[Mapping[str, str]],
+    calibration_ids: Sequence[str],
     samples: int | None,
     seed: int,
+    *,
+    bundle: str,
+    calibration: Sequence[str],
     out: str,
 ) -> Json:
     """Make a bundle by a recipe in TOML; what a killed run left in its folder is replaced."""
     _require(bundle, bundle_id)
-    paths = [Path(text["path"]) for text in calibration]
     said: list[str] = []
-    read = choose_calibration(paths, Path(bundle), samples, seed, say=said.append)
-    for text, known in zip(read.texts, calibration):
-        _same(text, known["id"], known["path"])
+    read = choose_calibration([Path(path) for path in calibration], Path(bundle), samples, seed, say=said.append)
+    for text, known, path in zip(read.texts, calibration_ids, calibration):
+        _same(text, known, path)
     made = quantize(Path(bundle), Path(out), parse_recipe(recipe), read, overwrite=True)
     return {"bundle_id": made.bundle_id, "bytes": graph_bytes(made), "notes": said}
 
 
 def measured(
-    reference: str,
     reference_id: str,
-    bundle: str,
     bundle_id: str,
-    text: str,
     sha256: str,
     tokens: int,
     chunk: int,
+    *,
+    reference: str,
+    bundle: str,
+    text: str,
 ) -> Json:
     """Both over a text, as `rrwkv report` has it."""
     first, second = _model(reference, reference_id), _model(bundle, bundle_id)
@@ -79,21 +81,21 @@ def measured(
     }
 
 
-def timed(bundles: Mapping[str, str], text: str, machine: str) -> Json:
-    """Decoding and prefill of bundles in alternation, medians. bundles: ids by folder, the reference first."""
-    reference = next(iter(bundles))
-    ids = np.resize(read_text(Path(text), Path(reference)).ids, DECODED + PREFILLED)
-    runs, load = {}, load_average()
-    for bundle, known in bundles.items():
+def timed(bundle_ids: Sequence[str], sha256: str, machine: str, *, bundles: Sequence[str], text: str) -> Json:
+    """Decoding and prefill of bundles in alternation, medians, by bundle id; the reference first."""
+    read = read_text(Path(text), Path(bundles[0]))
+    _same(read, sha256, text)
+    ids, runs, load = np.resize(read.ids, DECODED + PREFILLED), {}, load_average()
+    for known, bundle in zip(bundle_ids, bundles):
         model = _model(bundle, known)
-        runs[bundle, "decode"] = decode(model, ids[PREFILLED:])
-        runs[bundle, "prefill"] = prefill(model, ids[:PREFILLED])
+        runs[known, "decode"] = decode(model, ids[PREFILLED:])
+        runs[known, "prefill"] = prefill(model, ids[:PREFILLED])
     samples = alternate(runs, ROUNDS, most_seconds=MOST_SECONDS)
     seconds = {key: median(sample.seconds for sample in found) for key, found in samples.items()}
     every = [sample for found in samples.values() for sample in found]
     return {
-        "decode_ms": {bundle: 1e3 * seconds[bundle, "decode"] / DECODED for bundle in bundles},
-        "prefill": {bundle: PREFILLED / seconds[bundle, "prefill"] for bundle in bundles},
+        "decode_ms": {known: 1e3 * seconds[known, "decode"] / DECODED for known in bundle_ids},
+        "prefill": {known: PREFILLED / seconds[known, "prefill"] for known in bundle_ids},
         "disturbed": sum(sample.disturbed for sample in every) / len(every),
         "load": load,
         "machine": machine,

@@ -122,7 +122,7 @@ def test_a_full_disk_is_said_before_anything_is_quantized(plan, tmp_path, monkey
 def test_what_cannot_be_swept_is_refused_at_once(small_bundle, texts, tmp_path):
     done = tmp_path / "done"
     quantize(small_bundle, done, shipped_recipe("float16"), Calibration((), None, 0))
-    with pytest.raises(RecipeError, match="--recipe int9: no such recipe; give float16, float32, int4"):
+    with pytest.raises(RecipeError, match="int9: no scheme and no file; the schemes are float16"):
         make_plan([small_bundle], ["int9"], texts)
     with pytest.raises(RecipeError, match=r"already quantized \(float16\); give the float32 bundle"):
         make_plan([done], RECIPES, texts)
@@ -145,7 +145,7 @@ def test_a_killed_sweep_goes_on(small_bundle, texts, tmp_path):
     out = tmp_path / "out"
     with subprocess.Popen(started(small_bundle, texts[0], out), stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
-        while not (out / "sweep.sqlite").exists() or not Store(out / "sweep.sqlite").keys():
+        while not (out / "sweep.sqlite").exists() or not Store(out / "sweep.sqlite").finished_keys():
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.02)
