@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _TITLE = "Recipes by what they cost: accuracy, size, speed"
 _LOWEST = 1e-7  # what the logarithmic axis shows for a KL divergence of nothing
+_NEAR, _ABOVE = 0.3, 2.5  # of a point, in x and y, where its name would be over that of another
 _NOTE = (
     "Mean and p99 KL divergence from the float32 bundle's predictions, in nats; top-1: predictions whose likeliest "
     "token is the same; drift: the relative error of the state farthest off, mean over the last quarter of the text; "
@@ -109,19 +110,23 @@ def _drawn(points: Sequence[Point]) -> Figure:
         panels.append(("decode, ms a token", lambda point: point.speed.decode_ms if point.speed else 0.0))
     made = figure(9.0, 3.9)
     for axes, (label, x) in zip(made.subplots(1, len(panels), squeeze=False, sharey=True).ravel(), panels):
-        _panel(
-            axes, label, [(x(point), max(point.kl, _LOWEST), point.recipe) for point in points if point.kl is not None]
-        )
+        _panel(axes, label, [(x(point), point.kl, point.recipe) for point in points if point.kl is not None])
     return made
 
 
 def _panel(axes: Any, label: str, places: Sequence[tuple[float, float, str]]) -> None:
-    best = staircase([(x, y) for x, y, _ in places])
-    axes.step(*zip(*best), where="post", color=FAINT, linewidth=1.2, zorder=2)
-    for x, y, name in places:
-        colour = REFERENCE if name == FLOAT else MODEL
-        axes.scatter([x], [y], s=44, zorder=3, edgecolors=colour, facecolors=colour if (x, y) in best else "none")
-        axes.annotate(name[:40], (x, y), (7, 4), textcoords="offset points")
+    best = staircase([(x, kl) for x, kl, _ in places])
+    line = [(x, max(kl, _LOWEST)) for x, kl in best]
+    axes.step(*zip(*line), where="post", color=FAINT, linewidth=1.2, zorder=2)
+    shown: list[tuple[float, float]] = []
+    for x, kl, name in sorted(places, key=lambda place: place[1]):
+        colour, at = REFERENCE if name == FLOAT else MODEL, (x, max(kl, _LOWEST))
+        axes.scatter(*at, s=44, zorder=3, edgecolors=colour, facecolors=colour if (x, kl) in best else "none")
+        crowded = any(abs(at[0] - other[0]) < _NEAR * x and at[1] / other[1] < _ABOVE for other in shown)
+        right = {"xytext": (-7, 4), "ha": "right"} if crowded else {"xytext": (7, 4)}
+        axes.annotate(name[:40], at, textcoords="offset points", **right)
+        if not crowded:
+            shown.append(at)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(powers())
     axes.yaxis.set_minor_formatter(NullFormatter())

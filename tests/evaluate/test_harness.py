@@ -27,7 +27,7 @@ installed = pytest.mark.skipif(
 def harness(*arguments):
     command = [sys.executable, "-m", "rrwkv_export.evaluate", *map(str, arguments)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path])}
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
 
 
 @pytest.fixture
