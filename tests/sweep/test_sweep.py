@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -163,7 +164,7 @@ def test_a_killed_sweep_goes_on(small_bundle, texts, tmp_path):
 
 def test_on_ray_figures_are_the_same(swept, plan, tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="ray is not installed: pip install '.[ray]'")
-    monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     found = sweep(plan, tmp_path / "out", speed=False, ray="local", workers=2, say=lambda line: None)
     found.require()
     key = [(p.recipe, p.text) for p in swept[0].points]
