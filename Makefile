@@ -4,6 +4,7 @@
 # make test-all         the slow tests too
 # make docs             what the docs hold that is made of the code
 # make bench            the speed of this machine
+# make lm-eval          the tests of lm-evaluation-harness, in an environment of its own; 600 MB at first
 # make openvino         the demo on OpenVINO: placement, parity, tests; Intel's processors only
 # make openvino-mobile  the graphs for phones on OpenVINO: where every node went, and the logits; Intel's processors only
 # make qnn              the same on Qualcomm's simulator, in uint16 and uint8, and a context binary
@@ -33,7 +34,7 @@ export RRWKV_NATIVE_REQUIRED := 1
 # Where node.sh puts a Node.js of PyPI.
 export PATH := $(CURDIR)/build/node/path:$(PATH)
 
-.PHONY: optimum demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels test-wheels arm64-native web web-kernels web-test page-test page-test-in page-pictures page-bench clean
+.PHONY: optimum demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels test-wheels arm64-native web web-kernels lm-eval web-test page-test page-test-in page-pictures page-bench clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/rrwkv demo --output build/demo
@@ -93,16 +94,21 @@ build/plugin-%/.installed: $(VENV)/.installed-dev
 	@$(@D)/bin/pip install --quiet --constraint constraints.txt './runtimes/python[$*]'
 	@touch $@
 
-# optimum takes no transformers from 4.58 on, so it is beside what is in $(VENV), and in front of it.
-build/optimum/.installed: $(VENV)/.installed-dev
+# Environments over $(VENV), and in front of it. optimum takes no transformers from 4.58 on, which is what constraints.txt has.
+OVER_optimum := optimum-onnx==0.1.0
+OVER_lm-eval := --constraint constraints.txt lm_eval
+build/over-%/.installed: $(VENV)/.installed-dev
 	@$(PYTHON) -m venv --clear $(@D)
 	@$(BIN)/python -c "import site; print(f'import site; site.addsitedir({site.getsitepackages()[0]!r})')" \
 		> $$($(@D)/bin/python -c "import site; print(site.getsitepackages()[0])")/over.pth
-	@$(@D)/bin/pip install --quiet optimum-onnx==0.1.0
+	@$(@D)/bin/pip install --quiet $(OVER_$*)
 	@touch $@
 
-optimum: build/optimum/.installed
-	build/optimum/bin/python -m pytest tests/huggingface
+optimum: build/over-optimum/.installed
+	$(<D)/bin/python -m pytest tests/huggingface
+
+lm-eval: build/over-lm-eval/.installed
+	$(<D)/bin/python -m pytest tests/evaluate
 
 bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks.speed.kernels

@@ -17,10 +17,10 @@ _SHOWN, _SMOOTHED = 2400, 16  # tokens
 def drawn(found: Followed, path: Path) -> None:
     """A PNG of the first tokens: 1 over the mean of ι over some tokens, on the passages' kinds."""
     kinds = found.kinds[:_SHOWN]
-    mean = np.convolve(found.information[:_SHOWN], np.ones(_SMOOTHED) / _SMOOTHED, mode="same")
+    mean = np.convolve(found.information[:_SHOWN], np.ones(_SMOOTHED) / _SMOOTHED, mode="valid")
     figure = Figure(figsize=(9, 3), layout="constrained")
     axes = figure.subplots()
-    axes.plot(1 / mean, color="#222222", linewidth=0.9)
+    axes.plot(np.arange(len(mean)) + _SMOOTHED / 2, 1 / mean, color="#222222", linewidth=0.9)
     start, named = 0, set[str]()
     for kind, tokens in groupby(kinds):
         end = start + len(list(tokens))

@@ -24,6 +24,7 @@ from rrwkv_export.commands.report import report
 from rrwkv_export.commands.retrofit import retrofit
 from rrwkv_export.commands.sensitivity import sensitivity
 from rrwkv_export.commands.serve import serve
+from rrwkv_export.commands.sweep import sweep
 from rrwkv_export.commands.train import train
 from rrwkv_export.commands.verify import verify
 from rrwkv_export.commands.web import web
@@ -66,7 +67,7 @@ def cli(debug: bool) -> None:
 
 _COMMANDS = [
     *(demo, train, retrofit, huggingface, export, verify, info, quantize, sensitivity),
-    *(report, perplexity, bench, chat, generate, web, serve),
+    *(report, perplexity, sweep, bench, chat, generate, web, serve),
 ]
 for _command in _COMMANDS:
     cli.add_command(_command)

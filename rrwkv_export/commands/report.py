@@ -56,6 +56,16 @@ def _gate(name: str, text: str, ratio: bool = False) -> Decorator[Any]:
     "--max-drift",
     "Fail if the drift is over X: any state's relative error, mean over the last quarter of the text.",
 )
+@_gate(
+    "--max-task-loss",
+    "With --tasks: fail if a task's accuracy is under the reference's by more than X, from 0 to 1.",
+)
+@click.option(
+    "--tasks",
+    is_flag=True,
+    help="Also ask both what the tasks that come along ask, in English: which reply a dialogue goes on with, and the "
+    "last word of a turn.",
+)
 @click.option("--speed/--no-speed", default=True, show_default=True, help="Measure speed and memory.")
 @threads_option
 @provider_options
@@ -69,6 +79,7 @@ def report(
     max_ppl_ratio: float | None,
     min_top1: float | None,
     max_drift: float | None,
+    max_task_loss: float | None,
     force: bool,
     **options: Any,
 ) -> None:
@@ -81,13 +92,14 @@ def report(
     \b
     rrwkv report INT8 --reference FLOAT
     rrwkv report INT8 --reference FLOAT --text chat.jsonl book.txt -o report
+    rrwkv report INT8 --reference FLOAT --tasks --against INT4 --max-task-loss 0.03
     rrwkv report INT8 --reference FLOAT --text chat.jsonl --against INT4 FP16 --max-kl 0.002
     """
     from rrwkv_export.commands.shared.console import console, progress_bars
     from rrwkv_export.report import Gates, write_report
 
     target = output or Path(f"{basename(realpath(bundle))}-report")
-    gates = Gates(max_kl, max_ppl_ratio, min_top1, max_drift)
+    gates = Gates(max_kl, max_ppl_ratio, min_top1, max_drift, max_task_loss)
     with progress_bars() as progress:
         made = write_report(
             bundle, reference, texts, target, gates=gates, overwrite=force, progress=progress, **options

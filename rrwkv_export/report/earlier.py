@@ -42,7 +42,7 @@ def read_earlier(folder: Path, bundle: Path, reference: Path, sha256: str, **opt
         how, said = Options(**options), fields["machine"]
         measured = (fields["reference"]["bundle_id"], fields["bundle"]["bundle_id"], fields["text"]["sha256"])
         wanted = (Manifest.load(reference).bundle_id, Manifest.load(bundle).bundle_id, sha256)
-        alone = not (fields["texts"] or fields["comparison"] or fields["gates"])
+        alone = not (fields["texts"] or fields["comparison"] or fields["gates"] or fields["tasks"])
         same = (fields["asked"], fields["chunk"], fields["speed"] is not None) == (how.tokens, how.chunk, how.speed)
         here = {**machine(how.provider), "threads": threads_name(how.threads)}
         if measured != wanted or not alone or not same or {**said, _VARYING: 0} != {**here, _VARYING: 0}:

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 from rrwkv_export.errors import GateError
 from rrwkv_export.report.measure.compare import Comparison
+from rrwkv_export.report.measure.tasks import Answered
 from rrwkv_runtime.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Gates:
-    """Limits, None for no limit; each holds for every text.
+    """Limits, None for no limit; each holds for every text, or every task.
 
-    max_kl: of the mean KL divergence in nats. max_ppl_ratio: of perplexity over the reference's. min_top1: of the share
-    of predictions with the same likeliest token. max_drift: of the largest last-quarter mean of any state's drift.
+    max_kl: of the mean KL divergence in nats. max_ppl_ratio: of perplexity over the reference's. min_top1: of the
+    share of predictions with the same likeliest token. max_drift: of the largest last-quarter mean of any state's
+    drift. max_task_loss: of the reference's accuracy less the bundle's.
     Raises UsageError for a limit that is no number, or that was meant in percent where a share or a ratio is taken.
     """
 
@@ -23,6 +25,7 @@ class Gates:
     max_ppl_ratio: float | None = None
     min_top1: float | None = None
     max_drift: float | None = None
+    max_task_loss: float | None = None
 
     def __post_init__(self) -> None:
         for name, limit in vars(self).items():
@@ -33,6 +36,8 @@ class Gates:
         # As much as the state itself is no limit; a perplexity 50 times the reference's neither.
         if self.max_drift is not None and 1 <= self.max_drift <= 100:
             _refuse("max_drift", "a share of the state, below 1", self.max_drift, self.max_drift / 100)
+        if self.max_task_loss is not None and self.max_task_loss >= 1:
+            _refuse("max_task_loss", "a share of the items, below 1", self.max_task_loss, self.max_task_loss / 100)
         if self.max_ppl_ratio is not None and 50 <= self.max_ppl_ratio <= 1000:
             _refuse("max_ppl_ratio", "a ratio such as 1.01", self.max_ppl_ratio, self.max_ppl_ratio / 100)
         if self.max_ppl_ratio is not None and self.max_ppl_ratio < 0.5:
@@ -54,7 +59,7 @@ def _refuse(name: str, what: str, given: float, meant: float) -> None:
 
 @dataclass(frozen=True)
 class Gate:
-    """One limit and the value that comes closest to it, or is beyond it; `text` is where."""
+    """One limit and the value that comes closest to it, or is beyond it; `text` is where, a text or a task."""
 
     name: str
     what: str
@@ -73,9 +78,12 @@ class Gate:
         return f"{self.what} {self.value:.6g} {sign} {self.limit:g} (--{self.name}, {self.text})"
 
 
-def check_gates(gates: Gates, comparisons: Sequence[Comparison]) -> tuple[Gate, ...]:
-    """Those that were asked for, each at its worst text."""
+def check_gates(gates: Gates, comparisons: Sequence[Comparison], tasks: Sequence[Answered] = ()) -> tuple[Gate, ...]:
+    """Those that were asked for, each at its worst text, or at the task where most is lost."""
     every = [gate for comparison in comparisons for gate in _of(gates, comparison)]
+    if (limit := gates.max_task_loss) is not None:
+        lost = [(task, -task.difference.accuracy.mean) for task in tasks]
+        every += [Gate("max-task-loss", "accuracy lost", limit, loss, task.name, False) for task, loss in lost]
     names = dict.fromkeys(gate.name for gate in every)
     return tuple(max((gate for gate in every if gate.name == name), key=_badness) for name in names)
 

@@ -15,6 +15,7 @@ from rrwkv_export.report.measure.continuations import Continuation
 from rrwkv_export.report.measure.drift import LEAST_WINDOWS, WINDOW
 from rrwkv_export.report.measure.layers import LayerErrors
 from rrwkv_export.report.measure.speed import Speed
+from rrwkv_export.report.measure.tasks import Answered
 from rrwkv_runtime.execution.placement import Placement
 from rrwkv_runtime.manifest import Manifest
 
@@ -60,11 +61,15 @@ def subject(path: Path, manifest: Manifest, process: Fresh | None = None) -> Sub
 
 @dataclass(frozen=True)
 class Measured:
-    """One bundle held against the reference, on each text. speed: (the reference's, its own), if it was measured."""
+    """One bundle held against the reference, on each text. speed: (the reference's, its own), if it was measured.
+
+    tasks: what both answer, if they were asked.
+    """
 
     subject: Subject
     comparisons: tuple[Comparison, ...]
     speed: tuple[Speed, Speed] | None
+    tasks: tuple[Answered, ...] = ()
 
     @property
     def first(self) -> Comparison:
@@ -127,6 +132,9 @@ class Report:
             "drift of the states": (MISSING, f"{percent(drift.largest)} at most, {verdict(drift.flat)}"),
             "graph and weights": (megabytes(theirs.graphs), megabytes(mine.graphs)),
         }
+        for task in self.main.tasks:
+            accuracies = (task.reference.accuracy, task.own.accuracy)
+            shown[f"accuracy, {task.name}"] = (percent(accuracies[0].mean), percent(accuracies[1].mean))
         if mine.peak and theirs.peak and mine.above_imports and theirs.above_imports:
             shown["peak memory"] = (megabytes(theirs.peak), megabytes(mine.peak))
             shown["memory above imports"] = (megabytes(theirs.above_imports), megabytes(mine.above_imports))

@@ -11,6 +11,8 @@ from typing import Any
 from rrwkv_export.atomic import new_directory
 from rrwkv_export.bench.cold_start import Fresh, fresh
 from rrwkv_export.bench.machine import is_busy, load_average, machine, threads_name
+from rrwkv_export.evaluate.answers import Answers
+from rrwkv_export.evaluate.run import evaluate
 from rrwkv_export.progress import Progress
 from rrwkv_export.report.gates import Gates, check_gates
 from rrwkv_export.report.measure.compare import compare
@@ -18,6 +20,7 @@ from rrwkv_export.report.measure.continuations import continuations
 from rrwkv_export.report.measure.layers import layer_errors
 from rrwkv_export.report.measure.placement import placement
 from rrwkv_export.report.measure.speed import speeds
+from rrwkv_export.report.measure.tasks import answered
 from rrwkv_export.report.render.html import render_html
 from rrwkv_export.report.render.json import render_json
 from rrwkv_export.report.render.markdown import render_markdown
@@ -25,7 +28,7 @@ from rrwkv_export.report.result import Measured, Report, subject
 from rrwkv_export.report.shipped_text import shipped_text
 from rrwkv_export.texts import Text, check_text, read_text
 from rrwkv_runtime.common.checks import check_whole
-from rrwkv_runtime.errors import BundleError
+from rrwkv_runtime.errors import BundleError, UsageError
 from rrwkv_runtime.manifest import Manifest
 from rrwkv_runtime.model import Model
 
@@ -39,14 +42,16 @@ NO_GATES = Gates()
 class Options:
     """How to measure.
 
-    tokens: predictions of each text that count, from its beginning. chunk: tokens that a run is given. speed: whether
-    to measure speed and memory. provider, provider_options, strict, threads: as of `Model.load`. tuned: whether the
-    reference may have other weights. Raises InputError.
+    tokens: predictions of each text that count, from its beginning. chunk: tokens that a run is given. speed:
+    whether to measure speed and memory. tasks: whether to ask both what the tasks that come along ask. provider,
+    provider_options, strict, threads: as of `Model.load`. tuned: whether the reference may have other weights. Raises
+    InputError.
     """
 
     tokens: int = TOKENS
     chunk: int = CHUNK
     speed: bool = True
+    tasks: bool = False
     provider: str = "cpu"
     threads: int | None = None
     provider_options: Mapping[str, str] = field(default_factory=dict)
@@ -129,15 +134,16 @@ def measure(
     how, load = _check(bundle, reference, texts, against=against, **options), load_average()
     read = [read_text(path, reference) for path in texts] or [shipped_text(reference)]
     first, second = how.load(reference), how.load(bundle)
-    main = _compare(first, second, read, how, progress)
+    known = evaluate(first, progress=progress) if how.tasks else ()
+    main = _compare(first, second, read, how, known, progress)
     return Report(
         reference=subject(reference, first.manifest, how.process(reference)),
         main=main,
         layers=layer_errors(first, second, read[0].ids, chunk=how.chunk, progress=progress),
         placement=placement(second),
         continuations=continuations(first, second, read[0]),
-        against=tuple(_compare(first, how.load(path), read, how, progress) for path in against),
-        gates=check_gates(gates, main.comparisons),
+        against=tuple(_compare(first, how.load(path), read, how, known, progress) for path in against),
+        gates=check_gates(gates, main.comparisons, main.tasks),
         chunk=how.chunk,
         machine={**machine(second.provider, load), "threads": threads_name(how.threads)},
         busy=is_busy(load),
@@ -156,6 +162,8 @@ def _check(
 ) -> Options:
     """What can be said at once of the arguments of `report`. Raises InputError, BundleError, TextError."""
     how = Options(**options)
+    if gates.max_task_loss is not None and not how.tasks:
+        raise UsageError("--max-task-loss is about tasks, which are asked with --tasks alone; give that too")
     _check_models(reference, [bundle, *against], how.tuned)
     for path in texts:
         check_text(path)
@@ -176,10 +184,17 @@ def _check_models(reference: Path, bundles: Sequence[Path], tuned: bool) -> None
 
 
 def _compare(
-    reference: Model, other: Model, texts: Sequence[Text], how: Options, progress: Progress | None
+    reference: Model,
+    other: Model,
+    texts: Sequence[Text],
+    how: Options,
+    known: tuple[Answers, ...],
+    progress: Progress | None,
 ) -> Measured:
+    """known: the reference's answers to tasks, if they are asked."""
     measured = speeds(reference, other, texts[0].ids) if how.speed else None
     comparisons = [
         compare(reference, other, text, tokens=how.tokens, chunk=how.chunk, progress=progress) for text in texts
     ]
-    return Measured(subject(other.path, other.manifest, how.process(other.path)), tuple(comparisons), measured)
+    tasks = answered(known, evaluate(other, progress=progress)) if how.tasks else ()
+    return Measured(subject(other.path, other.manifest, how.process(other.path)), tuple(comparisons), measured, tasks)

@@ -18,12 +18,13 @@ DOCS = REPOSITORY / "docs"
 FOLDERS = ("", "docs", "calibration", "tests/conformance", "runtimes/python", "runtimes/native", "runtimes/server")
 PAGES = [page for folder in FOLDERS for page in sorted((REPOSITORY / folder).glob("*.md"))]
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+# Of lm-evaluation-harness, which docs/evaluate.md names.
+HARNESS = {"--model", "--model_args", "--limit", "--include_path", "--apply_chat_template"}
 BENCHMARKS = [
     ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
     for path in sorted((REPOSITORY / "benchmarks").rglob("*.py"))
     if path.name != "__init__.py"
 ]
-
 # Of other programs, and of all.
 OTHERS = {"--help", "--model", "--task", "--trust-remote-code", "--opset", "--device", "--optimize", "--slim"}
 
@@ -59,7 +60,7 @@ def missing(text):
         if not (REPOSITORY / path).exists():
             yield path
     known = {name for c in (cli, *cli.commands.values()) for p in c.params for name in (*p.opts, *p.secondary_opts)}
-    yield from set(re.findall(r"(?<![\w-])--[a-z][\w-]+", text)) - known - OTHERS
+    yield from set(re.findall(r"(?<![\w-])--[a-z][\w-]+", text)) - known - OTHERS - HARNESS
 
 
 @pytest.fixture(scope="module")

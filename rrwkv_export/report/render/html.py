@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import json
 from html import escape
-from importlib import resources
 
 from rrwkv_export.report.measure.continuations import Continuation
-from rrwkv_export.report.render.plots import Plot, plots
-from rrwkv_export.report.render.tables import Table, gates, tables
+from rrwkv_export.report.render.page import page, plot_section, table_section
+from rrwkv_export.report.render.plots import plots
+from rrwkv_export.report.render.tables import gates, tables
 from rrwkv_export.report.result import Report
-from rrwkv_runtime.common.printable import visible
 
 
 def render_html(report: Report) -> str:
-    title = escape(f"{report.main.subject.name}: what quantization cost")
-    style = resources.files("rrwkv_export.report.render").joinpath("report.css").read_text(encoding="utf-8")
     body = [
         _header(report),
         _cards(report),
         *(f'<p class="note">{escape(note)}</p>' for note in report.notes()),
-        *(_plot(plot) for plot in plots(report)),
+        *(plot_section(plot) for plot in plots(report)),
         _continuations(report),
-        *(_table(table) for table in tables(report)),
+        *(table_section(table) for table in tables(report)),
         _recipe(report),
     ]
-    # Escaped where it stands; and of the whole, no character hides or reorders others.
-    return visible(
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(part for part in body if part)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return page(f"{report.main.subject.name}: what quantization cost", body)
 
 
 def _header(report: Report) -> str:
@@ -48,7 +38,7 @@ def _header(report: Report) -> str:
         f"<h1>{escape(report.verdict())}</h1>\n"
         + (f'<p class="gates">{badges}</p>\n' if badges else "")
         + "</header>"
-        + (_table(gates(report)) if not all(gate.passed for gate in report.gates) else "")
+        + (table_section(gates(report)) if not all(gate.passed for gate in report.gates) else "")
     )
 
 
@@ -61,22 +51,6 @@ def _cards(report: Report) -> str:
         for row in report.headline()
     )
     return f'<section class="cards">\n{cards}\n</section>'
-
-
-def _plot(plot: Plot) -> str:
-    return (
-        f'<section>\n<h2>{escape(plot.title)}</h2>\n<figure role="img" aria-label="{escape(plot.title)}">\n'
-        f'<div class="wide">{plot.svg}</div>\n<figcaption>{escape(plot.caption)}</figcaption>\n</figure>\n</section>'
-    )
-
-
-def _table(table: Table) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in table.columns)
-    rows = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
-    header = f"<thead><tr>{head}</tr></thead>\n" if any(table.columns) else ""
-    note = f'\n<p class="note">{escape(table.note)}</p>' if table.note else ""
-    body = f"<table>\n{header}<tbody>\n{rows}\n</tbody></table>"
-    return f'<section>\n<h2>{escape(table.title)}</h2>\n<div class="wide">{body}</div>{note}\n</section>'
 
 
 def _continuations(report: Report) -> str:

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from rrwkv_export.evaluate.answers import Answers
 from rrwkv_export.report.measure.compare import Comparison
 from rrwkv_export.report.measure.drift import Drift, StateDrift
 from rrwkv_export.report.measure.metrics import EDGES, Figures
 from rrwkv_export.report.measure.speed import Speed
+from rrwkv_export.report.measure.tasks import Answered
 from rrwkv_export.report.result import Measured, Report, Subject
 from rrwkv_runtime.common.printable import json_escaped
 
@@ -56,6 +58,7 @@ def to_json(report: Report) -> Json:
         },
         "bytes": {"reference": asdict(report.reference.size), "bundle": asdict(report.main.subject.size)},
         "speed": _speed(report.main.speed),
+        "tasks": [_task(task) for task in report.main.tasks],
         "nodes": report.placement,
         "continuations": [asdict(each) for each in report.continuations],
         "gates": [{**asdict(gate), "passed": gate.passed} for gate in report.gates],
@@ -116,11 +119,38 @@ def _speed(speed: tuple[Speed, Speed] | None) -> Json | None:
     }
 
 
+def _task(task: Answered) -> Json:
+    changed = task.difference
+    return {
+        "task": task.name,
+        "items": len(task.own),
+        "reference": _answers(task.reference),
+        "bundle": _answers(task.own),
+        "difference": {
+            "accuracy": asdict(changed.accuracy),
+            "log_p": asdict(changed.log_p),
+            "lost": changed.lost,
+            "won": changed.won,
+        },
+    }
+
+
+def _answers(answers: Answers) -> Json:
+    """Means with their standard errors; null for what the task has not."""
+    figures = {
+        "accuracy": answers.accuracy,
+        "accuracy_by_character": answers.accuracy_by_character,
+        "perplexity": answers.perplexity,
+    }
+    return {name: asdict(figure) if figure else None for name, figure in figures.items()}
+
+
 def _measured(measured: Measured) -> Json:
     return {
         "bundle": _subject(measured.subject),
         "bytes": asdict(measured.subject.size),
         "speed": _speed(measured.speed),
+        "tasks": [_task(task) for task in measured.tasks],
         "texts": [
             {
                 "text": each.text.name,

@@ -6,7 +6,8 @@ import json
 
 from rrwkv_export.markdown import escaped
 from rrwkv_export.markdown import table as markdown_table
-from rrwkv_export.report.render.tables import Table, gates, headline, tables
+from rrwkv_export.report.render.table import Table
+from rrwkv_export.report.render.tables import gates, headline, tables
 from rrwkv_export.report.result import Report
 from rrwkv_runtime.common.printable import visible
 
@@ -15,9 +16,9 @@ def render_markdown(report: Report) -> str:
     parts = [
         f"# {escaped(report.main.subject.name)}: what quantization cost",
         f"**{escaped(report.verdict())}**",
-        *(_table(table) for table in (headline(report), gates(report)) if table.rows),
+        *(table_section(table) for table in (headline(report), gates(report)) if table.rows),
         *(f"> {escaped(note)}" for note in report.notes()),
-        *(_table(table) for table in tables(report)),
+        *(table_section(table) for table in tables(report)),
         _continuations(report),
     ]
     if report.main.subject.recipe is not None:
@@ -25,9 +26,9 @@ def render_markdown(report: Report) -> str:
     return visible("\n\n".join(part for part in parts if part)) + "\n"
 
 
-def _table(table: Table) -> str:
+def table_section(table: Table) -> str:
     note = f"\n\n{escaped(table.note)}" if table.note else ""
-    return f"## {table.title}\n\n{markdown_table(table.columns, table.rows)}{note}"
+    return f"## {escaped(table.title)}\n\n{markdown_table(table.columns, table.rows)}{note}"
 
 
 def _continuations(report: Report) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,20 +13,12 @@ from rrwkv_export.architectures.linears import ROLES, Linear
 from rrwkv_export.human import count, megabytes, number, percent, verdict
 from rrwkv_export.report.measure.drift import StateDrift
 from rrwkv_export.report.measure.metrics import EDGES
+from rrwkv_export.report.render.page import Plot
 from rrwkv_export.report.render.svg import FAINT, INK, LAYERS, MODEL, REFERENCE, figure, style, to_svg
 from rrwkv_export.report.result import Measured, Report
 
 _WIDTH = 9.0
 _LOWEST = 1e-12  # what a logarithmic axis shows for zero
-
-
-@dataclass(frozen=True)
-class Plot:
-    """An inline SVG with its title and caption."""
-
-    title: str
-    caption: str
-    svg: str
 
 
 def plots(report: Report) -> list[Plot]:
@@ -83,7 +74,7 @@ def _kl_histogram(report: Report) -> Figure:
             axes.axvline(value, color=INK, linewidth=1, linestyle=(0, (4, 3)))
             place = (value, 0.97 - 0.1 * level)
             axes.annotate(f" {name} {number(value)}", place, xycoords=("data", "axes fraction"), va="top")
-    axes.xaxis.set_major_formatter(_powers())
+    axes.xaxis.set_major_formatter(powers())
     axes.set_xlabel("KL divergence, nats")
     axes.set_ylabel("predictions")
     axes.yaxis.set_major_formatter(_thousands())
@@ -103,7 +94,7 @@ def _positions(report: Report) -> Figure:
         values = [max(getattr(p.figures.kl, name), _LOWEST) for p in places]
         _line(middle, at, values, colour, name, linewidth=width)
     middle.set_yscale("log")
-    middle.yaxis.set_major_formatter(_powers())
+    middle.yaxis.set_major_formatter(powers())
     middle.yaxis.set_minor_formatter(NullFormatter())
     middle.set_ylabel("KL, nats")
     _line(lower, at, [p.figures.top1_agreement for p in places], MODEL, "top-1")
@@ -159,7 +150,7 @@ def _short_percent(value: float) -> str:
     return f"{100 * value:.3g} %"
 
 
-def _powers() -> FuncFormatter:
+def powers() -> FuncFormatter:
     """10⁻³, in plain letters."""
     raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
     return FuncFormatter(lambda value, _: f"10{str(round(float(np.log10(value)))).translate(raised)}")
@@ -240,7 +231,7 @@ def _against(report: Report) -> Figure:
     for measured in report.against:
         _point(axes, measured, REFERENCE)
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(_powers())
+    axes.yaxis.set_major_formatter(powers())
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(left=0)
     axes.margins(x=0.3, y=0.2)

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rrwkv_export.architectures.linears import ROLES
 from rrwkv_export.human import MISSING, count, megabytes, milliseconds, number, percent, ratio, verdict
 from rrwkv_export.report.measure.drift import GROWTH, RULED_OUT
+from rrwkv_export.report.render.table import Table
+from rrwkv_export.report.render.tasks import tasks
 from rrwkv_export.report.result import Measured, Report
 
 _MOST_ROWS, _LONGEST = 80, 200
-
-
-@dataclass(frozen=True)
-class Table:
-    """Plain text, not escaped; `note` says how to read it."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    note: str = ""
 
 
 def tables(report: Report) -> list[Table]:
@@ -29,6 +19,7 @@ def tables(report: Report) -> list[Table]:
     made = [
         texts(report),
         comparison(report),
+        tasks(report),
         drift(report),
         *heads(report),
         layers(report),
