@@ -10,6 +10,7 @@ RRWKVError (rrwkv_runtime.errors)
     ├── GateError          a report's figure is worse than was allowed
     ├── BenchError         an earlier bench cannot be compared with
     ├── TrainingError      a training cannot be begun, or not be gone on with
+    ├── RunError           a grid of runs cannot be executed, or its results not be read
     ├── OutputError        the place to write to cannot be used
     └── ParityError        the exported graph does not compute what the reference computes
 
@@ -55,6 +56,10 @@ class BenchError(ExportError):
 
 class TrainingError(ExportError):
     """A training cannot be begun, or not be gone on with."""
+
+
+class RunError(ExportError):
+    """A grid of runs cannot be executed, or its results not be read."""
 
 
 class OutputError(ExportError):

@@ -21,7 +21,7 @@ EXTRAS = {
     "rrwkv-runtime": ("cpu", "cuda", "openvino", "webgpu", "qnn", "tensorrt-rtx"),
     "rrwkv-native": (),
     "rrwkv-server": (),
-    "rrwkv-export": ("optimum", "serve", "train"),
+    "rrwkv-export": ("optimum", "ray", "serve", "train"),
 }
 
 
