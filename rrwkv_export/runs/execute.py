@@ -27,7 +27,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Done:
-    """Runs of a grid: finished now, finished before, and failed, by name."""
+    """Runs of a grid: finished now; finished before, or by another process meanwhile; and failed, by name."""
 
     finished: int
     before: int
@@ -50,9 +50,9 @@ def execute(
     is one whose worker is lost again and again. The next call tries both anew.
     """
     check_grid(runs)
-    kept = store.keys()
+    kept = store.finished_keys()
     missing = [run for run in runs if run.key not in kept]
-    before, failed = len(runs) - len(missing), list[str]()
+    before, finished, failed = len(runs) - len(missing), 0, list[str]()
     if before:
         say(f"{before} of {len(runs)} runs are finished already")
     for done, outcome in enumerate(_outcomes(missing, store, ray, workers), before + 1):
@@ -63,23 +63,26 @@ def execute(
             say(f"{place} {run.name}: failed after {outcome.seconds:.0f} s: {outcome.error}")
         else:
             store.finish(run, outcome.result, outcome.seconds)
+            finished += 1
             say(f"{place} {run.name}: {outcome.seconds:.0f} s")
         if progress:
             progress("runs", done, len(runs))
-    return Done(len(missing) - len(failed), before, tuple(failed))
+    return Done(finished, len(runs) - finished - len(failed), tuple(failed))
 
 
 def _outcomes(missing: Sequence[Run], store: Store, ray: str | None, workers: int | None) -> Iterable[Outcome]:
     if not missing or ray is None:
-        return _here(missing)
+        return _here(missing, store)
     from rrwkv_export.runs.on_ray import on_ray
 
     return on_ray(missing, ray, workers)
 
 
-def _here(missing: Iterable[Run]) -> Iterator[Outcome]:
+def _here(missing: Iterable[Run], store: Store) -> Iterator[Outcome]:
+    """None of those that another process has finished meanwhile."""
     for run in missing:
-        yield try_run(run)
+        if run.key not in store.finished_keys():
+            yield try_run(run)
 
 
 def try_run(run: Run) -> Outcome:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -16,14 +16,15 @@ from rrwkv_export.errors import RunError
 
 @dataclass(frozen=True)
 class Run:
-    """function: "package.module:name", imported where it is called, as name(**parameters); it gives a JSON object.
-
-    parameters: a JSON object, all that the result depends on. Raises RunError for parameters that JSON cannot hold.
+    """function: "package.module:name", imported where it is called, as name(**parameters, **places); it gives a JSON
+    object. parameters: a JSON object, all that the result depends on. places: what it does not depend on, where files
+    lie. Raises RunError for parameters that JSON cannot hold.
     """
 
     name: str
     function: str
     parameters: Mapping[str, Any]
+    places: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         written(self.parameters, f"the parameters of {self.name}")
@@ -41,7 +42,7 @@ class Run:
             function = getattr(import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
             raise RunError(f"{self.name}: no function {self.function} ({error})") from error
-        result = function(**self.parameters)
+        result = function(**self.parameters, **self.places)
         if not isinstance(result, dict):
             raise RunError(f"{self.name}: {self.function} gave {type(result).__name__}, not a dict")
         written(result, f"what {self.name} gave")

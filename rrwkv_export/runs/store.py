@@ -77,7 +77,7 @@ class Store:
         with self._opened() as database:
             database.execute("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?)", (run.key, run.name, error, _now()))
 
-    def keys(self) -> set[str]:
+    def finished_keys(self) -> set[str]:
         """Of the runs that are finished."""
         with self._opened() as database:
             return {key for (key,) in database.execute("SELECT key FROM finished")}

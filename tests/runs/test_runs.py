@@ -42,12 +42,26 @@ def test_a_finished_run_is_not_run_again(store, log):
     assert results(store) == {3: 9, 4: 16, 5: 25}
 
 
+def test_what_another_process_has_finished_meanwhile_is_passed_over(store, log):
+    one, other = grid(log, "squared", [1, 2])
+    done = execute([one, other], store, say=lambda line: store.finish(other, {"square": 4}, 0.0))
+    assert (done.finished, done.before) == (1, 1)
+    assert told(log) == [1]
+
+
 def test_other_parameters_are_another_run_whatever_its_name(store, log):
     execute(grid(log, "squared", [3]), store)
     execute(grid(log, "squared", [3], seconds=0.001), store)
     assert told(log) == [3, 3]
     one, other = Run("a", "m:f", {"x": 1, "y": 2}), Run("b", "m:f", {"y": 2, "x": 1})
     assert one.key == other.key != Run("a", "m:g", {"x": 1, "y": 2}).key
+
+
+def test_where_files_lie_makes_no_other_run(store, tmp_path):
+    for name in ("log", "moved"):
+        execute([Run("it", "grids:squared", {"number": 3}, {"log": str(tmp_path / name)})], store)
+    assert (tmp_path / "log").read_text() == "3\n"
+    assert not (tmp_path / "moved").exists()
 
 
 def test_a_run_that_fails_is_recorded_and_tried_again(store, log, capsys):
