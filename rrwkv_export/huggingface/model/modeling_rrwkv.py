@@ -10,13 +10,12 @@ All modules beside this one are imported here, too: transformers 4 brings no oth
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import GenerationMixin, PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from .configuration_rrwkv import RrwkvConfig
 from .mediums_rrwkv import UNIT, Clock, Information, Medium, medium_shapes
@@ -28,19 +27,6 @@ from .state_rrwkv import LayerState, Rows, RrwkvState
 
 _ROOMS: dict[str, Room] = {"rwkv4": RWKV4, "rrwkv": RWKV4, "rwkv7": RWKV7}
 _FILLS = {"wkv_log": EMPTY}  # states that do not begin with 0
-
-
-@dataclass
-class RrwkvOutput(ModelOutput):
-    """What `RrwkvForCausalLM.forward` says of its fields. The state is there twice: from transformers 5.24 on it is called
-    `cache`.
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    past_key_values: RrwkvState | None = None
-    cache: RrwkvState | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
 
 
 class Block(nn.Module):
@@ -145,11 +131,12 @@ class RrwkvForCausalLM(RrwkvPreTrainedModel, GenerationMixin):
         logits_to_keep: int | Tensor = 0,
         cache: RrwkvState | None = None,
         **kwargs: Any,
-    ) -> RrwkvOutput | tuple[Any, ...]:
+    ) -> CausalLMOutputWithPast | tuple[Any, ...]:
         """Logits [B, T, V] of int64 ids [B, T].
 
         attention_mask: 1 for tokens, 0 for padding, on either side; of this call, or of all columns seen.
-        past_key_values, or cache: the state after what was read before; it moves on. labels: shifted by the model, -100 for none.
+        past_key_values, from transformers 5.24 on called cache: the state after what was read before; it moves on.
+        labels: shifted by the model, -100 for none.
         logits_to_keep: of the last so many tokens, 0 for all; or of these columns. hidden_states, if asked for:
         embeddings, then x after each layer, the last normed. Raises ValueError for a mask of another shape.
         """
@@ -170,11 +157,10 @@ class RrwkvForCausalLM(RrwkvPreTrainedModel, GenerationMixin):
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
         shown = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         given = state if (self.config.use_cache if use_cache is None else use_cache) else None
-        output = RrwkvOutput(
+        output = CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
             past_key_values=given,
-            cache=given,
             hidden_states=tuple(call.rows.unpacked(x) for x in hidden) if shown else None,
         )
         return output.to_tuple() if return_dict is False else output
