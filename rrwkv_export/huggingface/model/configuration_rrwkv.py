@@ -18,7 +18,7 @@ class RrwkvConfig(PretrainedConfig):
 
     model_type = "rrwkv"
     attribute_map = {"num_hidden_layers": "num_layers", "intermediate_size": "ffn_size"}  # noqa: RUF012
-    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012
+    keys_to_ignore_at_inference = ["past_key_values", "cache"]  # noqa: RUF012
 
     def __init__(
         self,

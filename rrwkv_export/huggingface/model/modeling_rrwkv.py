@@ -129,12 +129,14 @@ class RrwkvForCausalLM(RrwkvPreTrainedModel, GenerationMixin):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         logits_to_keep: int | Tensor = 0,
+        cache: RrwkvState | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast | tuple[Any, ...]:
         """Logits [B, T, V] of int64 ids [B, T].
 
         attention_mask: 1 for tokens, 0 for padding, on either side; of this call, or of all columns seen.
-        past_key_values: the state after what was read before; it moves on. labels: shifted by the model, -100 for none.
+        past_key_values, from transformers 5.24 on called cache: the state after what was read before; it moves on.
+        labels: shifted by the model, -100 for none.
         logits_to_keep: of the last so many tokens, 0 for all; or of these columns. hidden_states, if asked for:
         embeddings, then x after each layer, the last normed. Raises ValueError for a mask of another shape.
         """
@@ -144,7 +146,8 @@ class RrwkvForCausalLM(RrwkvPreTrainedModel, GenerationMixin):
             raise ValueError("output_attentions: the model has none; leave it out")
         x = self.emb(input_ids) if inputs_embeds is None else inputs_embeds
         call = Call(Rows.of(attention_mask, *x.shape[:2]))
-        state = self.initial_state(len(x)) if past_key_values is None else past_key_values
+        before = cache if past_key_values is None else past_key_values
+        state = self.initial_state(len(x)) if before is None else before
         hidden = self._hidden_states(call.rows.packed(x), call, state)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         last = call.rows.unpacked(hidden[-1])
@@ -153,10 +156,11 @@ class RrwkvForCausalLM(RrwkvPreTrainedModel, GenerationMixin):
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
         shown = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        given = state if (self.config.use_cache if use_cache is None else use_cache) else None
         output = CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=state if (self.config.use_cache if use_cache is None else use_cache) else None,
+            past_key_values=given,
             hidden_states=tuple(call.rows.unpacked(x) for x in hidden) if shown else None,
         )
         return output.to_tuple() if return_dict is False else output
