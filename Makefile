@@ -9,6 +9,7 @@
 # make openvino-mobile  the graphs for phones on OpenVINO: where every node went, and the logits; Intel's processors only
 # make qnn              the same on Qualcomm's simulator, in uint16 and uint8, and a context binary
 # make arm64            the recorded logits on an emulated Arm64, in float32 and int8 (Debian or Ubuntu)
+# make optimum          optimum-cli export onnx, with optimum and the transformers that it takes in an environment of their own
 # make native-sanitized the kernels' tests and many hostile nodes under sanitizers, the newest instructions emulated
 # make native-threads   the threads that share a run, under the sanitizer of threads
 # make arm64-native     the kernels on an emulated Arm64, every table against the bits of this machine's
@@ -26,14 +27,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PACKAGES := rrwkv_export runtimes/python/rrwkv_runtime runtimes/native runtimes/server tests benchmarks examples docs cli.py
+PACKAGES := rrwkv_export plugins runtimes/python/rrwkv_runtime runtimes/native runtimes/server tests benchmarks examples docs cli.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Who develops has a compiler: kernels that do not compile are an error.
 export RRWKV_NATIVE_REQUIRED := 1
 # Where node.sh puts a Node.js of PyPI.
 export PATH := $(CURDIR)/build/node/path:$(PATH)
 
-.PHONY: demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels test-wheels arm64-native web web-kernels lm-eval web-test page-test page-test-in page-pictures page-bench clean
+.PHONY: optimum demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels test-wheels arm64-native web web-kernels lm-eval web-test page-test page-test-in page-pictures page-bench clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/rrwkv demo --output build/demo
@@ -103,6 +104,17 @@ build/lm-eval/.installed: $(VENV)/.installed-dev
 
 lm-eval: build/lm-eval/.installed
 	build/lm-eval/bin/python -m pytest tests/evaluate
+
+# optimum takes no transformers from 4.58 on, so it is beside what is in $(VENV), and in front of it.
+build/optimum/.installed: $(VENV)/.installed-dev
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(BIN)/python -c "import site; print(f'import site; site.addsitedir({site.getsitepackages()[0]!r})')" \
+		> $$($(@D)/bin/python -c "import site; print(site.getsitepackages()[0])")/over.pth
+	@$(@D)/bin/pip install --quiet optimum-onnx==0.1.0
+	@touch $@
+
+optimum: build/optimum/.installed
+	build/optimum/bin/python -m pytest tests/huggingface
 
 bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks.speed.kernels

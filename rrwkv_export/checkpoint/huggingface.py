@@ -14,9 +14,26 @@ from rrwkv_export.architectures.dialects import DIALECTS
 from rrwkv_export.checkpoint.containers.entries import Entry
 from rrwkv_export.errors import CheckpointError
 
+MODEL_TYPE = "rrwkv"
+"""What this project's own folders are to transformers, where they say so."""
+ARCHITECTURE = "rwkv_architecture"
+"""`architecture` in such a folder: other programs take a config.json with that for one of timm's."""
+
+
+def own_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a config.json of this project's, those that are the project's: transformers keeps others there, too."""
+    if fields.get("model_type") != MODEL_TYPE:
+        return {name: value for name, value in fields.items() if name != "tie_word_embeddings"}
+    word = fields.get(ARCHITECTURE, fields.get("architecture"))
+    rooms = [room for room in ARCHITECTURES if word in room.NAMES]
+    ours = {field.name for room in rooms for field in dataclasses.fields(room.Config)}
+    return {"architecture": word, **{name: value for name, value in fields.items() if name in ours}}
+
 
 def is_config(fields: Mapping[str, Any]) -> bool:
     """Whether a config.json names a model type or architectures as Hugging Face's do."""
+    if fields.get("model_type") == MODEL_TYPE:
+        return False
     return "architecture" not in fields and ("model_type" in fields or "architectures" in fields)
 
 

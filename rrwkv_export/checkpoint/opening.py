@@ -89,6 +89,7 @@ def _open(
             vocab_size,
             lambda: find_ending(reading.home, reading.says, found, vocab_size),
             usual_format(path, found is not None and found.type == "rwkv-world"),
+            (f"{reading.chat.path}: chat", reading.chat.fields["chat"]) if reading.chat else None,
         ),
         files=source.files,
         adapters=merged,

@@ -18,6 +18,7 @@ from rrwkv_export.checkpoint.containers.entries import Entry, Source, read_objec
 from rrwkv_export.checkpoint.containers.shards import Files, read_weights
 from rrwkv_export.checkpoint.containers.wrappers import unwrapped
 from rrwkv_export.checkpoint.folders import check_folder
+from rrwkv_export.checkpoint.huggingface import MODEL_TYPE
 from rrwkv_export.checkpoint.inspection import check_config, check_names, check_supported, infer_config
 from rrwkv_export.errors import CheckpointError, ConfigError, TensorError
 
@@ -45,8 +46,7 @@ class ConfigFile:
             if self.is_huggingface:
                 huggingface.check_architecture(self.path, self.fields)
                 return infer_config(self.path, entries, named, self.fields)
-            own = {name: value for name, value in self.fields.items() if name != "tie_word_embeddings"}
-            return ModelConfig.from_json(own, owner=str(self.path))
+            return ModelConfig.from_json(huggingface.own_fields(self.fields), owner=str(self.path))
         except ConfigError as error:  # of a size, which does not know its file
             told = str(error) if str(error).startswith(str(self.path)) else f"{self.path}: {error}"
             raise ConfigError(told) from None
@@ -70,6 +70,12 @@ class Reading:
         """Hugging Face's config.json and its fields, which speak of more than sizes."""
         said = self.config_file
         return (said.path, said.fields) if said and said.is_huggingface else None
+
+    @property
+    def chat(self) -> ConfigFile | None:
+        """The config.json that also says how a dialogue is written, as those do that transformers saved again."""
+        said = self.config_file
+        return said if said and said.fields.get("model_type") == MODEL_TYPE and "chat" in said.fields else None
 
 
 def read(path: Path, given: ModelConfig | Path | None) -> Reading:
@@ -142,7 +148,7 @@ def _config_file(
         needed = dialect is not None or _HEAD not in entries or _EMBEDDING not in entries
         return found if needed and huggingface.is_rwkv(found.fields) else None
     room = architectures.recognise({name: entry.shape for name, entry in entries.items()})
-    return found if found.fields.get("architecture") in room.NAMES else None
+    return found if huggingface.own_fields(found.fields).get("architecture") in room.NAMES else None
 
 
 def _tied(path: Path, entries: dict[str, Entry], said: ConfigFile | None, dialect: Dialect | None) -> dict[str, Entry]:

@@ -16,6 +16,7 @@ from rrwkv_export.commands.chat import chat
 from rrwkv_export.commands.demo import demo
 from rrwkv_export.commands.export import export
 from rrwkv_export.commands.generate import generate
+from rrwkv_export.commands.huggingface import huggingface
 from rrwkv_export.commands.info import info
 from rrwkv_export.commands.perplexity import perplexity
 from rrwkv_export.commands.quantize import quantize
@@ -65,7 +66,7 @@ def cli(debug: bool) -> None:
 
 
 _COMMANDS = [
-    *(demo, train, retrofit, export, verify, info, quantize, sensitivity),
+    *(demo, train, retrofit, huggingface, export, verify, info, quantize, sensitivity),
     *(report, perplexity, sweep, bench, chat, generate, web, serve),
 ]
 for _command in _COMMANDS:

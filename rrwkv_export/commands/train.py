@@ -24,10 +24,11 @@ from rrwkv_export.commands.shared.training import (
 )
 
 if TYPE_CHECKING:
+    from rrwkv_export.progress import Progress
     from rrwkv_export.train.begin import Beginning
     from rrwkv_export.train.settings import Settings
 
-    Make = Callable[[], Beginning]
+    Make = Callable[[Progress | None], Beginning]
 _BESIDE_RESUME = {"output", "resume"}
 _OF_NEW = ("architecture", "layers", "channels", "ffn", "head_size", "vocabulary")
 _TUNING = {"learning_rate": 3e-5, "weight_decay": 0.0}  # where --qat is given and they are not
@@ -91,6 +92,8 @@ def train(ctx: click.Context, /, texts: tuple[Path, ...], output: Path, resume: 
     what `rrwkv export` takes: the best model by the loss on held-out text; DIR/last is the last one, DIR/training what
     a run is gone on with, and its losses.
 
+    With --from it is a model that is there, trained further, or with --qat tuned so that rounding costs it less.
+
     That the model can be exported is tried before the first step. A kill loses what came after the last save; on a CPU
     --resume gives the bits of a run that was never stopped. On several GPUs: accelerate launch -m rrwkv_export train …
 
@@ -116,7 +119,7 @@ def train(ctx: click.Context, /, texts: tuple[Path, ...], output: Path, resume: 
     make, settings = (_from if said["base"] else _new)(ctx, texts, said)
     check_run(output, force)
     with progress_bars() as progress:
-        result = run(output, make, settings, overwrite=force, progress=progress, say=note)
+        result = run(output, lambda: make(progress), settings, overwrite=force, progress=progress, say=note)
     tell(result, output, "before the first step")
 
 
@@ -124,7 +127,8 @@ def _check_alone(ctx: click.Context) -> None:
     """A run has its options already. Raises UsageError."""
     given = [p for p in ctx.params if ctx.get_parameter_source(p) is not ParameterSource.DEFAULT]
     if others := [name for name in given if name not in _BESIDE_RESUME and ctx.params[name]]:
-        named = "TEXT…" if others[0] == "texts" else "--" + others[0].replace("_", "-")
+        options = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
+        named = "TEXT…" if others[0] == "texts" else options[others[0]]
         raise click.UsageError(f"--resume goes on with the options that the run was begun with; leave {named} out")
 
 
@@ -141,7 +145,7 @@ def _new(ctx: click.Context, texts: tuple[Path, ...], said: dict[str, Any]) -> t
     if tokens["chat"] and not tokens["tokenizer"]:
         raise click.UsageError("--chat is for --tokenizer; a tokenizer made of the texts has a format of its own")
     settings = Settings(**kept_settings(texts, **said))
-    return lambda: new_model(texts, sizes, settings.seed, **tokens), settings
+    return lambda _: new_model(texts, sizes, settings.seed, **tokens), settings
 
 
 def _from(ctx: click.Context, texts: tuple[Path, ...], said: dict[str, Any]) -> tuple[Make, Settings]:
@@ -160,7 +164,7 @@ def _from(ctx: click.Context, texts: tuple[Path, ...], said: dict[str, Any]) -> 
         if said["text_share"]:
             raise click.UsageError("--text-share is for --qat; without it the texts' own loss is all")
         checkpoint = open_checkpoint(base, **beside)
-        return lambda: found(checkpoint), described(Settings(**kept_settings(texts, **said)), checkpoint)
+        return lambda _: found(checkpoint), described(Settings(**kept_settings(texts, **said)), checkpoint)
     from rrwkv_export.quantize.recipe import parse_recipe
     from rrwkv_export.quantize.recipes import recipe_text
     from rrwkv_export.train.beginnings.tuning import tuned
@@ -171,7 +175,7 @@ def _from(ctx: click.Context, texts: tuple[Path, ...], said: dict[str, Any]) -> 
     kept, checkpoint = kept_settings(texts, **said), open_checkpoint(base, **beside)
     settings = Settings(**kept, recipe=recipe_text(scheme, checkpoint.config.architecture))
     recipe = parse_recipe(settings.recipe)
-    return lambda: tuned(checkpoint, recipe, say=note), described(settings, checkpoint)
+    return lambda progress: tuned(checkpoint, recipe, say=note, progress=progress), described(settings, checkpoint)
 
 
 def _sizes(ctx: click.Context, said: dict[str, Any]) -> Any:

@@ -1,8 +1,7 @@
-"""The checkpoint that a run writes, a folder that `rrwkv export` takes, and its card."""
+"""The checkpoint that a run writes, a folder that `rrwkv export` and transformers take, and its card."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,15 +12,16 @@ from rrwkv_export import __version__
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.atomic import new_file
 from rrwkv_export.bundle import TOKENIZER_FILES
+from rrwkv_export.huggingface import WRITTEN, write_beside
 from rrwkv_export.quantize.recipe import parse_recipe
 from rrwkv_export.train.data.vocabulary import Vocabulary
 from rrwkv_export.train.kept import Reached, write_tensors
 from rrwkv_export.train.settings import TRAINING, Settings
 
-WEIGHTS, CARD, CONFIG, CHAT, LAST = "model.safetensors", "README.md", "config.json", "chat.json", "last"
+WEIGHTS, CARD, LAST = "model.safetensors", "README.md", "last"
 FLOAT = f"{TRAINING}/float.safetensors"  # what a rounded model is to stay near
 # What of a folder --force replaces.
-RUN = frozenset({WEIGHTS, CARD, CONFIG, CHAT, *TOKENIZER_FILES.values(), LAST, TRAINING})
+RUN = WRITTEN | {WEIGHTS, CARD, *TOKENIZER_FILES.values(), LAST, TRAINING}
 
 
 def write_checkpoint(
@@ -29,9 +29,8 @@ def write_checkpoint(
 ) -> None:
     """All of a checkpoint, into a folder that is being made."""
     folder.mkdir(exist_ok=True)
-    (folder / CONFIG).write_text(json.dumps(config.to_json(), indent=1) + "\n", encoding="utf-8")
-    (folder / CHAT).write_text(json.dumps(vocabulary.chat.to_json(), indent=1) + "\n", encoding="utf-8")
     vocabulary.write(folder)
+    write_beside(folder, config, vocabulary.chat, "float32")
     (folder / CARD).write_text(card, encoding="utf-8")
     write_tensors(folder / WEIGHTS, weights, {"format": "pt"})
 

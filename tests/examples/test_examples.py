@@ -23,7 +23,7 @@ pytest.importorskip("accelerate", reason="accelerate is not installed: pip insta
 
 def example(name, *arguments, status=0):
     command = [sys.executable, "-m", f"examples.{name}", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=ROOT)
     assert done.returncode == status, done.stderr
     return done
 

@@ -9,7 +9,7 @@ from onnxruntime.quantization.quant_utils import quantize_data
 
 from rrwkv_export.errors import RecipeError
 from rrwkv_export.quantize.parallel import side_by_side
-from rrwkv_export.quantize.round.block_scales import refitted
+from rrwkv_export.quantize.round.block_scales import exact_scale, refitted, short_scale
 from rrwkv_export.quantize.round.compensate import Compensated, root
 from rrwkv_export.quantize.round.rounding import GRIDS, gptq, gptq_by_output, nearest
 
@@ -67,6 +67,19 @@ def test_zeros_and_inputs_that_never_vary_are_rounded_too():
         assert np.isfinite(blocks.scale).all()
         assert (blocks.scale != 0).all()
         assert (blocks.dequantized() == 0).all()
+
+
+@pytest.mark.parametrize(("bits", "block"), [(4, 16), (4, 32), (8, 64)])
+@pytest.mark.parametrize("again", [nearest, lambda *given: gptq(given[0], H, *given[1:])], ids=["nearest", "gptq"])
+def test_what_is_rounded_already_is_rounded_to_what_it_is(bits, block, again):
+    """Also where a graph holds it times a number that is no power of two; and by nothing else's scales."""
+    found = nearest(W, bits, block)
+    short = np.repeat(short_scale(found.scale), block, axis=1)[:, :INPUTS].T
+    values = (found.q[:, :INPUTS].T.astype(np.float32) - np.float32(1 << (bits - 1))) * short
+    assert np.array_equal(again(values, bits, block).dequantized(), values)
+    scaled = values * np.float32(1 / np.sqrt(3))
+    np.testing.assert_allclose(again(scaled, bits, block).dequantized(), scaled, rtol=2**-20)
+    assert not exact_scale(W[:block], bits).any()
 
 
 def test_eight_bits_are_within_half_a_step():

@@ -37,12 +37,18 @@ _THINKS = re.compile(r"rwkv.{0,20}[-_ ]g[0-9][a-z]?[0-9]?(?![a-z0-9])", re.IGNOR
 
 
 def find_chat(
-    explicit: Path | str | None, folder: Path, vocab_size: int, ending: Callable[[], Ending], usual: str | None = None
+    explicit: Path | str | None,
+    folder: Path,
+    vocab_size: int,
+    ending: Callable[[], Ending],
+    usual: str | None = None,
+    said: tuple[str, object] | None = None,
 ) -> ChatFormat:
     """The one that was asked for, or the folder's own, or the usual one. Raises ConfigError.
 
     explicit: a file, or the name of one of FORMATS. ending: what ends a text by the checkpoint's other files, for where
-    none of these says it. usual: the name of the one that such a model has; None for RWKV's in general.
+    none of these says it. usual: the name of the one that such a model has; None for RWKV's in general. said: by a
+    config.json, where there is no chat.json, with what messages call it.
     """
     own = folder / "chat.json"
     if isinstance(explicit, str) and explicit in FORMATS:
@@ -50,6 +56,11 @@ def find_chat(
     elif explicit is not None or own.is_file():
         path = own if explicit is None else Path(explicit)
         fields, owner = read_object(path), str(path)
+    elif said is not None:
+        owner, found = said
+        if not isinstance(found, dict):
+            raise ConfigError(f"{owner} must be an object, not {short(found)}")
+        fields = found
     else:
         fields, owner = FORMATS[usual] if usual else {}, usual or ""
     chat = _from_json(fields, owner, vocab_size)

@@ -51,7 +51,7 @@ def exact_scale(part: Array, bits: int) -> Array:
     half = 1 << (bits - 1)
     size = np.abs(part)
     largest = np.take_along_axis(part, size.argmax(axis=0)[None], axis=0)[0]
-    smallest = np.where(size > 0, size, np.float32(np.inf)).min(axis=0)
+    smallest = np.where(size > 0, size, np.abs(largest)).min(axis=0)
     scales = np.where(largest == 0, np.float32(1), largest) / -np.arange(1, half + 1, dtype=np.float32)[:, None]
     ratio = smallest / scales
     possible = (np.abs(ratio - np.rint(ratio)) <= _NEAR * np.abs(ratio)) & (largest != 0)  # [levels, outputs]

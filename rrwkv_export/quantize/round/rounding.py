@@ -137,7 +137,8 @@ def _by_output(rounding: Compensated, grid: Grid) -> Array:
 
 
 def _level(s: Array, bits: int, _: int, w: Array) -> Array:
-    return levels_of(w, s, bits)
+    levels: Array = levels_of(w, s, bits)
+    return levels
 
 
 def _root(H: Array, damping: float) -> Array:

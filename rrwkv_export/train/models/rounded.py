@@ -76,14 +76,15 @@ class RoundedModel(Model):
         return self.get_buffer(f"{_place(linear)}.{SCALE}")
 
     def values(self) -> dict[str, Tensor]:
-        found = dict(self.named_parameters())
+        found: dict[str, Tensor] = dict(self.named_parameters())
         for linear, choice in self._choices.items():
             w = found[linear.weight]
             if choice.kind == "float16":
-                found[linear.weight] = _Half.apply(w)
+                found[linear.weight] = _Half.apply(w)  # type: ignore[no-untyped-call]
             elif choice.kind == "blocks":
                 turned = w.T if linear.is_low_rank else w
-                v = _Blocks.apply(turned, self._scale(linear), choice.weights, choice.block)
+                how = (self._scale(linear), choice.weights, choice.block)
+                v = _Blocks.apply(turned, *how)  # type: ignore[no-untyped-call]
                 found[linear.weight] = v.T if linear.is_low_rank else v
         return found
 
@@ -102,7 +103,7 @@ class _Blocks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, w: Tensor, scale: Tensor, bits: int, block: int) -> Tensor:
         spread = scale.repeat_interleave(block, dim=1)[:, : w.shape[1]]
-        levels = levels_of(w, spread, bits)
+        levels: Tensor = levels_of(w, spread, bits)
         ctx.save_for_backward((w / spread - levels).abs() <= 0.5)
         return levels * spread
 
