@@ -106,6 +106,6 @@ def _distances(axes: Any, distances: Sequence[int], what: str = "distance, token
 
 def _legend(made: Figure) -> None:
     """Of all panels, each label once."""
-    lines = {line.get_label(): line for axes in made.axes for line in axes.get_lines()}
-    named = {label: line for label, line in lines.items() if not str(label).startswith("_")}
+    lines = {str(line.get_label()): line for axes in made.axes for line in axes.get_lines()}
+    named = {label: line for label, line in lines.items() if not label.startswith("_")}
     made.legend(list(named.values()), list(named), loc="outside lower center", ncols=4, handlelength=1.8)
