@@ -1,8 +1,7 @@
 """AdamW, which weights it decays, and the learning rate's course.
 
 As in BlinkDL/RWKV-LM: betas 0.9 and 0.99, an epsilon of 1e-18; only matrices decay; what decides how long a channel
-remembers is trained faster (RWKV-7's w0 twice, RWKV-4's time_decay twice, its time_first three times). Of a model with
-rounded matrices, vectors are trained ten times as fast: they are not rounded.
+remembers is trained faster (RWKV-7's w0 twice, RWKV-4's time_decay twice, its time_first three times).
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from rrwkv_export.architectures.mediums import is_mediums
 from rrwkv_export.train.models import Model
 from rrwkv_export.train.settings import Settings
 
-_BESIDE_ROUNDED = 10.0
 _FASTER = {"att.w0": 2.0, "att.time_decay": 2.0, "att.time_first": 3.0}
 SCALE = "scale"  # of a group: its learning rate over the run's
 
@@ -27,7 +25,6 @@ def adamw(model: Model, settings: Settings) -> torch.optim.AdamW:
     for name, value in model.named_parameters():
         decay = settings.weight_decay if value.ndim == 2 and name.endswith(".weight") else 0.0
         scale = next((faster for part, faster in _FASTER.items() if name.endswith(part)), 1.0)
-        scale *= _BESIDE_ROUNDED if settings.recipe and value.ndim == 1 else 1.0
         groups[scale * (1.0 if is_mediums(name) else settings.base_rate), decay].append(value)
     listed = [{"params": values, "weight_decay": decay, SCALE: scale} for (scale, decay), values in groups.items()]
     return torch.optim.AdamW(listed, lr=settings.learning_rate, betas=(0.9, 0.99), eps=1e-18)
