@@ -30,10 +30,11 @@ def main() -> None:
     asked.add_argument("prose", type=Path, help="plain text, such as tinyshakespeare.txt")
     asked.add_argument("-o", "--output", type=Path, default=Path("intervals"), help="a folder for all that is made")
     asked.add_argument("--steps", default="300", help="of training each model")
+    asked.add_argument("--passages", type=int, default=1500, help="of the text to train on")
     asked.add_argument("--seeds", type=int, default=3, help="how many models of each kind")
     asked.add_argument("--only", nargs="*", choices=MODELS, help="some of the models")
     given = asked.parse_args()
-    trained, held_out = write(given.output / "texts", given.prose.read_text(encoding="utf-8"))
+    trained, held_out = write(given.output / "texts", given.prose.read_text(encoding="utf-8"), given.passages)
     for seed in range(given.seeds):
         for name in given.only or MODELS:
             _train(given.output / _folder(name, seed), trained, held_out, given.steps, name, seed)

@@ -27,12 +27,14 @@ def passages(prose: str, count: int, seed: int) -> list[Passage]:
     return [Passage(kind, made[kind](drawn, drawn.randint(200, 600))) for kind in kinds]
 
 
-def write(folder: Path, prose: str) -> tuple[Path, Path]:
-    """A text to train on, another one for measuring, and what its passages are: `held_out.json`."""
+def write(folder: Path, prose: str, count: int) -> tuple[Path, Path]:
+    """A text of so many passages to train on, one of a twelfth for measuring, and what these are:
+    `held_out.json`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     border = 9 * len(prose) // 10
-    trained = passages(prose[:border], 1500, seed=0)
-    held_out = passages(prose[border:], 120, seed=1)
+    trained = passages(prose[:border], count, seed=0)
+    held_out = passages(prose[border:], max(1, 2 * count // 25), seed=1)
     (folder / "held_out.json").write_text(json.dumps([vars(p) for p in held_out], indent=1), encoding="utf-8")
     for name, found in (("trained.txt", trained), ("held_out.txt", held_out)):
         (folder / name).write_text("".join(p.text for p in found), encoding="utf-8")

@@ -50,12 +50,11 @@ def test_retrofit_goes_all_the_way_to_a_chat(tmp_path):
 def test_intervals_are_trained_measured_and_drawn(tmp_path):
     prose = tmp_path / "prose.txt"
     prose.write_text("".join(f"Then came the {i}th of them, and sat down beside the fire.\n" for i in range(400)))
-    only = ["--only", "none", "adaptive"]
-    done = example("intervals", prose, "-o", tmp_path / "out", "--steps", "2", "--seeds", "1", *only)
+    given = [prose, "-o", tmp_path / "out", "--passages", "60", "--steps", "1", "--seeds", "1", "--only", "adaptive"]
+    done = example("intervals", *given)
     assert "tokens a medium: refrain, prose, numbers" in done.stdout
     assert (tmp_path / "out" / "intervals.png").read_bytes().startswith(b"\x89PNG")
-    again = example("intervals", prose, "-o", tmp_path / "out", "--steps", "2", "--seeds", "1", *only)
-    assert again.stdout.count("--resume") == 2
+    assert "--resume" in example("intervals", *given).stdout
 
 
 def test_the_demos_recipe_runs_on_a_few_texts(tmp_path):
