@@ -83,12 +83,12 @@ def phases(plan: Plan, text: Path | None) -> Iterator[tuple[str, int, Phase]]:
     """Of each its name, how many runs it has, and what they are. text: None leaves language modelling out. Raises
     TextError.
     """
+    modelled = language_runs(plan, text) if text else None  # before hours are spent on what comes first
     later, make = range(1, plan.seeds), recall_runs(plan)
     once, varied = len(BASES), sum(len(listed) for listed in axes(plan).values()) * len(GENERATIONS)
     tasks, rates, others = len(TASKS), len(plan.rates), len(later)
     yield "every model once", once * tasks * rates, lambda _: _tried(make, BASES, TASKS, plan)
     yield "other seeds", once * tasks * others, lambda kept: _chosen(make, BASES, TASKS, plan, later, kept)
-    modelled = language_runs(plan, text) if text else None
     if modelled:
         yield "text, once", once * rates, lambda _: _tried(modelled, BASES, [TEXT], plan)
     yield "variants, once", varied * tasks, partial(_varied, plan, range(1))

@@ -217,7 +217,7 @@ def test_the_better_rate_is_chosen_by_trained_distances():
             "gone: cannot be read (No such file or directory); give a text that can",
         ),
         (["run", "other"], "other: cannot be used for results (file is not a database); give another file"),
-        (["run", "results", "--plan", "other"], "other: not JSON"),
+        (["run", "results", "--plan", "other"], "other: not valid JSON"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(words, error, tmp_path, monkeypatch, capsys):
