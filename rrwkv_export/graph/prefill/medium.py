@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -171,37 +171,43 @@ def _excite(w: GraphWeights, scope: Scope, block: str, z: ir.Value) -> ir.Value:
 def medium_clock(scope: Scope, medium: MediumConfig, position: ir.Value, T: ir.Value, count: ir.Value) -> MediumClock:
     """Of a fixed interval, from the position [] and the number of tokens, as T [1] and as count []."""
     zero, one = scope.common(0, np.int64, "scalar_0"), scope.common(1, np.int64, "scalar_1")
-    first, axis = scope.common([0], np.int64, "0"), scope.common([1], np.int64, "1")
     interval = scope.common(medium.unit, np.int64, "interval")
     into = scope.op("Mod", position, interval, name="into_segment")
     token = scope.op("Add", scope.op("Range", zero, count, one, name="tokens"), into, name="token")
     segment = scope.op("Div", token, interval, name="segment")  # [T]; 0 is the segment open when the run begins
     n = scope.op("Div", scope.op("Add", into, count, name="reach"), interval, name="n")
-    return MediumClock(
-        medium,
-        places=_places(scope / "places", into, n, count, interval),
-        mask=_mask(scope / "mask", medium, position, scope.op("Concat", first, segment, name="of_row", axis=0), n),
-        sizes=scope.op("Concat", scope.op("Reshape", n, axis, name="ended"), axis, name="sizes", axis=0),
-        ones=_ones(scope, medium, T),
-    )
+    return _clock(scope, medium, _places(scope / "places", into, n, count, interval), position, segment, n, T)
 
 
 def adaptive_clock(
     scope: Scope, medium: MediumConfig, told: Told, I: ir.Value, T: ir.Value, count: ir.Value
 ) -> MediumClock:
     """The same of an adaptive interval. I []: before the tokens."""
-    first, axis = scope.common([0], np.int64, "0"), scope.common([1], np.int64, "1")
     unit = scope.common(medium.unit, np.int64, "UNIT")
     before = scope.op("Div", I, unit, name="ended_before")
     segment = scope.op("Sub", scope.op("Div", told.before, unit, name="segments"), before, name="segment")
     n = scope.op("Sub", scope.op("Div", told.after, unit, name="ended_after"), before, name="n")
+    clock = _clock(scope, medium, _adaptive_places(scope / "places", medium, segment, n, count), I, segment, n, T)
+    return replace(clock, shares=shares(scope / "shares", told, [-1, 1, 1]))
+
+
+def _clock(
+    scope: Scope,
+    medium: MediumConfig,
+    places: ir.Value,
+    counted: ir.Value,
+    segment: ir.Value,
+    n: ir.Value,
+    T: ir.Value,
+) -> MediumClock:
+    """counted []: the state that says where segments end. segment [T]: of every token. n []: segments that end."""
+    first, axis = scope.common([0], np.int64, "0"), scope.common([1], np.int64, "1")
     return MediumClock(
         medium,
-        places=_adaptive_places(scope / "places", medium, segment, n, count),
-        mask=_mask(scope / "mask", medium, I, scope.op("Concat", first, segment, name="of_row", axis=0), n),
+        places,
+        mask=_mask(scope / "mask", medium, counted, scope.op("Concat", first, segment, name="of_row", axis=0), n),
         sizes=scope.op("Concat", scope.op("Reshape", n, axis, name="ended"), axis, name="sizes", axis=0),
         ones=_ones(scope, medium, T),
-        shares=shares(scope / "shares", told, [-1, 1, 1]),
     )
 
 
