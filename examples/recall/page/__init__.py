@@ -11,15 +11,15 @@ from matplotlib.figure import Figure
 
 from examples.recall.grid import BASES, GENERATIONS, axes
 from examples.recall.page import plots, tables
-from examples.recall.page.html import page, plot, table
 from examples.recall.page.results import Results
-from examples.recall.page.tables import Table
 from examples.recall.paths import shortest_path
 from examples.recall.plan import MEDIUM, Plan
 from examples.recall.tasks import TASKS
 from rrwkv_export.atomic import new_file
 from rrwkv_export.errors import RunError
-from rrwkv_export.report.render.svg import style
+from rrwkv_export.report.render.page import Plot, page, plot_section, table_section
+from rrwkv_export.report.render.svg import style, to_svg
+from rrwkv_export.report.render.table import Table
 from rrwkv_export.runs import Store
 
 _AXES = {
@@ -45,20 +45,20 @@ def _parts(results: Results) -> Iterator[str]:
     changed, words = tables.mediums(results)
     text, text_words = tables.losses(results)
     yield _header(results, words + text_words)
-    yield plot("Recall by distance", _recall_caption(results.plan), plots.accuracy(results))
+    yield _drawn("Recall by distance", _recall_caption(results.plan), plots.accuracy(results))
     if changed.rows:
-        yield table(changed)
+        yield table_section(changed)
     for name, title in _AXES.items():
         for family, generation in GENERATIONS.items():
             if drawn := plots.axis(results, family, name):
-                yield plot(f"{title}, on {generation}", _axis_caption(results.plan, name), drawn)
-    yield from (table(each) for each in (tables.intervals(results), text) if each.rows)
+                yield _drawn(f"{title}, on {generation}", _axis_caption(results.plan, name), drawn)
+    yield from (table_section(each) for each in (tables.intervals(results), text) if each.rows)
     if costs := results.costs():
         drawn = plots.costs(costs, results.plan.cost_positions)
-        yield plot("What a token costs, and what is carried", _cost_caption(results.plan, costs[0][1]), drawn)
-    yield plot("The shortest path from a token to one so far back", _PATHS, _paths(results.plan))
-    yield from (table(tables.accuracies(results, task)) for task in TASKS)
-    yield table(_progress(results))
+        yield _drawn("What a token costs, and what is carried", _cost_caption(results.plan, costs[0][1]), drawn)
+    yield _drawn("The shortest path from a token to one so far back", _PATHS, _paths(results.plan))
+    yield from (table_section(tables.accuracies(results, task)) for task in TASKS)
+    yield table_section(_progress(results))
 
 
 def _header(results: Results, words: list[str]) -> str:
@@ -125,6 +125,10 @@ def _paths(plan: Plan) -> Figure:
             for label, family, medium in shown
         ]
     )
+
+
+def _drawn(title: str, caption: str, figure: Figure) -> str:
+    return plot_section(Plot(title, caption, to_svg(figure)))
 
 
 def _progress(results: Results) -> Table:

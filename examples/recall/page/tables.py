@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from examples.recall.grid import GENERATIONS, TEXT
 from examples.recall.page.results import Model, Results, Spread
 from examples.recall.tasks import TASKS
-
-
-@dataclass(frozen=True)
-class Table:
-    """note: what stands under it."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    note: str = ""
+from rrwkv_export.report.render.table import Table
 
 
 def accuracies(results: Results, task: str) -> Table:
