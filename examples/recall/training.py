@@ -22,7 +22,6 @@ from torch.nn.functional import cross_entropy
 from examples.recall.models import count
 from examples.recall.models.rwkv import RWKV
 from rrwkv_export.errors import TrainingError
-from rrwkv_export.train.models import Model
 from rrwkv_export.train.objective import information_loss
 from rrwkv_export.train.optimizer import adamw, learning_rate, set_learning_rate
 from rrwkv_export.train.settings import Settings
@@ -74,7 +73,7 @@ def fit(model: nn.Module, how: Training, batch: Callable[[], Batch]) -> dict[str
     "curve": the loss on answers, a mean of every 50 steps.
     """
     settings = how.settings()
-    optimizer = adamw(cast(Model, model), settings)  # which asks for names and shapes of parameters alone
+    optimizer = adamw(model, settings)
     answers, tokens, begun = list[float](), 0, time.perf_counter()
     for step in range(how.steps):
         given = batch()

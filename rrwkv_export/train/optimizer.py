@@ -2,6 +2,9 @@
 
 As in BlinkDL/RWKV-LM: betas 0.9 and 0.99, an epsilon of 1e-18; only matrices decay; what decides how long a channel
 remembers is trained faster (RWKV-7's w0 twice, RWKV-4's time_decay twice, its time_first three times).
+
+Of a model that is rounded, scales are trained 3 times as fast, by so much of themselves, and weights that are counted
+in levels 30 times: 0.003 of a level in a step at 1e-4. At ten times that, levels change by the million, for the worse.
 """
 
 from __future__ import annotations
@@ -13,18 +16,22 @@ import torch
 
 from rrwkv_export.architectures.mediums import is_mediums
 from rrwkv_export.train.models import Model
+from rrwkv_export.train.models.rounded import STRETCH, RoundedModel
 from rrwkv_export.train.settings import Settings
 
-_FASTER = {"att.w0": 2.0, "att.time_decay": 2.0, "att.time_first": 3.0}
+_FASTER = {"att.w0": 2.0, "att.time_decay": 2.0, "att.time_first": 3.0, f".{STRETCH}": 3.0}
+_LEVELS_FASTER = 30.0
 SCALE = "scale"  # of a group: its learning rate over the run's
 
 
-def adamw(model: Model, settings: Settings) -> torch.optim.AdamW:
+def adamw(model: torch.nn.Module, settings: Settings) -> torch.optim.AdamW:
     """A group for each learning rate and decay."""
+    in_levels = model.in_levels if isinstance(model, RoundedModel) else frozenset[str]()
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = defaultdict(list)
     for name, value in model.named_parameters():
         decay = settings.weight_decay if value.ndim == 2 and name.endswith(".weight") else 0.0
         scale = next((faster for part, faster in _FASTER.items() if name.endswith(part)), 1.0)
+        scale = _LEVELS_FASTER if name in in_levels else scale
         groups[scale * (1.0 if is_mediums(name) else settings.base_rate), decay].append(value)
     listed = [{"params": values, "weight_decay": decay, SCALE: scale} for (scale, decay), values in groups.items()]
     return torch.optim.AdamW(listed, lr=settings.learning_rate, betas=(0.9, 0.99), eps=1e-18)
