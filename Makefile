@@ -46,7 +46,7 @@ ENGINES := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),openv
 test: check web-test page-test pytest runtime-alone $(ENGINES)
 
 test-all: check web-test page-test runtime-alone $(ENGINES)
-	$(BIN)/pytest -n 2 -m ""
+	$(BIN)/pytest -n 2 -m "" --hypothesis-profile thorough
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check $(PACKAGES)

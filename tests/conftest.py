@@ -31,9 +31,10 @@ SMALL = RWKV4Config(4096, 16, 2, 32, medium=MediumConfig(interval=4, slots=2, ke
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else None
 
 settings.register_profile(
-    "local", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    "local", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True)
+settings.register_profile("thorough", settings.get_profile("local"), max_examples=100)  # of `make test-all`
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 if THREADS:
     torch.set_num_threads(THREADS)

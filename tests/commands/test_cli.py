@@ -104,6 +104,7 @@ def test_a_failed_parity_shows_its_table(tiny, tmp_path):
     assert done.stdout.count("too large") >= 8
 
 
+@pytest.mark.slow  # the whole demo; what is taken again is asked in test_demo.py
 def test_a_damaged_demo_cache_is_made_anew(tmp_path):
     (tmp_path / "cache/rrwkv/demo-0.1.0").mkdir(parents=True)
     cache = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}

@@ -47,6 +47,7 @@ def test_retrofit_goes_all_the_way_to_a_chat(tmp_path):
     assert "$ rrwkv chat" in done.stdout
 
 
+@pytest.mark.slow
 def test_intervals_are_trained_measured_and_drawn(tmp_path):
     prose = tmp_path / "prose.txt"
     prose.write_text("".join(f"Then came the {i}th of them, and sat down beside the fire.\n" for i in range(400)))
@@ -57,6 +58,7 @@ def test_intervals_are_trained_measured_and_drawn(tmp_path):
     assert "--resume" in example("intervals", *given).stdout
 
 
+@pytest.mark.slow
 def test_the_demos_recipe_runs_on_a_few_texts(tmp_path):
     (tmp_path / "texts").mkdir()
     few(tmp_path / "texts" / "chats.jsonl", 120, "casino")

@@ -162,6 +162,7 @@ def test_a_killed_sweep_goes_on(small_bundle, texts, tmp_path):
     assert json.loads((out / "sweep.json").read_text())["settings"]["tokens"] == 60
 
 
+@pytest.mark.slow  # what Ray does with a run that is lost is tests/runs' affair
 def test_on_ray_figures_are_the_same(swept, plan, tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="ray is not installed: pip install '.[ray]'")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
