@@ -6,6 +6,7 @@ token's before: its mix for q gets M ⊙ medium_mix_q added.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -91,6 +92,11 @@ class MediumConfig:
     def unit(self) -> int:
         """How far that state goes in a segment."""
         return self.interval if isinstance(self.interval, int) else UNIT
+
+    @property
+    def query_scale(self) -> float:
+        """1 / sqrt(R): what is in a graph's query matrix already."""
+        return 1 / math.sqrt(self.key_size)
 
     def bottleneck(self, hidden_size: int) -> int:
         """E, the width of the excitation's bottleneck for C channels."""

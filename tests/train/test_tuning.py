@@ -19,8 +19,9 @@ from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.commands import _run as run_command
 from rrwkv_export.errors import TrainingError
 from rrwkv_export.quantize.recipe import parse_recipe
+from rrwkv_export.quantize.recipes import shipped_recipe
 from rrwkv_export.train import kept
-from rrwkv_export.train.beginnings.tuning import tuned as tuned_from
+from rrwkv_export.train.beginnings.tuning import tuned as begin
 from rrwkv_export.train.models.rounded import RoundedModel
 from rrwkv_export.train.optimizer import adamw
 from rrwkv_export.train.run import Trainer
@@ -86,27 +87,49 @@ def unpacked(linear, q, scale, bits):
     return (levels * scale.reshape(linear.outputs, blocks, 1)).reshape(linear.outputs, -1)[:, : linear.inputs].T
 
 
+def as_in_a_graph(model, config):
+    """A model's values, laid as `on_device` lays them."""
+    values = {name: value.detach() for name, value in model.values().items()} | {
+        "emb.weight": model.get_buffer("emb.table")
+    }
+    found = {}
+    for linear in linears(config):
+        value = values[linear.weight]
+        if linear.role == "medium.query":  # which a graph has over the root of the keys' width
+            value = value / math.sqrt(config.medium.key_size)
+        found[linear] = value if linear.role == EMB or linear.is_low_rank else value.T
+    return found
+
+
 @pytest.mark.parametrize(("config", "scheme"), [(WITH_MEDIUMS, "int4"), (RWKV7, "int4"), (RWKV7, "float16")])
 def test_a_device_has_the_values_that_were_trained(tmp_path, ids, config, scheme):
     base, out = tuned(tmp_path, config, ids, scheme)
     rrwkv("export", out / "last", "-o", tmp_path / "float")
     rrwkv("quantize", tmp_path / "float", "-o", tmp_path / "small", "--scheme", scheme)
     model, before = as_trained(out), open_checkpoint(base).weights
-    begun = tuned_from(open_checkpoint(base), recipe_of(out), say=print).model().values()
-    values = {name: value.detach() for name, value in model.values().items()}
-    values["emb.weight"] = model.get_buffer("emb.table")
+    values = as_in_a_graph(model, config)
+    begun = as_in_a_graph(begin(open_checkpoint(base), recipe_of(out), say=print).model(), config)
     moved = 0
     for linear, found in on_device(tmp_path / "small", config, recipe_of(out)).items():
-        trained = values[linear.weight]
-        if linear.role == "medium.query":  # which a graph has over the root of the keys' width
-            trained = trained / math.sqrt(config.medium.key_size)
-        turned = trained if linear.role == EMB or linear.is_low_rank else trained.T
-        assert torch.equal(torch.from_numpy(found), turned), linear.name
-        moved += linear.role != EMB and int((values[linear.weight] / begun[linear.weight] - 1).abs().gt(0.1).sum())
+        assert torch.equal(torch.from_numpy(found), values[linear]), linear.name
+        moved += linear.role != EMB and int((values[linear] / begun[linear] - 1).abs().gt(0.1).sum())
     assert moved  # to other levels
     saved = load_file(out / "last" / "model.safetensors")
-    assert all(torch.equal(saved[name], value) for name, value in values.items() if name != "emb.weight")
+    assert all(torch.equal(saved[name], value) for name, value in model.values().items() if name != "emb.weight")
     assert all(torch.equal(saved[name], before[name]) for name in model.kept)
+
+
+@pytest.mark.parametrize("config", [WITH_MEDIUMS, RWKV7])
+def test_it_begins_with_what_the_quantizer_makes(tmp_path, config):
+    base, recipe = (
+        open_checkpoint(write_rrwkv(tmp_path / "base", config, random_weights(config))),
+        shipped_recipe("int4"),
+    )
+    rrwkv("export", tmp_path / "base", "-o", tmp_path / "float", "--tokens", "8")
+    rrwkv("quantize", tmp_path / "float", "-o", tmp_path / "small", "--scheme", "int4")
+    values = as_in_a_graph(begin(base, recipe, say=print).model(), config)
+    for linear, found in on_device(tmp_path / "small", config, recipe).items():
+        np.testing.assert_allclose(found, values[linear], rtol=2e-5, err_msg=linear.name)  # scales are made short
 
 
 def test_tuning_brings_the_rounded_model_nearer_to_the_float_one(tmp_path, ids):

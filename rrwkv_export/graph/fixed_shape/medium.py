@@ -5,8 +5,6 @@ As no token of a segment reads its own segment's medium, all read the same bank.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import onnx_ir as ir
 
@@ -34,8 +32,7 @@ def retrospect(m: Making, medium: MediumConfig, scope: Scope, index: int, h: ir.
 
 def _read(m: Making, medium: MediumConfig, scope: Scope, index: int, h: ir.Value) -> ir.Value:
     """softmax([0, q · keys / sqrt(R)]) of the visible slots, times the bank."""
-    scale = 1 / math.sqrt(medium.key_size)
-    q = m.w.matmul(scope, h, f"blocks.{index}.medium.query.weight", name="query", scale=scale)
+    q = m.w.matmul(scope, h, f"blocks.{index}.medium.query.weight", name="query", scale=medium.query_scale)
     keys = scope.op("Transpose", m.before[f"{names.MEDIUM_KEY}.{index}"], name="keys_t", perm=[0, 2, 1])
     scores = scope.op("Add", scope.op("MatMul", q, keys, name="scores"), m.before[VISIBLE], name="visible_scores")
     empty = scope.common(np.zeros((1, m.T, 1)), np.float32, "empty_slot")

@@ -11,7 +11,6 @@ a single row in another order than several.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -106,7 +105,7 @@ def _read(scope: Scope, q: ir.Value, held: ir.Value, keys: ir.Value, mask: ir.Va
 def query(w: GraphWeights, scope: Scope, block: str, h: ir.Value) -> ir.Value:
     """q / sqrt(R): [T, 1, R] of h [T, 1, C]."""
     assert w.config.medium
-    scale = 1 / math.sqrt(w.config.medium.key_size)
+    scale = w.config.medium.query_scale
     return w.matmul(scope, h, f"{block}.medium.query.weight", name="query", scale=scale)
 
 

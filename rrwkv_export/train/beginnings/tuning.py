@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.architectures.linears import EMB, Linear, linears
 from rrwkv_export.checkpoint import Checkpoint
 from rrwkv_export.errors import ExportError, RecipeError, TrainingError
@@ -40,13 +41,10 @@ def tuned(checkpoint: Checkpoint, recipe: Recipe, *, say: Say, progress: Progres
         except ExportError as error:
             raise TrainingError(f"such a model could not be exported, so it is not tuned: {error}") from None
         graph = rewrite(Source.open(bundle), recipe, choose_calibration([], bundle, say=say), progress=progress).graph
+        in_blocks = {one: how for one, how in choices.items() if how.kind == "blocks" and one.role != EMB}
         start = Start(
             _table(graph, choices),
-            {
-                one.weight: _blocks(graph, one, how)
-                for one, how in choices.items()
-                if how.kind == "blocks" and one.role != EMB
-            },
+            {one.weight: _blocks(graph, one, how, _factor(checkpoint.config, one)) for one, how in in_blocks.items()},
         )
     return dataclasses.replace(beginning, recipe=recipe, start=start)
 
@@ -66,9 +64,14 @@ def _require_weights_alone(recipe: Recipe, linear: Linear, choice: WeightSpec) -
         )
 
 
-def _blocks(graph: Rewriter, linear: Linear, choice: WeightSpec) -> tuple[torch.Tensor, torch.Tensor]:
+def _factor(config: ModelConfig, linear: Linear) -> float:
+    """What a graph's matrix is over the checkpoint's."""
+    return config.medium.query_scale if config.medium and linear.role == "medium.query" else 1.0
+
+
+def _blocks(graph: Rewriter, linear: Linear, choice: WeightSpec, factor: float) -> tuple[torch.Tensor, torch.Tensor]:
     rounded = graph.blocks_of(linear, choice.weights, choice.block)
-    return torch.from_numpy(rounded.scale), torch.from_numpy(rounded.dequantized().T)
+    return torch.from_numpy(rounded.scale) / factor, torch.from_numpy(rounded.dequantized().T) / factor
 
 
 def _table(graph: Rewriter, choices: dict[Linear, WeightSpec]) -> torch.Tensor:
