@@ -121,10 +121,8 @@ def test_a_device_has_the_values_that_were_trained(tmp_path, ids, config, scheme
 
 @pytest.mark.parametrize("config", [WITH_MEDIUMS, RWKV7])
 def test_it_begins_with_what_the_quantizer_makes(tmp_path, config):
-    base, recipe = (
-        open_checkpoint(write_rrwkv(tmp_path / "base", config, random_weights(config))),
-        shipped_recipe("int4"),
-    )
+    base = open_checkpoint(write_rrwkv(tmp_path / "base", config, random_weights(config)))
+    recipe = shipped_recipe("int4", config.architecture)
     rrwkv("export", tmp_path / "base", "-o", tmp_path / "float", "--tokens", "8")
     rrwkv("quantize", tmp_path / "float", "-o", tmp_path / "small", "--scheme", "int4")
     values = as_in_a_graph(begin(base, recipe, say=print).model(), config)
