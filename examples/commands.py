@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+
+
+def whole(word: str) -> int:
+    """A number from 1, for argparse."""
+    if not (word.isascii() and word.isdigit() and len(word) < 10 and int(word)):
+        raise argparse.ArgumentTypeError(f"{word!r} is not a whole number from 1")
+    return int(word)
 
 
 def rrwkv(*words: str | Path, said: str | None = None) -> None:

@@ -6,10 +6,11 @@ import argparse
 import csv
 from pathlib import Path
 
-from examples.commands import rrwkv
+from examples.commands import rrwkv, whole
 from examples.intervals.measure import Followed, followed
 from examples.intervals.plot import drawn
-from examples.intervals.texts import KINDS, write
+from examples.intervals.texts import KINDS, read_prose, write
+from rrwkv_runtime.errors import RRWKVError
 
 ADAPTIVE = ["--medium-interval", "8-64"]
 SHAPE = ["--medium-slots", "8", "--layers", "2", "--channels", "128", "--vocabulary", "1024"]
@@ -29,15 +30,18 @@ def main() -> None:
     asked = argparse.ArgumentParser(prog="python -m examples.intervals", description=__doc__)
     asked.add_argument("prose", type=Path, help="plain text, such as tinyshakespeare.txt")
     asked.add_argument("-o", "--output", type=Path, default=Path("intervals"), help="a folder for all that is made")
-    asked.add_argument("--steps", default="300", help="of training each model")
-    asked.add_argument("--passages", type=int, default=1500, help="of the text to train on")
-    asked.add_argument("--seeds", type=int, default=3, help="how many models of each kind")
+    asked.add_argument("--steps", type=whole, default=300, help="of training each model")
+    asked.add_argument("--passages", type=whole, default=1500, help="of the text to train on")
+    asked.add_argument("--seeds", type=whole, default=3, help="how many models of each kind")
     asked.add_argument("--only", nargs="*", choices=MODELS, help="some of the models")
     given = asked.parse_args()
-    trained, held_out = write(given.output / "texts", given.prose.read_text(encoding="utf-8"), given.passages)
+    try:
+        trained, held_out = write(given.output / "texts", read_prose(given.prose), given.passages)
+    except RRWKVError as error:
+        raise SystemExit(f"error: {error}") from None
     for seed in range(given.seeds):
         for name in given.only or MODELS:
-            _train(given.output / _folder(name, seed), trained, held_out, given.steps, name, seed)
+            _train(given.output / _folder(name, seed), trained, held_out, str(given.steps), name, seed)
     _tell(given.output, given.seeds)
 
 

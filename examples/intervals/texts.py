@@ -7,7 +7,11 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
+from rrwkv_export.errors import OutputError, TextError
+from rrwkv_runtime.common.reading import brief
+
 KINDS = ("refrain", "prose", "numbers")
+_LEAST = 10_000  # of which a tenth is held out, and is longer than a passage
 _LETTERS, _DIGITS = "bcdfghjklmnpqrstvwxz", "0123456789"
 
 
@@ -27,11 +31,26 @@ def passages(prose: str, count: int, seed: int) -> list[Passage]:
     return [Passage(kind, made[kind](drawn, drawn.randint(200, 600))) for kind in kinds]
 
 
+def read_prose(path: Path) -> str:
+    """Raises TextError for what is no text, or not enough of it."""
+    try:
+        prose = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or brief(error)
+        raise TextError(f"{path}: cannot be read as text in UTF-8 ({reason}); give a plain text") from None
+    if len(prose) < _LEAST:
+        raise TextError(f"{path}: {len(prose):,} characters, and {_LEAST:,} are the least; give a longer text")
+    return prose
+
+
 def write(folder: Path, prose: str, count: int) -> tuple[Path, Path]:
     """A text of so many passages to train on, one of a twelfth for measuring, and what these are:
     `held_out.json`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot write there ({error.strerror}); choose another place") from None
     border = 9 * len(prose) // 10
     trained = passages(prose[:border], count, seed=0)
     held_out = passages(prose[border:], max(1, 2 * count // 25), seed=1)

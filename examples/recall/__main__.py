@@ -15,8 +15,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from examples.commands import whole
 from examples.recall.grid import costs, phases
 from examples.recall.plan import Plan, read_plan
+from rrwkv_export.errors import RunError
 from rrwkv_export.runs import Store, execute
 from rrwkv_runtime.errors import RRWKVError
 
@@ -28,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
         if given.command == "page":
             from examples.recall.page import write_page
 
+            if not given.results.is_file():
+                raise RunError(f"{given.results}: no such file; begin with `run`")
             write_page(Store(given.results), plan, given.text, given.output)
             return 0
         store = Store(given.results)
@@ -77,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     for each in (run, page):
         each.add_argument("--text", type=Path, metavar="FILE", help="a text to model, such as tinyshakespeare.txt")
     run.add_argument("--ray", metavar="ADDRESS", help='of a Ray cluster; "local" starts one here while this runs')
-    run.add_argument("--workers", type=int, metavar="N", help="of a local Ray; one a core without it")
+    run.add_argument("--workers", type=whole, metavar="N", help="of a local Ray; one a core without it")
     run.add_argument("--list", action="store_true", help="how many runs are finished, and run none")
     page.add_argument("-o", "--output", type=Path, required=True, metavar="PAGE.html")
     return parser

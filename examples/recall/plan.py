@@ -9,7 +9,9 @@ from typing import Any
 from rrwkv_export.architectures.config import read_json
 from rrwkv_export.architectures.fields import known_fields
 from rrwkv_export.errors import RunError
+from rrwkv_runtime.common.reading import short
 
+_MOST = 1e9
 MEDIUM = {"interval": 32, "squeeze": "attention", "reduction": 16, "slots": 16, "key_size": 32}
 
 
@@ -56,5 +58,21 @@ def read_plan(path: Path | None) -> Plan:
     if not isinstance(fields, dict):
         raise RunError(f"{path}: a plan is a JSON object of the fields of Plan, in examples/recall/plan.py")
     known = known_fields(Plan, str(path), fields)
-    lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
-    return Plan(**{**known, **lists})
+    plan = Plan(**{name: _like(getattr(Plan(), name), value, f"{path}: {name}") for name, value in known.items()})
+    for name in ("rates", "distances", "cost_positions"):
+        if not getattr(plan, name):
+            raise RunError(f"{path}: {name} must be one number at least")
+    return plan
+
+
+def _like(default: Any, value: Any, what: str) -> Any:
+    """A value for what has such a default: numbers above 0, and lists of these without doubles. Raises RunError."""
+    if isinstance(default, tuple):
+        if not isinstance(value, list) or len(set(map(str, value))) < len(value):
+            raise RunError(f"{what} must be a list of numbers, each of them once, not {short(value)}")
+        return tuple(_like(default[0], each, what) for each in value)
+    kinds = (int, float) if isinstance(default, float) else (int,)
+    if type(value) not in kinds or not 0 < value < _MOST:
+        kind = "number" if isinstance(default, float) else "whole number"
+        raise RunError(f"{what} must be a {kind} above 0, below {_MOST:g}, not {short(value)}")
+    return value

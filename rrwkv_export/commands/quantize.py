@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rrwkv_export.commands.shared.options import PATH, TEXT_FILES, Number, bundle_argument
+from rrwkv_export.commands.shared.options import PATH, SEED, TEXT_FILES, Number, bundle_argument
 from rrwkv_export.commands.shared.say import note
 from rrwkv_runtime.common import install
 
@@ -39,9 +39,7 @@ TARGETS = ("x86-vnni", "x86", "arm64", "qnn")
     "dialogues; where the tokenizer knows no English, or there is none, one that the model writes itself]",
 )
 @click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Observe N passages of each text, not all.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Which ones --samples takes."
-)
+@click.option("--seed", type=SEED, default=0, show_default=True, metavar="N", help="Which ones --samples takes.")
 @click.option(
     "--engine",
     type=click.Choice(["rrwkv", "optimum"]),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rrwkv_export.commands.shared.options import PATH
+from rrwkv_export.commands.shared.options import PATH, SEED
 from rrwkv_export.commands.shared.say import note, say
 from rrwkv_export.commands.shared.texts import SeveralValues, chunk_option, text_option, tokens_option
 
@@ -31,9 +31,7 @@ from rrwkv_export.commands.shared.texts import SeveralValues, chunk_option, text
     help="Text to observe, as `rrwkv quantize` takes it; may be given several times.  [default: as there]",
 )
 @click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Observe N passages of each text, not all.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Which ones --samples takes."
-)
+@click.option("--seed", type=SEED, default=0, show_default=True, metavar="N", help="Which ones --samples takes.")
 @tokens_option
 @chunk_option
 @click.option("--speed/--no-speed", default=True, show_default=True, help="Measure speed, on this machine.")

@@ -64,7 +64,7 @@ class Store:
                 database.execute(f"PRAGMA application_id = {_APPLICATION}")
                 database.execute(f"PRAGMA user_version = {_VERSION}")
             elif (whose, version) != (_APPLICATION, _VERSION):
-                raise RunError(f"{path}: not results of runs in form {_VERSION}; give another file")
+                raise RunError(f"{path}: not results of runs in form {_VERSION}; move it away, or write elsewhere")
 
     def finish(self, run: Run, result: dict[str, Any], seconds: float) -> None:
         """Keep what a run gave, and forget that it failed before."""
@@ -105,7 +105,8 @@ class Store:
             with closing(sqlite3.connect(self.path, timeout=_BUSY)) as database, database:
                 yield database
         except sqlite3.Error as error:
-            raise RunError(f"{self.path}: cannot be used for results ({error}); give another file") from None
+            told = f"{self.path}: cannot be used for results ({error})"
+            raise RunError(f"{told}; move it away, or write elsewhere") from None
 
 
 def _now() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.atomic import check_target, new_directory, require_space
-from rrwkv_export.checkpoint import open_checkpoint
+from rrwkv_export.checkpoint import Checkpoint, open_checkpoint
 from rrwkv_export.errors import ExportError, OutputError, TrainingError
 from rrwkv_export.export import export
 from rrwkv_export.progress import Progress
@@ -50,7 +51,7 @@ class Beginning:
 
 def check_run(out: Path, overwrite: bool) -> None:
     """What `begin` refuses of a run's place, before any work. Raises OutputError."""
-    if (out / MARKER).is_file() and not overwrite:
+    if os.path.isfile(out / MARKER) and not overwrite:  # also of a name that is too long
         raise OutputError(f"{out}: a run is there already; --resume goes on with it, --force begins it anew")
     check_target(out, RUN if overwrite else None, marker=MARKER, what=_WHAT)
 
@@ -87,7 +88,15 @@ def begin(
 def _require_exported(folder: Path, progress: Progress | None) -> None:
     """Raises TrainingError: hours later would be late."""
     with tempfile.TemporaryDirectory() as temporary:
-        try:
-            export(open_checkpoint(folder / LAST), Path(temporary) / "bundle", tokens=VERIFIED, progress=progress)
-        except ExportError as error:
-            raise TrainingError(f"such a model could not be exported, so it is not trained: {error}") from None
+        try_export(open_checkpoint(folder / LAST), Path(temporary) / "bundle", "trained", progress)
+
+
+def try_export(checkpoint: Checkpoint, bundle: Path, what: str, progress: Progress | None) -> None:
+    """Into a temporary folder. what: is not done where there can be no bundle. Raises TrainingError, OutputError."""
+    try:
+        export(checkpoint, bundle, tokens=VERIFIED, progress=progress)
+    except OutputError as error:
+        reason = str(error).rpartition(";")[0]
+        raise OutputError(f"{reason} for trying the export; make room, or set TMPDIR to another folder") from None
+    except ExportError as error:
+        raise TrainingError(f"such a model could not be exported, so it is not {what}: {error}") from None

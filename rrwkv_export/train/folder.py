@@ -12,6 +12,7 @@ from rrwkv_export import __version__
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.atomic import new_file
 from rrwkv_export.bundle import TOKENIZER_FILES
+from rrwkv_export.errors import TrainingError
 from rrwkv_export.huggingface import WRITTEN, write_beside
 from rrwkv_export.quantize.recipe import parse_recipe
 from rrwkv_export.train.data.vocabulary import Vocabulary
@@ -40,6 +41,15 @@ def replace_weights(folder: Path, weights: Mapping[str, Tensor], card: str) -> N
     write_tensors(folder / WEIGHTS, weights, {"format": "pt"})
     with new_file(folder / CARD) as temporary:
         temporary.write_text(card, encoding="utf-8")
+
+
+def require_whole(run: Path) -> None:
+    """Raises TrainingError where a file of the best weights or of the last is gone: both have the same ones."""
+    files = RUN - {LAST, TRAINING}
+    places = [(folder, {name for name in files if (folder / name).is_file()}) for folder in (run, run / LAST)]
+    for (folder, there), (other, beside) in (places, reversed(places)):
+        if gone := sorted(beside - there):
+            raise TrainingError(f"{folder / gone[0]}: gone from the run; copy it from {other}, and go on")
 
 
 def card(name: str, config: ModelConfig, settings: Settings, reached: Reached) -> str:

@@ -59,13 +59,17 @@ def _events(folder: Path, step: int) -> Any:
 
 def _cut(path: Path, header: Sequence[str], step: int) -> None:
     """Leave whole lines of steps up to this one; of a new file the header alone. Raises OutputError."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[1:] if path.is_file() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)[1:] if path.is_file() else []
     steps = [line.partition(",")[0] for line in lines]
     kept = [line for line, at in zip(lines, steps) if line.endswith("\n") and at.isdigit() and int(at) <= step]
     if step == 0:
         kept = []
-    with new_file(path) as temporary:
-        temporary.write_text("".join([",".join(header) + "\n", *kept]), encoding="utf-8")
+    try:
+        with new_file(path) as temporary:
+            temporary.write_text("".join([",".join(header) + "\n", *kept]), encoding="utf-8")
+    except OutputError as error:
+        reason = str(error).rpartition(";")[0]
+        raise OutputError(f"{reason}; make room, or move it away, and go on with --resume") from None
 
 
 def _append(path: Path, row: Sequence[object]) -> None:

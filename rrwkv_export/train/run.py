@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from rrwkv_export.train import kept
 from rrwkv_export.train.begin import Beginning, begin
 from rrwkv_export.train.data.corpus import Corpus, read_corpus
 from rrwkv_export.train.data.rows import Rows, windows
-from rrwkv_export.train.folder import FLOAT, LAST, card, replace_weights
+from rrwkv_export.train.folder import FLOAT, LAST, card, replace_weights, require_whole
 from rrwkv_export.train.held_out import held_out_loss
 from rrwkv_export.train.kept import Reached
 from rrwkv_export.train.logs import Logs
@@ -88,19 +89,31 @@ def _accelerator(settings: Settings) -> Any:
 
 
 def _to_its_end(run: Path, accelerator: Any, corpus: Corpus | None, progress: Progress | None, say: Say) -> Result:
-    settings, checkpoint = Settings.load(run), open_checkpoint(run)
+    settings = Settings.load(run)
+    require_whole(run)
+    checkpoint = open_checkpoint(run)
     if corpus is None:
+        _require_texts(run, settings)
         tokenizer = checkpoint.tokenizer.open() if checkpoint.tokenizer else None
         encoding = Encoding(str(run), tokenizer, checkpoint.chat, checkpoint.config.vocab_size)
         corpus = read_corpus(settings, encoding)
-        if corpus.sha256 != settings.sha256:
-            raise TrainingError(f"{run}: its texts are not those that it was begun with; put them back, or begin anew")
+        texts = (*settings.texts, *settings.held_out)
+        if changed := [path for path, was, now in zip(texts, settings.sha256, corpus.sha256) if was != now]:
+            raise TrainingError(
+                f"{changed[0]}: not what it was when {run} was begun; put that text back, or begin again, with --force"
+            )
     trainer = Trainer(run, accelerator, settings, checkpoint, corpus, say if accelerator.is_main_process else _silent)
     try:
         trainer.go_on(progress if accelerator.is_main_process else None)
     finally:
         trainer.close()
     return Result(open_checkpoint(run), settings, trainer.reached, accelerator.is_main_process)
+
+
+def _require_texts(run: Path, settings: Settings) -> None:
+    """Raises TrainingError."""
+    if gone := [path for path in (*settings.texts, *settings.held_out) if not os.path.lexists(path)]:
+        raise TrainingError(f"{gone[0]}: a text of {run} is gone; put it back, or begin again, with --force")
 
 
 def _model(settings: Settings, checkpoint: Checkpoint) -> Model:
@@ -195,10 +208,7 @@ class Trainer:
         norm = float(accelerator.clip_grad_norm_(self._model.parameters(), settings.clip))
         total = float(accelerator.reduce(loss.detach(), "mean"))
         if not math.isfinite(total) or not math.isfinite(norm):
-            raise TrainingError(
-                f"step {self.reached.step + 1}: the loss is {total} and the gradient's norm {norm}; begin again with a "
-                f"lower --learning-rate than {settings.learning_rate}, or a longer --warm-up"
-            )
+            raise self._diverged(f"step {self.reached.step + 1}: the loss is {total} and the gradient's norm {norm}")
         set_learning_rate(self._optimizer, rate)
         self._stepped.step()
         self._stepped.zero_grad()
@@ -212,11 +222,24 @@ class Trainer:
         told = information_loss(medium.adaptive, settings.medium_nats, prediction(logits, ids), state)
         return settings.information_weight * told
 
+    def _diverged(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"{what}; begin again, with --force and a lower --learning-rate than {self._settings.learning_rate:g} or "
+            "a longer --warm-up"
+        )
+
     def _evaluate(self) -> None:
-        """Measure on the held-out text, and keep what is there: the best weights, the last, and the run."""
+        """Measure on the held-out text, and keep what is there: the best weights, the last, and the run. Raises
+        TrainingError for a loss that is not finite, and what was kept before stays.
+        """
         if self._logs:
             with self._mixed():
                 found = held_out_loss(self._model, self._objective.measured, self._held_out, self._settings.batch)
+            if not math.isfinite(found.loss):
+                told = f"step {self.reached.step}: the held-out {self._objective.what} is {found.loss}"
+                if not self.reached.step:
+                    raise TrainingError(f"{told}, so it is the model's own; give another, or another --held-out")
+                raise self._diverged(told)
             self._logs.held_out(self.reached.step, found)
             self._keep(found.loss)
         self._accelerator.wait_for_everyone()

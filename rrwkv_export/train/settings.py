@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,10 +13,53 @@ from typing import Any, Literal
 from rrwkv_export.architectures.config import read_json
 from rrwkv_export.architectures.fields import known_fields
 from rrwkv_export.errors import ConfigError, TrainingError
+from rrwkv_export.quantize.recipe import parse_recipe
+from rrwkv_runtime.common.reading import short
+from rrwkv_runtime.errors import RRWKVError
 
 TRAINING, FILE = "training", "settings.json"
 MARKER = f"{TRAINING}/{FILE}"
 Precision = Literal["float32", "bfloat16"]
+_MANY = 1 << 40
+_LARGEST = 1e9  # far beyond use, and far from what float32 cannot hold
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """said: what a value must be."""
+
+    said: str
+    allows: Callable[[Any], bool]
+
+
+def _whole(least: int, most: int) -> _Rule:
+    return _Rule(f"a whole number from {least} to {most}", lambda x: type(x) is int and least <= x <= most)
+
+
+def _number(said: str, inside: Callable[[float], bool]) -> _Rule:
+    return _Rule(said, lambda x: type(x) in (int, float) and inside(x))
+
+
+_ABOVE_0 = _number(f"above 0, {_LARGEST:g} at most", lambda x: 0 < x <= _LARGEST)
+_FROM_0 = _number(f"from 0 to {_LARGEST:g}", lambda x: 0 <= x <= _LARGEST)
+_SHARE = _number("a share, from 0 to 1", lambda x: 0 <= x <= 1)
+_WORD = _Rule("a word", lambda x: isinstance(x, str))
+_WORDS = _Rule("a list of words", lambda x: isinstance(x, tuple) and all(isinstance(each, str) for each in x))
+_RULES = {
+    **dict.fromkeys(("texts", "held_out", "sha256"), _WORDS),
+    **dict.fromkeys(("base", "license", "recipe"), _WORD),
+    **dict.fromkeys(("minutes", "learning_rate", "clip", "medium_nats"), _ABOVE_0),
+    **dict.fromkeys(("weight_decay", "base_rate", "information_weight"), _FROM_0),
+    **dict.fromkeys(("last_rate", "mediums_first", "text_share"), _SHARE),
+    **dict.fromkeys(("steps", "every"), _whole(1, _MANY)),
+    "length": _whole(1, 1 << 20),
+    "batch": _whole(1, 1 << 16),
+    "warm_up": _whole(0, _MANY),
+    "seed": _whole(0, (1 << 32) - 1),
+    "threads": _whole(1, 1024),
+    "precision": _Rule("float32 or bfloat16", lambda x: x in ("float32", "bfloat16")),
+    "retrofit": _Rule("true or false", lambda x: isinstance(x, bool)),
+}
 
 
 @dataclass(frozen=True)
@@ -60,17 +104,19 @@ class Settings:
     text_share: float = 0.0
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # which a file may have said
+            value, rule = getattr(self, field.name), _RULES[field.name]
+            if not rule.allows(value) and not (value is None and field.default is None):
+                raise TrainingError(f"--{field.name.replace('_', '-')} must be {rule.said}, not {short(value)}")
         if not self.texts:
             raise TrainingError("no text is given; give files to train on")
         if (self.steps is None) == (self.minutes is None):
             raise TrainingError("give --steps or --minutes, one of the two")
-        if self.mediums_first > 1:
-            raise TrainingError(f"--mediums-first {self.mediums_first}: a share of the run, 1 at most")
-        if self.text_share > 1:
-            raise TrainingError(f"--text-share {self.text_share}: a share of what is trained for, 1 at most")
-        for name in ("learning_rate", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise TrainingError(f"--{name.replace('_', '-')} must be above 0, not {getattr(self, name)}")
+        if self.learning_rate * max(1.0, self.base_rate) * self.weight_decay >= 1:
+            raise TrainingError(
+                f"--weight-decay {self.weight_decay:g}: with --learning-rate {self.learning_rate:g} a step would take "
+                "all of a weight and more; give less of one of them"
+            )
 
     def fraction(self, step: int, seconds: float) -> float:
         """How far a run is, from 0 to 1, before a step; seconds: that it has taken."""
@@ -90,6 +136,12 @@ class Settings:
             fields: Any = read_json(run / MARKER)
             known: dict[str, Any] = known_fields(cls, str(run / MARKER), fields if isinstance(fields, dict) else {})
             known |= {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
-            return cls(**known)
-        except (ConfigError, TypeError) as error:
-            raise TrainingError(f"{error}; begin the run again") from None
+        except ConfigError as error:
+            raise TrainingError(f"{error}; begin the run again, with --force") from None
+        try:
+            settings = cls(**known)
+            if settings.recipe:
+                parse_recipe(settings.recipe)
+        except RRWKVError as error:
+            raise TrainingError(f"{run / MARKER}: {error}; begin the run again, with --force") from None
+        return settings

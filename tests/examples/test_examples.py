@@ -13,6 +13,7 @@ import pytest
 from checkpoint_files import ASSET, RWKV7, random_weights, write_rrwkv
 
 from examples.demo.sources import SOURCES
+from examples.intervals.__main__ import main as intervals
 from rrwkv_export.checkpoint import open_checkpoint
 
 ROOT = Path(__file__).parent.parent.parent
@@ -68,6 +69,25 @@ def test_the_demos_recipe_runs_on_a_few_texts(tmp_path):
     assert "120 casino: github.com/kushalchawla/CaSiNo (CC BY 4.0)" in done.stdout
     assert open_checkpoint(tmp_path / "out" / "checkpoint").config.medium.slots == 16
     assert (tmp_path / "out" / "report" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["gone.txt"], 1, "error: gone.txt: cannot be read as text in UTF-8 (No such file or directory)"),
+        (["short.txt"], 1, "error: short.txt: 5 characters, and 10,000 are the least; give a longer text"),
+        (["long.txt", "-o", "short.txt/x"], 1, "error: short.txt/x/texts: cannot write there (Not a directory)"),
+        (["long.txt", "--seeds", "0"], 2, "argument --seeds: '0' is not a whole number from 1"),
+    ],
+)
+def test_what_intervals_cannot_do_is_said_in_a_line(tmp_path, monkeypatch, capsys, arguments, status, said):
+    (tmp_path / "short.txt").write_text("short")
+    (tmp_path / "long.txt").write_text("A long text. " * 1000)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["intervals", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        intervals()
+    assert said in (capsys.readouterr().err if status == 2 else str(ended.value))
 
 
 def test_the_demo_takes_no_texts_whose_licence_is_not_known(tmp_path):

@@ -25,7 +25,7 @@ from examples.recall.page.tables import _verdict
 from examples.recall.paths import shortest_path
 from examples.recall.plan import Plan
 from examples.recall.tasks import FILLER, AssociativeRecall, Passkey
-from rrwkv_export.runs import Finished
+from rrwkv_export.runs import Finished, Store
 
 ROOT = Path(__file__).parents[2]
 TINY = {
@@ -189,6 +189,17 @@ def test_a_tiny_grid_killed_and_gone_on_with_to_its_page(command, tmp_path, monk
         assert shown in page
 
 
+def test_a_page_replaces_nothing_but_a_page(tmp_path, capsys):
+    results, page = tmp_path / "results.sqlite", tmp_path / "page.html"
+    run = recall_runs(Plan())(BASES[0], "passkey", Plan().rates[0], 0)
+    Store(results).finish(run, {"accuracy": {str(d): 0.5 for d in Plan().distances}}, 1.0)
+    before = results.read_bytes()
+    assert main(["page", str(results), "-o", str(results)]) == 1
+    assert "is there already, and no page; give another name" in capsys.readouterr().err
+    assert results.read_bytes() == before
+    assert [main(["page", str(results), "-o", str(page)]) for _ in range(2)] == [0, 0]
+
+
 def finished(folder):
     return set(sqlite3.connect(folder / "results.sqlite").execute("SELECT key, at FROM finished"))
 
@@ -211,18 +222,35 @@ def test_the_better_rate_is_chosen_by_trained_distances():
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["page", "results", "-o", "page"], "results: no run of this plan is finished; begin with `run`"),
+        (["page", "results", "-o", "page"], "results: no such file; begin with `run`"),
         (
             ["run", "results", "--text", "gone"],
             "gone: cannot be read (No such file or directory); give a text that can",
         ),
-        (["run", "other"], "other: cannot be used for results (file is not a database); give another file"),
+        (["run", "other"], "other: cannot be used for results (file is not a database); move it away"),
         (["run", "results", "--plan", "other"], "other: not valid JSON"),
+        (
+            ["run", "results", "--plan", '{"seeds": "x"}'],
+            "plan: seeds must be a whole number above 0",
+        ),
+        (
+            ["run", "results", "--plan", '{"seeds": -1}'],
+            "plan: seeds must be a whole number above 0",
+        ),
+        (["run", "results", "--plan", '{"nats": "x"}'], "plan: nats must be a number above 0, below 1e+09, not 'x'"),
+        (
+            ["run", "results", "--plan", '{"rates": 5}'],
+            "plan: rates must be a list of numbers",
+        ),
+        (["run", "results", "--plan", '{"rates": []}'], "plan: rates must be one number at least"),
+        (["run", "results", "--plan", '{"slots": [1, 1]}'], "plan: slots must be a list of numbers, each of them once"),
+        (["run", "results", "--plan", '{"distances": null}'], "plan: distances must be a list of numbers"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(words, error, tmp_path, monkeypatch, capsys):
     (tmp_path / "other").write_text("no results, and no plan\n" * 50)
+    (tmp_path / "plan").write_text(words[-1])
     monkeypatch.chdir(tmp_path)
-    assert main(words) == 1
+    assert main(["plan" if word.startswith("{") else word for word in words]) == 1
     assert capsys.readouterr().err.startswith(f"error: {error}")
     assert not (tmp_path / "page").exists()

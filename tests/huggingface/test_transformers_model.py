@@ -165,3 +165,21 @@ def test_text_and_dialogues_are_the_tokens_of_the_runtime(name, told):
     asked = [dialogue.opening(system), dialogue.asked(dialogue.normalised(first))]
     asked += [dialogue.begun(dialogue.led(answer)), dialogue.turn_end_ids, dialogue.asked(dialogue.normalised(second))]
     assert said["chat"] == list(itertools.chain(*asked))
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"num_layers": 10**18}, "num_layers must be a whole number from 1 to 4096"),
+        ({"hidden_size": -1}, "hidden_size must be a whole number"),
+        ({"layer_norm_epsilon": "NaN"}, "layer_norm_epsilon must be a number between 0 and 1"),
+        ({"medium": "x"}, "medium must be an object or null"),
+        ({"medium": {"interval": -3}}, "medium's interval must be a whole number"),
+        ({"medium": {"interval": {"shortest": 64, "longest": 8}}}, "its shortest, 64, is above its longest, 8"),
+    ],
+)
+def test_sizes_that_no_model_has_are_refused(said, reason):
+    from rrwkv_export.huggingface.model.configuration_rrwkv import RrwkvConfig
+
+    with pytest.raises(ValueError, match=reason):
+        RrwkvConfig(**said)

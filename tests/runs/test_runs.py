@@ -127,7 +127,7 @@ def test_a_file_of_others_is_refused_and_left(tmp_path):
         other.execute("CREATE TABLE mine (x)")
     for path in (text, database, tmp_path):
         before = path.read_bytes() if path.is_file() else b""
-        with pytest.raises(RunError, match="give another file"):
+        with pytest.raises(RunError, match="move it away"):
             Store(path)
         assert not path.is_file() or path.read_bytes() == before
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import random
 import resource
 import shutil
@@ -22,10 +23,12 @@ from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.commands import _run as run_command
 from rrwkv_export.errors import ParityError
 from rrwkv_export.train import begin
+from rrwkv_export.train.held_out import HeldOut
 
 pytest.importorskip("accelerate", reason="accelerate is not installed: pip install '.[train]'")
 
 SENTENCES = "".join(f"The {number} birds sing again, and the king of {number} lands listens. " for number in range(400))
+
 SIZES = ["--layers", "2", "--channels", "32", "--head-size", "16", "--vocabulary", "300"]
 RUN = ["--length", "32", "--batch", "2", "--steps", "12", "--every", "4", "--warm-up", "2", "--threads", "1"]
 PROGRAM = [sys.executable, "-m", "rrwkv_export"]
@@ -214,6 +217,14 @@ def test_two_processes_retrofit_as_one_does(rrwkv, tmp_path):
         (["TEXT", "--medium-interval", "32"], 1, "--length 32: no token of such a row could read a medium"),
         (["TEXT", "--length", "100000"], 1, "tokens to train on and a row has 100000; give more text"),
         (["TEXT", "--learning-rate", "0"], 1, "--learning-rate must be above 0"),
+        (["TEXT", "--learning-rate", "1e300"], 1, "--learning-rate must be above 0, 1e+09 at most"),
+        (["TEXT", "--learning-rate", "nan"], 2, "'nan' is not a finite number"),
+        (["TEXT", "--clip", "inf"], 2, "'inf' is not a finite number"),
+        (["TEXT", "--weight-decay", "1e4"], 1, "with --learning-rate 0.001 a step would take all of a weight"),
+        (["TEXT", "--seed", "99999999999999999999999"], 2, "is not in the range 0<=x<=4294967295"),
+        (["TEXT", "--medium-interval", "0"], 2, "'0' is neither a number of tokens"),
+        (["TEXT", "--medium-interval", "٣"], 2, "'٣' is neither a number of tokens"),
+        (["TEXT", "--channels", "524288"], 1, "--channels 524288: four times as many in the channel-mix are too many"),
         (["EMPTY"], 1, "the text is empty; at least 2 tokens are needed"),
         (["GONE"], 1, "no such file; give a text's path"),
         (["TEXT", "--resume"], 2, "--resume goes on with the options that the run was begun with; leave"),
@@ -258,7 +269,9 @@ def test_texts_that_changed_are_not_gone_on_with(rrwkv, run, tmp_path, text):
     other.write_text(SENTENCES + "!")
     settings = out / "training" / "settings.json"
     settings.write_text(settings.read_text().replace(str(text), str(other)))
-    assert "its texts are not those that it was begun with" in rrwkv("train", "-o", out, "--resume", status=1).err
+    assert f"{other}: not what it was when {out} was begun" in rrwkv("train", "-o", out, "--resume", status=1).err
+    other.unlink()
+    assert f"{other}: a text of {out} is gone; put it back" in rrwkv("train", "-o", out, "--resume", status=1).err
 
 
 @pytest.mark.parametrize(
@@ -268,6 +281,11 @@ def test_texts_that_changed_are_not_gone_on_with(rrwkv, run, tmp_path, text):
         ("state.safetensors", lambda data: data.replace(b"exp_avg.", b"exp_arg."), "state.safetensors: cannot be"),
         ("settings.json", lambda data: data.replace(b'"batch"', b'"patch"'), "unknown field 'patch'"),
         ("settings.json", lambda data: data[:20], "settings.json"),
+        ("settings.json", lambda data: data.replace(b'"batch": 2', b'"batch": "2"'), "--batch must be a whole number"),
+        ("settings.json", lambda data: data.replace(b'"float32"', b'"float99"'), "--precision must be float32 or"),
+        ("settings.json", lambda data: data.replace(b'"seed": 0', b'"seed": null'), "--seed must be a whole number"),
+        ("settings.json", lambda data: data.replace(b'"clip": 1.0', b'"clip": NaN'), "--clip must be above 0"),
+        ("settings.json", lambda data: data.replace(b'"recipe": ""', b'"recipe": "[["'), "not TOML"),
     ],
 )
 def test_a_damaged_run_is_said_to_be_one(rrwkv, run, tmp_path, name, change, reason):
@@ -280,10 +298,32 @@ def test_a_damaged_run_is_said_to_be_one(rrwkv, run, tmp_path, name, change, rea
 
 
 def test_a_loss_that_is_not_finite_ends_a_run_that_stays_whole(rrwkv, text, tmp_path):
-    out, more = tmp_path / "run", ["--learning-rate", "1e30", "--precision", "bfloat16"]
+    out, more = tmp_path / "run", ["--learning-rate", "1e9", "--weight-decay", "0", "--precision", "bfloat16"]
     done = rrwkv("train", text, "-o", out, *SIZES, *RUN, *more, status=1)
-    assert "begin again with a lower --learning-rate than 1e+30" in done.err
+    assert "begin again, with --force and a lower --learning-rate than 1e+09" in done.err
     assert all(torch.isfinite(value).all() for value in load_file(out / "last" / "model.safetensors").values())
+
+
+def test_a_model_that_is_not_finite_is_not_kept(rrwkv, run, tmp_path, monkeypatch):
+    out = Path(shutil.copytree(run, tmp_path / "run"))
+    settings = out / "training" / "settings.json"
+    settings.write_text(settings.read_text().replace('"steps": 12', '"steps": 16'))
+    before = {path: (out / path).read_bytes() for path in ("training/state.safetensors", "last/model.safetensors")}
+    monkeypatch.setattr("rrwkv_export.train.run.held_out_loss", lambda *_: HeldOut(math.nan, {}))
+    done = rrwkv("train", "-o", out, "--resume", status=1)
+    assert "step 16: the held-out loss is nan; begin again, with --force and a lower --learning-rate" in done.err
+    assert {path: (out / path).read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("gone", ["model.safetensors", "config.json", "tokenizer.json", "last/tokenizer.json"])
+def test_a_run_that_is_not_whole_says_where_to_copy_from(rrwkv, run, tmp_path, gone):
+    out = Path(shutil.copytree(run, tmp_path / "run"))
+    (out / gone).unlink()
+    beside = out if gone.startswith("last") else out / "last"
+    done = rrwkv("train", "-o", out, "--resume", status=1)
+    assert f"{out / gone}: gone from the run; copy it from {beside}" in done.err
+    shutil.copyfile(beside / Path(gone).name, out / gone)
+    rrwkv("train", "-o", out, "--resume")
 
 
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="this system has no limit of files' sizes")

@@ -41,9 +41,8 @@ def sizes(variant: Variant, of: Sizes) -> tuple[int, int]:
     best = min((near, near + 1), key=lambda width: abs(_parameters(variant, of, width) - of.parameters))
     found = _parameters(variant, of, best)
     if abs(found / of.parameters - 1) > 0.03:
-        raise ConfigError(
-            f"{dict(variant)}: {found:,} parameters are as near as it comes to {of.parameters:,}; ask for more"
-        )
+        model = variant["family"] + (" with mediums" if variant["medium"] else "")
+        raise ConfigError(f"{model}: {found:,} parameters are as near as it comes to {of.parameters:,}; ask for more")
     return (best, 0) if _recurrent(variant) else (of.channels, best)
 
 

@@ -16,7 +16,7 @@ from examples.recall.paths import shortest_path
 from examples.recall.plan import MEDIUM, Plan
 from examples.recall.tasks import TASKS
 from rrwkv_export.atomic import new_file
-from rrwkv_export.errors import RunError
+from rrwkv_export.errors import OutputError, RunError
 from rrwkv_export.report.render.page import Plot, page, plot_section, table_section
 from rrwkv_export.report.render.svg import style, to_svg
 from rrwkv_export.report.render.table import Table
@@ -28,10 +28,12 @@ _AXES = {
     "interval": "How long a segment is, fixed or adaptive",
 }
 _LAYERS = 2
+_BEGIN = b"<!doctype html"
 
 
 def write_page(store: Store, plan: Plan, text: Path | None, output: Path) -> None:
     """Raises RunError where nothing is finished that could be shown, TextError, OutputError."""
+    _require_a_page(output)
     results = Results(store, plan, text)
     if not any(results.bases(task) for task in TASKS):
         raise RunError(f"{store.path}: no run of this plan is finished; begin with `run`")
@@ -39,6 +41,14 @@ def write_page(store: Store, plan: Plan, text: Path | None, output: Path) -> Non
         made = page("What mediums buy", list(_parts(results)))
     with new_file(output) as temporary:
         temporary.write_text(made, encoding="utf-8")
+
+
+def _require_a_page(output: Path) -> None:
+    """Raises OutputError where something else would be lost."""
+    if output.is_file():
+        with output.open("rb") as there:
+            if not there.read(len(_BEGIN)).lower().startswith(_BEGIN):
+                raise OutputError(f"{output} is there already, and no page; give another name")
 
 
 def _parts(results: Results) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
 
 PATH = click.Path(path_type=Path)
+SEED = click.IntRange(0, (1 << 32) - 1)
 TEXT_FILES = (
     "dialogues or texts (.jsonl, .json), plain text (.txt, .md, .raw), or token ids (.ids: whole numbers separated by "
     "spaces or commas, a passage a line), .xz of these too"
@@ -46,7 +48,10 @@ class NumberFrom(click.FloatRange):
         self._ratio = ratio
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(_plain(self, value, self._ratio), param, ctx)
+        found = super().convert(_plain(self, value, self._ratio), param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return found
 
 
 bundle_argument: Decorator[Any] = click.argument("bundle", type=PATH)

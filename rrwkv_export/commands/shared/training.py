@@ -40,7 +40,8 @@ class _Interval(click.ParamType[Any]):
         if not isinstance(value, str):
             return value
         first, _, last = value.partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal() or value.endswith("-"):
+        numbers = [first, last] if "-" in value else [first]
+        if not all(each.isascii() and each.isdigit() and len(each) < 8 and int(each) for each in numbers):
             self.fail(f"{value!r} is neither a number of tokens, such as 32, nor two, such as 8-64", param, ctx)
         return (int(first), int(last)) if last else int(first)
 
@@ -121,7 +122,7 @@ run_options: Decorator[Any] = stacked(
         show_default=True,
         help="What matrices are multiplied in; recurrences, sums and weights stay float32.",
     ),
-    count("--seed", 0, "Of the first weights, and of the order of rows.", lowest=0),
+    count("--seed", 0, "Of the first weights, and of the order of rows.", lowest=0, highest=(1 << 32) - 1),
     count("--threads", None, "Threads.  [default: torch's own]", highest=1024),
     click.option("--force", is_flag=True, help="Replace the run that is there."),
 )

@@ -7,6 +7,11 @@ from typing import Any
 from transformers import PretrainedConfig
 
 
+def _check_whole(name: str, value: Any, largest: int = 1 << 20) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
+        raise ValueError(f"{name} must be a whole number from 1 to {largest}, not {value!r}")
+
+
 class RrwkvConfig(PretrainedConfig):
     """The fields are rrwkv-export's own; the rest of a config.json is transformers'.
 
@@ -53,7 +58,31 @@ class RrwkvConfig(PretrainedConfig):
             if value is not None:
                 setattr(self, name, value)
         kwargs.setdefault("tie_word_embeddings", False)
+        self._check()
         super().__init__(**kwargs)
+
+    def _check(self) -> None:
+        """Sizes and mediums, as rrwkv-export does: a config.json may be anybody's. Raises ValueError."""
+        names = ("vocab_size", "hidden_size", "ffn_size", "attention_size", "head_size")
+        for name in (*names, "decay_rank", "rate_rank", "value_rank", "gate_rank"):
+            _check_whole(name, getattr(self, name, 1))
+        _check_whole("num_layers", self.num_layers, 1 << 12)
+        if not isinstance(self.layer_norm_epsilon, (int, float)) or not 0 < self.layer_norm_epsilon < 1:
+            raise ValueError(f"layer_norm_epsilon must be a number between 0 and 1, not {self.layer_norm_epsilon!r}")
+        if self.medium is None:
+            return
+        if not isinstance(self.medium, dict):
+            raise ValueError(f"medium must be an object or null, not {self.medium!r}")
+        interval = self.medium.get("interval")
+        ends: list[Any] = [interval]
+        if isinstance(interval, dict):
+            ends = [interval.get("shortest"), interval.get("longest")]
+        for end in ends:
+            _check_whole("medium's interval", end)
+        if ends[0] > ends[-1]:
+            raise ValueError(f"medium's interval: its shortest, {ends[0]}, is above its longest, {ends[-1]}")
+        for name in ("reduction", "slots", "key_size"):
+            _check_whole(f"medium's {name}", self.medium.get(name, 1))
 
     @property
     def is_adaptive(self) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rrwkv_export.architectures.config import MediumConfig, ModelConfig
+from rrwkv_export.architectures.fields import LARGEST
 from rrwkv_export.architectures.rwkv4 import RWKV4Config
 from rrwkv_export.architectures.rwkv7 import RWKV7Config
 from rrwkv_export.errors import TrainingError
@@ -35,6 +36,8 @@ class Sizes:
     def config(self, vocabulary: int) -> ModelConfig:
         """Raises ConfigError, TrainingError."""
         C = self.channels
+        if self.ffn is None and 4 * C > LARGEST:
+            raise TrainingError(f"--channels {C}: four times as many in the channel-mix are too many; give --ffn too")
         sizes = (vocabulary, C, self.layers, self.ffn or 4 * C)
         if self.architecture == "rwkv7":
             if C % self.head_size:

@@ -11,15 +11,14 @@ import torch
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.architectures.linears import EMB, Linear, linears
 from rrwkv_export.checkpoint import Checkpoint
-from rrwkv_export.errors import ExportError, RecipeError, TrainingError
-from rrwkv_export.export import export
+from rrwkv_export.errors import RecipeError
 from rrwkv_export.progress import Progress
 from rrwkv_export.quantize.calibration import Say, choose_calibration
 from rrwkv_export.quantize.quantize import rewrite
 from rrwkv_export.quantize.recipe import Recipe, WeightSpec
 from rrwkv_export.quantize.rewrite.rewrite import Rewriter
 from rrwkv_export.quantize.source import Source
-from rrwkv_export.train.begin import VERIFIED, Beginning
+from rrwkv_export.train.begin import Beginning, try_export
 from rrwkv_export.train.beginnings.found import found
 from rrwkv_export.train.models.rounded import Start
 
@@ -36,10 +35,7 @@ def tuned(checkpoint: Checkpoint, recipe: Recipe, *, say: Say, progress: Progres
         _require_weights_alone(recipe, linear, choice)
     with tempfile.TemporaryDirectory() as temporary:
         bundle = Path(temporary) / "bundle"
-        try:
-            export(checkpoint, bundle, tokens=VERIFIED, progress=progress)
-        except ExportError as error:
-            raise TrainingError(f"such a model could not be exported, so it is not tuned: {error}") from None
+        try_export(checkpoint, bundle, "tuned", progress)
         graph = rewrite(Source.open(bundle), recipe, choose_calibration([], bundle, say=say), progress=progress).graph
         in_blocks = {one: how for one, how in choices.items() if how.kind == "blocks" and one.role != EMB}
         start = Start(
