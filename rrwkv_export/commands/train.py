@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Make = Callable[[Progress | None], Beginning]
 _BESIDE_RESUME = {"output", "resume"}
 _OF_NEW = ("architecture", "layers", "channels", "ffn", "head_size", "vocabulary")
-_TUNING = {"learning_rate": 1e-4, "weight_decay": 0.0}  # where --qat is given and they are not
+_TUNING = {"learning_rate": 3e-5, "weight_decay": 0.0}  # where --qat is given and they are not
 
 
 @click.command()
@@ -74,7 +74,7 @@ _TUNING = {"learning_rate": 1e-4, "weight_decay": 0.0}  # where --qat is given a
     metavar="SCHEME|FILE",
     help="With --from: tune the model for a recipe of `rrwkv quantize`, int4 or another that rounds weights alone. "
     "Trained for is a small KL divergence of the rounded model from the float one.  [then the defaults: "
-    "--learning-rate 1e-4, --weight-decay 0]",
+    "--learning-rate 3e-5, --weight-decay 0]",
 )
 @number("--text-share", 0.0, "With --qat: the share, 0 to 1, of the texts' own loss in what is made small.")
 @run_options

@@ -4,7 +4,8 @@ As in BlinkDL/RWKV-LM: betas 0.9 and 0.99, an epsilon of 1e-18; only matrices de
 remembers is trained faster (RWKV-7's w0 twice, RWKV-4's time_decay twice, its time_first three times).
 
 Of a model that is rounded, scales are trained 3 times as fast, by so much of themselves, and weights that are counted
-in levels 30 times: 0.003 of a level in a step at 1e-4. At ten times that, levels change by the million, for the worse.
+in levels 30 times: 0.001 of a level in a step at 3e-5. At twenty times that, levels change by the million, for the
+worse.
 """
 
 from __future__ import annotations
