@@ -72,3 +72,8 @@ class ParityError(ExportError):
     def __init__(self, message: str, parity: object = None) -> None:
         super().__init__(message)
         self.parity = parity
+
+
+def without_remedy(error: RRWKVError) -> str:
+    """What is wrong, where another remedy helps than the one that stands after the last semicolon."""
+    return str(error).rpartition(";")[0] or str(error)

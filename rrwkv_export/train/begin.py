@@ -14,7 +14,7 @@ from torch import Tensor
 from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.atomic import check_target, new_directory, require_space
 from rrwkv_export.checkpoint import Checkpoint, open_checkpoint
-from rrwkv_export.errors import ExportError, OutputError, TrainingError
+from rrwkv_export.errors import ExportError, OutputError, TrainingError, without_remedy
 from rrwkv_export.export import export
 from rrwkv_export.progress import Progress
 from rrwkv_export.quantize.recipe import Recipe
@@ -96,7 +96,7 @@ def try_export(checkpoint: Checkpoint, bundle: Path, what: str, progress: Progre
     try:
         export(checkpoint, bundle, tokens=VERIFIED, progress=progress)
     except OutputError as error:
-        reason = str(error).rpartition(";")[0]
+        reason = without_remedy(error)
         raise OutputError(f"{reason} for trying the export; make room, or set TMPDIR to another folder") from None
     except ExportError as error:
         raise TrainingError(f"such a model could not be exported, so it is not {what}: {error}") from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rrwkv_export.atomic import new_file
-from rrwkv_export.errors import OutputError
+from rrwkv_export.errors import OutputError, without_remedy
 from rrwkv_export.train import held_out
 from rrwkv_export.train.held_out import HeldOut
 from rrwkv_export.train.settings import TRAINING
@@ -68,8 +68,7 @@ def _cut(path: Path, header: Sequence[str], step: int) -> None:
         with new_file(path) as temporary:
             temporary.write_text("".join([",".join(header) + "\n", *kept]), encoding="utf-8")
     except OutputError as error:
-        reason = str(error).rpartition(";")[0]
-        raise OutputError(f"{reason}; make room, or move it away, and go on with --resume") from None
+        raise OutputError(f"{without_remedy(error)}; make room, or move it away, and go on with --resume") from None
 
 
 def _append(path: Path, row: Sequence[object]) -> None:

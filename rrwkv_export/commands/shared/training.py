@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rrwkv_export.commands.shared.options import PATH, Decorator, NumberFrom, stacked
+from rrwkv_export.commands.shared.options import PATH, SEED, Decorator, NumberFrom, stacked
 from rrwkv_runtime.common import install
 from rrwkv_runtime.errors import RRWKVError
 
@@ -122,7 +122,14 @@ run_options: Decorator[Any] = stacked(
         show_default=True,
         help="What matrices are multiplied in; recurrences, sums and weights stay float32.",
     ),
-    count("--seed", 0, "Of the first weights, and of the order of rows.", lowest=0, highest=(1 << 32) - 1),
+    click.option(
+        "--seed",
+        type=SEED,
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Of the first weights, and of the order of rows.",
+    ),
     count("--threads", None, "Threads.  [default: torch's own]", highest=1024),
     click.option("--force", is_flag=True, help="Replace the run that is there."),
 )
