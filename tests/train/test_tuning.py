@@ -170,7 +170,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path, ids, monkeypa
         (["--qat", "EQUALIZED"], 1, "mine: blocks.0.att.key is equalized, by what a text says"),
         (["--qat", "int4", "--layers", "3"], 2, "--layers is for a new model"),
         (["--text-share", "0.5"], 2, "--text-share is for --qat"),
-        (["--qat", "int4", "--text-share", "2"], 1, "--text-share 2.0: a share of what is trained for, 1 at most"),
+        (["--qat", "int4", "--text-share", "2"], 1, "--text-share must be a share, from 0 to 1, not 2.0"),
     ],
 )
 def test_what_a_model_cannot_be_tuned_for_is_said_in_a_line(tmp_path, ids, capsys, arguments, status, reason):
