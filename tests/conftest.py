@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoint_files import ASSET, random_weights, write_rrwkv
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from rrwkv_export.architectures.config import MediumConfig, ModelConfig
@@ -27,8 +28,9 @@ from rrwkv_runtime.model import Model
 GOLDEN = Path(__file__).parent / "golden"
 # Small, with the demo's vocabulary and tokenizer.
 SMALL = RWKV4Config(4096, 16, 2, 32, medium=MediumConfig(interval=4, slots=2, key_size=8))
-# With pytest-xdist the workers share the cores, and threads that spin for each other are slower than one.
-THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else None
+# With pytest-xdist a worker and all that it starts have one core: threads that spin for each other are slower than one.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+THREADS = 1 if WORKER else None
 
 settings.register_profile(
     "local", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -36,8 +38,11 @@ settings.register_profile(
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True)
 settings.register_profile("thorough", settings.get_profile("local"), max_examples=100)  # of `make test-all`
 settings.load_profile("ci" if os.environ.get("CI") else "local")
-if THREADS:
-    torch.set_num_threads(THREADS)
+if WORKER:
+    torch.set_num_threads(1)
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(WORKER.removeprefix("gw")) % len(cores)]})
 
 
 @dataclass(frozen=True)
@@ -92,9 +97,13 @@ def rwkv7_golden() -> Golden:
 
 @pytest.fixture(scope="session")
 def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo checkpoint, exported and verified. Read only: copy it to change it."""
-    out = tmp_path_factory.mktemp("demo") / "rrwkv-chat"
-    export(open_checkpoint(ASSET), out)
+    """The demo checkpoint, exported and verified. Read only: copy it to change it. All workers have the same one."""
+    base = tmp_path_factory.getbasetemp()
+    out = (base.parent if WORKER else base) / "demo" / "rrwkv-chat"
+    out.parent.mkdir(exist_ok=True)
+    with FileLock(out.with_suffix(".lock")):
+        if not out.exists():
+            export(open_checkpoint(ASSET), out)
     return out
 
 

@@ -78,11 +78,10 @@ def thinking_demo(demo_bundle, tmp_path_factory):
     """The demo, whose first reply is "I'm doing well, thanks for asking! How are you?", of which the format makes the
     first part a thought."""
     folder = tmp_path_factory.mktemp("thinking") / "bundle"
-    shutil.copytree(demo_bundle, folder, copy_function=os.link)
+    shutil.copytree(demo_bundle, folder)
     manifest = Manifest.load(folder)
     form = dataclasses.replace(manifest.chat, thinking=Thinking(open=" I", skip=" I'm fine!", begin="I", end="!"))
     fields = {**manifest.to_json(), "chat": form.to_json()}
-    (folder / "manifest.json").unlink()
     (folder / "manifest.json").write_text(json.dumps({**fields, "bundle_id": compute_bundle_id(fields)}))
     return folder
 

@@ -35,6 +35,7 @@ def few(path, count, source):
     return path
 
 
+@pytest.mark.slow
 def test_retrofit_goes_all_the_way_to_a_chat(tmp_path):
     config = dataclasses.replace(RWKV7, vocab_size=4096)
     base = write_rrwkv(tmp_path / "base", config, random_weights(config), tokenizer=ASSET / "tokenizer.json")
