@@ -2,7 +2,7 @@
 
 python -m examples.recall run RESULTS.sqlite [--text FILE] [--ray ADDRESS] [--workers N] [--plan FILE] [--list]
 python -m examples.recall cost RESULTS.sqlite [--plan FILE]
-python -m examples.recall page RESULTS.sqlite -o PAGE.html [--text FILE] [--plan FILE]
+python -m examples.recall page RESULTS.sqlite -o PAGE.html [--text FILE] [--plan FILE] [--readme README.md]
 
 `run` trains whatever is not finished; `cost` measures what a token costs, for which the machine should do nothing else;
 `page` shows what is finished.
@@ -28,11 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         plan = read_plan(given.plan)
         if given.command == "page":
-            from examples.recall.page import write_page
+            from examples.recall.page import write_page, write_tables
 
             if not given.results.is_file():
                 raise RunError(f"{given.results}: no such file; begin with `run`")
             write_page(Store(given.results), plan, given.text, given.output)
+            if given.readme:
+                write_tables(Store(given.results), plan, given.text, given.readme)
             return 0
         store = Store(given.results)
         if given.command == "cost":
@@ -84,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=whole, metavar="N", help="of a local Ray; one a core without it")
     run.add_argument("--list", action="store_true", help="how many runs are finished, and run none")
     page.add_argument("-o", "--output", type=Path, required=True, metavar="PAGE.html")
+    page.add_argument(
+        "--readme", type=Path, metavar="FILE", help='also put words and tables between the marks "results" of FILE'
+    )
     return parser
 
 

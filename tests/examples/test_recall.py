@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -177,7 +178,12 @@ def test_a_tiny_grid_killed_and_gone_on_with_to_its_page(command, tmp_path, monk
     assert before < finished(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert main(["cost", "results.sqlite", "--plan", "plan.json"]) == 0
-    assert main(["page", "results.sqlite", "--plan", "plan.json", "--text", "text", "-o", "page.html"]) == 0
+    Path("README.md").write_text("# Mine\n<!-- results: of the grid -->\nold\n<!-- end of results -->\nand more\n")
+    given = ["page", "results.sqlite", "--plan", "plan.json", "--text", "text", "-o", "page.html"]
+    assert main([*given, "--readme", "README.md"]) == 0
+    tables = r"(?s)RRWKV on RWKV-7, mean squeeze \|.*Loss on real text.*What a token costs.*\nand more"
+    assert re.search(tables, Path("README.md").read_text())
+    assert main([*given, "--readme", "text"]) == 1
     page = (tmp_path / "page.html").read_text()
     assert page.count("<svg") == 7
     for shown in (

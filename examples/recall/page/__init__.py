@@ -1,4 +1,4 @@
-"""The page: one HTML file that loads nothing, of what is finished."""
+"""The page: one HTML file that loads nothing, of what is finished. And its words and tables, for a page in Markdown."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from examples.recall.plan import MEDIUM, Plan
 from examples.recall.tasks import TASKS
 from rrwkv_export.atomic import new_file
 from rrwkv_export.errors import OutputError, RunError
+from rrwkv_export.markdown import between, escaped
+from rrwkv_export.report.render.markdown import table_section as markdown_section
 from rrwkv_export.report.render.page import Plot, page, plot_section, table_section
 from rrwkv_export.report.render.svg import style, to_svg
 from rrwkv_export.report.render.table import Table
@@ -34,13 +36,40 @@ _BEGIN = b"<!doctype html"
 def write_page(store: Store, plan: Plan, text: Path | None, output: Path) -> None:
     """Raises RunError where nothing is finished that could be shown, TextError, OutputError."""
     _require_a_page(output)
-    results = Results(store, plan, text)
-    if not any(results.bases(task) for task in TASKS):
-        raise RunError(f"{store.path}: no run of this plan is finished; begin with `run`")
+    results = _results(store, plan, text)
     with style():
         made = page("What mediums buy", list(_parts(results)))
     with new_file(output) as temporary:
         temporary.write_text(made, encoding="utf-8")
+
+
+def write_tables(store: Store, plan: Plan, text: Path | None, page: Path) -> None:
+    """Between the marks "results" of a page in Markdown. Raises RunError, TextError, OutputError as `write_page`."""
+    results = _results(store, plan, text)
+    (changed, words), (text_table, text_words) = tables.mediums(results), tables.losses(results)
+    listed = [
+        changed,
+        *(tables.accuracies(results, task) for task in TASKS),
+        text_table,
+        tables.intervals(results),
+        tables.costs(results),
+    ]
+    said = "\n".join(f"- {escaped(each)}" for each in words + text_words)
+    parts = [f"{_finished(results)}\n\n{said}", *(f"#{markdown_section(each)}" for each in listed if each.rows)]
+    try:
+        made = between(page.read_text(encoding="utf-8"), "results", "\n\n".join(parts))
+    except (OSError, UnicodeError, ValueError) as error:
+        raise OutputError(f"{page}: {error}") from error
+    with new_file(page) as temporary:
+        temporary.write_text(made, encoding="utf-8")
+
+
+def _results(store: Store, plan: Plan, text: Path | None) -> Results:
+    """Raises RunError where nothing is finished that could be shown."""
+    results = Results(store, plan, text)
+    if not any(results.bases(task) for task in TASKS):
+        raise RunError(f"{store.path}: no run of this plan is finished; begin with `run`")
+    return results
 
 
 def _require_a_page(output: Path) -> None:
@@ -66,24 +95,29 @@ def _parts(results: Results) -> Iterator[str]:
     if costs := results.costs():
         drawn = plots.costs(costs, results.plan.cost_positions)
         yield _drawn("What a token costs, and what is carried", _cost_caption(results.plan, costs[0][1]), drawn)
+        yield table_section(tables.costs(results))
     yield _drawn("The shortest path from a token to one so far back", _PATHS, _paths(results.plan))
     yield from (table_section(tables.accuracies(results, task)) for task in TASKS)
     yield table_section(_progress(results))
 
 
 def _header(results: Results, words: list[str]) -> str:
-    progress = results.progress()
-    done, planned = sum(done for _, done, _ in progress), sum(planned for *_, planned in progress)
     words = words or ["Nothing yet: no model is finished both with mediums and without."]
     said = "\n".join(f"<li>{escape(each)}</li>" for each in words)
     return (
         '<header>\n<p class="what">LSTM, GRU, Transformer, RWKV-4, RWKV-7 and RRWKV on both, of '
         f"{results.plan.parameters:,} parameters each, trained alike</p>\n<h1>What mediums buy</h1>\n"
-        f'<p class="note">{done:,} of {planned:,} runs are finished; every figure says of how many seeds it is.</p>\n'
+        f'<p class="note">{_finished(results)}</p>\n'
         f"</header>\n<section>\n<h2>In words</h2>\n<ul>\n{said}\n</ul>\n"
         '<p class="note">Helps, hurts: all seeds with mediums are above, below all seeds without, two of each at '
         "least. Everything else does not help.</p>\n</section>"
     )
+
+
+def _finished(results: Results) -> str:
+    progress = results.progress()
+    done, planned = sum(done for _, done, _ in progress), sum(planned for *_, planned in progress)
+    return f"{done:,} of {planned:,} runs are finished; every figure says of how many seeds it is."
 
 
 def _recall_caption(plan: Plan) -> str:

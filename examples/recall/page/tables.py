@@ -129,6 +129,19 @@ def intervals(results: Results) -> Table:
     return Table("What adaptive intervals became", ("", "in filler", "where what is recalled lies"), rows, note)
 
 
+def costs(results: Results) -> Table:
+    """Of larger models; none where none is measured."""
+    found, positions = results.costs(), results.plan.cost_positions
+    columns = ("", *(f"ms at {p:,}" for p in positions), *(f"kB at {p:,}" for p in (positions[0], positions[-1])))
+    rows = []
+    for entry, result in found:
+        seconds, carried = ([float(result[what][str(p)]) for p in positions] for what in ("seconds", "bytes"))
+        ends = (f"{carried[at] / 1e3:,.0f}" for at in (0, -1))
+        rows.append((entry.label, *(f"{1e3 * each:.2f}" for each in seconds), *ends))
+    note = "Milliseconds a token, and kilobytes that are carried, by position."
+    return Table("What a token costs", columns, rows, note)
+
+
 def _tokens(model: Model, where: str) -> str:
     found = model.spread(lambda result: float(result["intervals"][where]))
     return f"{found.mean:.1f} ({found.low:.1f}–{found.high:.1f})"
