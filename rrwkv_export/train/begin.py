@@ -77,7 +77,7 @@ def begin(
             write_checkpoint(place, config, beginning.vocabulary, model.weights(), text)
         corpus = read_corpus(settings, beginning.vocabulary.encoding(folder))
         dataclasses.replace(settings, sha256=corpus.sha256).save(folder)
-        kept.save(folder, model, adamw(model, settings), Reached())
+        kept.save(folder, kept.remembered(model, adamw(model, settings)), Reached())
         if beginning.recipe:  # the float model was exported
             kept.write_tensors(folder / FLOAT, {n: w.contiguous() for n, w in beginning.weights.items()})
         else:

@@ -21,6 +21,7 @@ from torch import Tensor
 from rrwkv_export.atomic import new_file
 from rrwkv_export.errors import OutputError, TrainingError
 from rrwkv_export.train.models import Model
+from rrwkv_export.train.processes import shared_as, whole
 from rrwkv_export.train.settings import TRAINING
 from rrwkv_runtime.common.reading import brief
 
@@ -43,13 +44,18 @@ class Reached:
     first: float = math.inf
 
 
-def save(run: Path, model: Model, optimizer: torch.optim.Optimizer, reached: Reached) -> None:
-    """Raises OutputError, and leaves what was kept before."""
+def remembered(model: Model, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What a run is gone on with, on the CPU. Under FSDP every process must call this."""
     tensors = {f"{_WEIGHT}.{name}": _copied(value) for name, value in model.named_parameters()}
     tensors |= {f"{_BUFFER}.{name}": _copied(value) for name, value in model.named_buffers()}
     for name, value in model.named_parameters():
         memory = optimizer.state.get(value, {})
         tensors |= {f"{part}.{name}": _copied(memory[part]) for part in _MEMORY if part in memory}
+    return tensors
+
+
+def save(run: Path, tensors: Mapping[str, Tensor], reached: Reached) -> None:
+    """tensors: as remembered. Raises OutputError, and leaves what was kept before."""
     write_tensors(run / TRAINING / FILE, tensors, {"reached": json.dumps(dataclasses.asdict(reached))})
 
 
@@ -64,11 +70,11 @@ def load(run: Path, model: Model, optimizer: torch.optim.Optimizer) -> Reached:
                 value.copy_(file.get_tensor(f"{_BUFFER}.{name}"))
             for name, value in parameters.items():
                 with torch.no_grad():
-                    value.copy_(file.get_tensor(f"{_WEIGHT}.{name}"))
+                    value.copy_(shared_as(file.get_tensor(f"{_WEIGHT}.{name}"), value))
                 memory = {part: file.get_tensor(f"{part}.{name}") for part in _MEMORY if f"{part}.{name}" in names}
                 if memory:
                     optimizer.state[value] = {
-                        part: memory[part] if part == "step" else memory[part].to(value.device) for part in _MEMORY
+                        part: memory[part] if part == "step" else shared_as(memory[part], value) for part in _MEMORY
                     }
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise TrainingError(f"{path}: cannot be gone on with ({brief(error)}); begin the run again") from None
@@ -76,7 +82,7 @@ def load(run: Path, model: Model, optimizer: torch.optim.Optimizer) -> Reached:
 
 
 def _copied(value: Tensor) -> Tensor:
-    return value.detach().to("cpu", copy=True).contiguous()
+    return whole(value.detach()).to("cpu", copy=True).contiguous()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from rrwkv_export.train.models import Model, State
 from rrwkv_export.train.models.rounded import RoundedModel
 from rrwkv_export.train.objective import Objective, information_loss, predicting, prediction, staying_near
 from rrwkv_export.train.optimizer import adamw, choose_trained, learning_rate, set_learning_rate
+from rrwkv_export.train.processes import processes, whole, with_whole_parameters
 from rrwkv_export.train.settings import Settings
 from rrwkv_runtime.common.reading import brief
 
@@ -62,7 +63,7 @@ def train(
 
     Raises TrainingError, TextError, OutputError; after the first step what was kept last stays whole.
     """
-    accelerator, corpus = _accelerator(settings), None
+    accelerator, corpus = processes(settings), None
     if accelerator.is_main_process:
         corpus = begin(run, make(), settings, overwrite=overwrite, progress=progress)
     accelerator.wait_for_everyone()
@@ -71,21 +72,7 @@ def train(
 
 def resume(run: Path, *, progress: Progress | None = None, say: Say = print) -> Result:
     """Take a run to its end from where it was kept last. Raises as `train`."""
-    return _to_its_end(run, _accelerator(Settings.load(run)), None, progress, say)
-
-
-def _accelerator(settings: Settings) -> Any:
-    """accelerate's view of the processes and devices that this one is among. Raises TrainingError."""
-    from accelerate import Accelerator, DistributedDataParallelKwargs
-
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    # While mediums alone are trained, the others get no gradient.
-    unused = DistributedDataParallelKwargs(find_unused_parameters=settings.mediums_first > 0)
-    made = Accelerator(mixed_precision="no", kwargs_handlers=[unused])  # which is the trainer's own affair
-    if settings.batch % made.num_processes:
-        raise TrainingError(f"--batch {settings.batch}: no multiple of the {made.num_processes} processes; give one")
-    return made
+    return _to_its_end(run, processes(Settings.load(run)), None, progress, say)
 
 
 def _to_its_end(run: Path, accelerator: Any, corpus: Corpus | None, progress: Progress | None, say: Say) -> Result:
@@ -205,7 +192,7 @@ class Trainer:
             loss = self._objective.trained(logits, ids).mean()
             minimized = loss + self._information(logits, ids, state)
         accelerator.backward(minimized)
-        norm = float(accelerator.clip_grad_norm_(self._model.parameters(), settings.clip))
+        norm = float(whole(accelerator.clip_grad_norm_(self._model.parameters(), settings.clip)))
         total = float(accelerator.reduce(loss.detach(), "mean"))
         if not math.isfinite(total) or not math.isfinite(norm):
             raise self._diverged(f"step {self.reached.step + 1}: the loss is {total} and the gradient's norm {norm}")
@@ -232,19 +219,26 @@ class Trainer:
         """Measure on the held-out text, and keep what is there: the best weights, the last, and the run. Raises
         TrainingError for a loss that is not finite, and what was kept before stays.
         """
-        if self._logs:
-            with self._mixed():
-                found = held_out_loss(self._model, self._objective.measured, self._held_out, self._settings.batch)
-            if not math.isfinite(found.loss):
-                told = f"step {self.reached.step}: the held-out {self._objective.what} is {found.loss}"
-                if not self.reached.step:
-                    raise TrainingError(f"{told}, so it is the model's own; give another, or another --held-out")
-                raise self._diverged(told)
-            self._logs.held_out(self.reached.step, found)
-            self._keep(found.loss)
-        self._accelerator.wait_for_everyone()
+        remembered = kept.remembered(self._model, self._optimizer)
+        with with_whole_parameters(self._model):
+            if self._logs:
+                self._keep(self._measured(self._logs), remembered)
+            self._accelerator.wait_for_everyone()
 
-    def _keep(self, loss: float) -> None:
+    def _measured(self, logs: Logs) -> float:
+        """The held-out loss. Raises TrainingError."""
+        reached = self.reached
+        with self._mixed():
+            found = held_out_loss(self._model, self._objective.measured, self._held_out, self._settings.batch)
+        if not math.isfinite(found.loss):
+            told = f"step {reached.step}: the held-out {self._objective.what} is {found.loss}"
+            if not reached.step:
+                raise TrainingError(f"{told}, so it is the model's own; give another, or another --held-out")
+            raise self._diverged(told)
+        logs.held_out(reached.step, found)
+        return found.loss
+
+    def _keep(self, loss: float, remembered: Mapping[str, Tensor]) -> None:
         reached, best = self.reached, loss < self.reached.best
         if best:
             reached.best, reached.best_step = loss, reached.step
@@ -254,6 +248,6 @@ class Trainer:
         text = card(self._run.resolve().name, self._model.config, self._settings, reached)
         for folder in ([self._run] if best else []) + [self._run / LAST]:
             replace_weights(folder, weights, text)
-        kept.save(self._run, self._model, self._optimizer, reached)
+        kept.save(self._run, remembered, reached)
         best_so_far = ", the best so far" if best else ""
         self._say(f"step {reached.step}: held-out {self._objective.what} {self._objective.written(loss)}{best_so_far}")

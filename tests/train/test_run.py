@@ -1,8 +1,7 @@
-"""Runs from the first step to the last: killed and gone on with, refused, on several processes."""
+"""Runs from the first step to the last: killed and gone on with, refused."""
 
 from __future__ import annotations
 
-import csv
 import math
 import random
 import resource
@@ -17,6 +16,7 @@ import pytest
 import torch
 from checkpoint_files import RWKV4, RWKV7, random_weights, write_rrwkv
 from safetensors.torch import load_file
+from training_runs import RUN, SENTENCES, SIZES, rows
 
 from rrwkv_export.architectures import reference
 from rrwkv_export.checkpoint import open_checkpoint
@@ -27,10 +27,6 @@ from rrwkv_export.train.held_out import HeldOut
 
 pytest.importorskip("accelerate", reason="accelerate is not installed: pip install '.[train]'")
 
-SENTENCES = "".join(f"The {number} birds sing again, and the king of {number} lands listens. " for number in range(400))
-
-SIZES = ["--layers", "2", "--channels", "32", "--head-size", "16", "--vocabulary", "300"]
-RUN = ["--length", "32", "--batch", "2", "--steps", "12", "--every", "4", "--warm-up", "2", "--threads", "1"]
 PROGRAM = [sys.executable, "-m", "rrwkv_export"]
 
 
@@ -57,11 +53,6 @@ def rrwkv(capsys):
         return capsys.readouterr()
 
     return run
-
-
-def rows(run, name="losses.csv", but=("seconds",)):
-    with (run / "training" / name).open() as stream:
-        return [{key: value for key, value in row.items() if key not in but} for row in csv.DictReader(stream)]
 
 
 def same_run(one, other):
@@ -152,46 +143,6 @@ def test_a_run_that_is_at_its_end_stays_there(run, tmp_path, rrwkv):
     (out / "training" / "losses.csv").open("a").write("13,3.0,half of a li")
     rrwkv("train", "-o", out, "--resume")
     same_run(out, run)
-
-
-def on_two_processes(*arguments):
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-    ]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]
-    command = [*launch, "-m", "rrwkv_export", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("held-out loss") == 1
-
-
-def nearly_same(one, other):
-    for left, right in zip(rows(one), rows(other), strict=True):
-        assert float(left["loss"]) == pytest.approx(float(right["loss"]), rel=1e-4)
-
-
-@pytest.mark.slow
-def test_two_processes_train_as_one_does(run, text, tmp_path):
-    on_two_processes("train", text, "-o", tmp_path / "two", *SIZES, "--medium-interval", 8, *RUN)
-    nearly_same(run, tmp_path / "two")
-
-
-@pytest.mark.slow
-def test_two_processes_retrofit_as_one_does(rrwkv, tmp_path):
-    """At first most weights get no gradient, in neither process."""
-    base = write_rrwkv(tmp_path / "base", RWKV7, random_weights(RWKV7))
-    (tmp_path / "a.ids").write_text(" ".join(str(7 * i % 40) for i in range(600)))
-    arguments = ["retrofit", base, tmp_path / "a.ids", "--medium-interval", 4, "--medium-key-size", 8, *RUN]
-    rrwkv(*arguments, "-o", tmp_path / "one")
-    on_two_processes(*arguments, "-o", tmp_path / "two")
-    nearly_same(tmp_path / "one", tmp_path / "two")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,72 @@
+"""The processes of a run, which are accelerate's affair; and what FSDP shares out among them, whole again.
+
+Where there is no FSDP, everything is whole as it is.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rrwkv_export.errors import TrainingError
+from rrwkv_export.train.settings import Settings
+
+if torch.distributed.is_available():
+    from torch.distributed.fsdp import FSDPModule
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+
+def processes(settings: Settings) -> Any:
+    """accelerate's view of the processes and devices that this one is among. Raises TrainingError."""
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    # While mediums alone are trained, the others get no gradient.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=settings.mediums_first > 0)
+    made = Accelerator(mixed_precision="no", kwargs_handlers=[unused])  # which is the trainer's own affair
+    kind = made.distributed_type.value
+    if kind in ("DEEPSPEED", "MEGATRON_LM", "TP") or (kind == "FSDP" and not made.is_fsdp2):
+        raise TrainingError(f"{kind}: models are trained by DDP or FSDP 2; give accelerate --fsdp_version 2")
+    if kind == "FSDP":
+        made.state.fsdp_plugin.auto_wrap_policy = None  # modules here hold parameters, and the model alone computes
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")  # nothing is changed in place
+    if settings.batch % made.num_processes:
+        raise TrainingError(f"--batch {settings.batch}: no multiple of the {made.num_processes} processes; give one")
+    return made
+
+
+def is_shared(value: Tensor) -> bool:
+    """Whether a process has but a part of it."""
+    return torch.distributed.is_available() and isinstance(value, DTensor)
+
+
+def whole(value: Tensor) -> Tensor:
+    """All of it. Every process must call this, since each gives its part."""
+    return value.full_tensor() if is_shared(value) else value  # type: ignore[attr-defined]
+
+
+def shared_as(value: Tensor, like: Tensor) -> Tensor:
+    """A tensor that every process has all of, on the device of another and shared out as that is."""
+    there = value.to(like.device)
+    if not is_shared(like):
+        return there
+    return distribute_tensor(there, like.device_mesh, like.placements)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def with_whole_parameters(model: torch.nn.Module) -> Iterator[None]:
+    """Within it a model's parameters are whole, and it can be called by one process alone. Every process must enter."""
+    shared = torch.distributed.is_available() and isinstance(model, FSDPModule)
+    if shared:
+        model.unshard()  # type: ignore[operator]
+    try:
+        yield
+    finally:
+        if shared:
+            model.reshard()  # type: ignore[operator]

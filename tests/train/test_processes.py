@@ -1,0 +1,120 @@
+"""Runs on two processes, by DDP and by FSDP, are what they are on one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from checkpoint_files import RWKV7, random_weights, write_rrwkv
+from training_runs import RUN, SENTENCES, SIZES, rows
+
+from rrwkv_export.commands import _run as run_command
+
+pytest.importorskip("accelerate", reason="accelerate is not installed: pip install '.[train]'")
+
+DDP = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+DDP += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", "-m", "rrwkv_export"]
+FSDP = ["-m", "torch.distributed.run", "--nproc-per-node", "2", str(Path(__file__).with_name("fsdp_on_cpus.py"))]
+KINDS = pytest.mark.parametrize("kind", [DDP, FSDP], ids=["ddp", "fsdp"])
+
+
+def on_two_processes(kind, *arguments, status=0, version="2"):
+    command = [sys.executable, *kind, *map(str, arguments)]
+    fsdp = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": version} if kind is FSDP else {}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **fsdp}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert (done.returncode == 0) == (status == 0), done.stderr
+    return done
+
+
+@pytest.fixture
+def on_one(capsys):
+    def run(*arguments):
+        assert run_command(list(map(str, arguments))) == 0, capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture
+def text(tmp_path):
+    (tmp_path / "text.txt").write_text(SENTENCES)
+    return tmp_path / "text.txt"
+
+
+@pytest.fixture
+def base(tmp_path):
+    return write_rrwkv(tmp_path / "base", RWKV7, random_weights(RWKV7))
+
+
+@pytest.fixture
+def ids(tmp_path):
+    (tmp_path / "a.ids").write_text(" ".join(str(7 * i % 40) for i in range(600)))
+    return tmp_path / "a.ids"
+
+
+def nearly_same(one, other):
+    for name in ("losses.csv", "held_out.csv"):
+        for left, right in zip(rows(one, name), rows(other, name), strict=True):
+            assert float(left["loss"]) == pytest.approx(float(right["loss"]), rel=1e-4)
+
+
+@KINDS
+def test_two_processes_train_as_one_does(on_one, text, tmp_path, kind):
+    given = ["train", text, *SIZES, "--medium-interval", 8, *RUN]
+    on_one(*given, "-o", tmp_path / "one")
+    done = on_two_processes(kind, *given, "-o", tmp_path / "two")
+    assert done.stdout.count("held-out loss") == 1
+    nearly_same(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+@KINDS
+def test_two_processes_retrofit_as_one_does(on_one, base, ids, tmp_path, kind):
+    """At first most weights get no gradient, in neither process."""
+    given = ["retrofit", base, ids, "--medium-interval", 4, "--medium-key-size", 8, *RUN]
+    on_one(*given, "-o", tmp_path / "one")
+    on_two_processes(kind, *given, "-o", tmp_path / "two")
+    nearly_same(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+@KINDS
+def test_two_processes_tune_as_one_does(on_one, base, ids, tmp_path, kind):
+    given = ["train", "--from", base, "--qat", "int4", ids, *RUN]
+    on_one(*given, "-o", tmp_path / "one")
+    on_two_processes(kind, *given, "-o", tmp_path / "two")
+    nearly_same(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_what_processes_of_fsdp_kept_is_gone_on_with_by_one_and_by_two(on_one, text, tmp_path):
+    given = ["train", text, *SIZES, *RUN]
+    for out, begun in (("one", on_one), ("two", on_two), ("then one", on_two), ("then two", on_one)):
+        begun(*given, "-o", tmp_path / out)
+    for out in ("one", "two", "then one", "then two"):
+        longer(tmp_path / out)
+    on_one("train", "-o", tmp_path / "one", "--resume")
+    on_two("train", "-o", tmp_path / "two", "--resume")
+    on_one("train", "-o", tmp_path / "then one", "--resume")
+    on_two("train", "-o", tmp_path / "then two", "--resume")
+    for out in ("two", "then one", "then two"):
+        nearly_same(tmp_path / "one", tmp_path / out)
+
+
+def on_two(*arguments):
+    on_two_processes(FSDP, *arguments)
+
+
+def longer(run):
+    settings = run / "training" / "settings.json"
+    settings.write_text(settings.read_text().replace('"steps": 12', '"steps": 16'))
+
+
+@pytest.mark.slow
+def test_the_first_fsdp_is_refused_in_a_line(text, tmp_path):
+    done = on_two_processes(FSDP, "train", text, "-o", tmp_path / "out", *SIZES, *RUN, status=1, version="1")
+    assert "FSDP: models are trained by DDP or FSDP 2; give accelerate --fsdp_version 2" in done.stderr
+    assert not (tmp_path / "out").exists()
