@@ -26,6 +26,7 @@ BENCHMARKS = [
     if path.name != "__init__.py"
 ]
 # Of other programs, and of all.
+ACCELERATE = {"--use_fsdp", "--fsdp_version"}
 OTHERS = {"--help", "--model", "--task", "--trust-remote-code", "--opset", "--device", "--optimize", "--slim"}
 
 
@@ -60,7 +61,7 @@ def missing(text):
         if not (REPOSITORY / path).exists():
             yield path
     known = {name for c in (cli, *cli.commands.values()) for p in c.params for name in (*p.opts, *p.secondary_opts)}
-    yield from set(re.findall(r"(?<![\w-])--[a-z][\w-]+", text)) - known - OTHERS - HARNESS
+    yield from set(re.findall(r"(?<![\w-])--[a-z][\w-]+", text)) - known - OTHERS - HARNESS - ACCELERATE
 
 
 @pytest.fixture(scope="module")
