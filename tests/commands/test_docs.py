@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
 FOLDERS = ("", "docs", "calibration", "tests/conformance", "runtimes/python", "runtimes/native", "runtimes/server")
 PAGES = [page for folder in FOLDERS for page in sorted((REPOSITORY / folder).glob("*.md"))]
+PAGES += sorted((REPOSITORY / "examples").glob("*/README.md"))
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 # Of lm-evaluation-harness, which docs/evaluate.md names.
 HARNESS = {"--model", "--model_args", "--limit", "--include_path", "--apply_chat_template"}
@@ -27,6 +28,7 @@ BENCHMARKS = [
 ]
 # Of other programs, and of all.
 ACCELERATE = {"--use_fsdp", "--fsdp_version"}
+EXAMPLES = {"--plan", "--readme", "--seeds", "--sizes"}
 OTHERS = {"--help", "--model", "--task", "--trust-remote-code", "--opset", "--device", "--optimize", "--slim"}
 
 
@@ -61,7 +63,7 @@ def missing(text):
         if not (REPOSITORY / path).exists():
             yield path
     known = {name for c in (cli, *cli.commands.values()) for p in c.params for name in (*p.opts, *p.secondary_opts)}
-    yield from set(re.findall(r"(?<![\w-])--[a-z][\w-]+", text)) - known - OTHERS - HARNESS - ACCELERATE
+    yield from set(re.findall(r"(?<![\w-])--[a-z][\w-]+", text)) - known - OTHERS - HARNESS - ACCELERATE - EXAMPLES
 
 
 @pytest.fixture(scope="module")
