@@ -22,8 +22,10 @@ from rrwkv_export.commands.shared.training import (
     tell,
     texts_argument,
 )
+from rrwkv_export.errors import TrainingError
 
 if TYPE_CHECKING:
+    from rrwkv_export.checkpoint import Checkpoint
     from rrwkv_export.progress import Progress
     from rrwkv_export.train.begin import Beginning
     from rrwkv_export.train.settings import Settings
@@ -156,7 +158,7 @@ def _from(ctx: click.Context, texts: tuple[Path, ...], said: dict[str, Any]) -> 
 
     base, scheme = said.pop("base"), said.pop("qat")
     beside = {name: said.pop(name) for name in ("tokenizer", "chat")}
-    for name in [*_OF_NEW, *(name for name in said if name.startswith("medium_"))]:
+    for name in [*_OF_NEW, *(name for name in said if name.startswith("medium_") and name != "medium_nats")]:
         if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
             raise click.UsageError(f"--{name.replace('_', '-')} is for a new model; {base} has its own, leave it out")
         del said[name]
@@ -164,6 +166,7 @@ def _from(ctx: click.Context, texts: tuple[Path, ...], said: dict[str, Any]) -> 
         if said["text_share"]:
             raise click.UsageError("--text-share is for --qat; without it the texts' own loss is all")
         checkpoint = open_checkpoint(base, **beside)
+        said["medium_nats"] = _nats(ctx, checkpoint, said)
         return lambda _: found(checkpoint), described(Settings(**kept_settings(texts, **said)), checkpoint)
     from rrwkv_export.quantize.recipe import parse_recipe
     from rrwkv_export.quantize.recipes import recipe_text
@@ -172,10 +175,34 @@ def _from(ctx: click.Context, texts: tuple[Path, ...], said: dict[str, Any]) -> 
     said |= {
         name: value for name, value in _TUNING.items() if ctx.get_parameter_source(name) is ParameterSource.DEFAULT
     }
-    kept, checkpoint = kept_settings(texts, **said), open_checkpoint(base, **beside)
-    settings = Settings(**kept, recipe=recipe_text(scheme, checkpoint.config.architecture))
+    checkpoint = open_checkpoint(base, **beside)
+    if ctx.get_parameter_source("medium_nats") is not ParameterSource.DEFAULT:
+        raise click.UsageError("--medium-nats is for intervals that are trained; with --qat they stay, leave it out")
+    settings = Settings(**kept_settings(texts, **said), recipe=recipe_text(scheme, checkpoint.config.architecture))
     recipe = parse_recipe(settings.recipe)
     return lambda progress: tuned(checkpoint, recipe, say=note, progress=progress), described(settings, checkpoint)
+
+
+def _nats(ctx: click.Context, checkpoint: Checkpoint, said: dict[str, Any]) -> float:
+    """Of a model's adaptive intervals; those that it was trained with, where it was trained here. Raises UsageError."""
+    from rrwkv_export.train.folder import LAST
+    from rrwkv_export.train.settings import Settings
+
+    medium, path, nats = checkpoint.config.medium, checkpoint.path, float(said["medium_nats"])
+    given = ctx.get_parameter_source("medium_nats") is not ParameterSource.DEFAULT
+    if not medium or not medium.adaptive:
+        if given:
+            raise click.UsageError(f"--medium-nats is for adaptive intervals, and {path} has none; leave it out")
+        return nats
+    if given or not said["information_weight"]:
+        return nats
+    try:
+        return Settings.load(path.parent if path.name == LAST else path).medium_nats
+    except TrainingError:
+        raise click.UsageError(
+            f"{path} has adaptive intervals, and does not say of how many nats a medium is; give --medium-nats, or "
+            "--information-weight 0"
+        ) from None
 
 
 def _sizes(ctx: click.Context, said: dict[str, Any]) -> Any:

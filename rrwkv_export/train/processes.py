@@ -5,8 +5,9 @@ Where there is no FSDP, everything is whole as it is.
 
 from __future__ import annotations
 
+import datetime
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,34 +17,60 @@ from torch import Tensor
 from rrwkv_export.errors import TrainingError
 from rrwkv_export.train.settings import Settings
 
-if torch.distributed.is_available():
+try:
     from torch.distributed.fsdp import FSDPModule
     from torch.distributed.tensor import DTensor, distribute_tensor
+except ImportError:  # of a torch before 2.6, or without processes
+    _HAS_FSDP = False
+else:
+    _HAS_FSDP = True
+
+_PATIENCE = datetime.timedelta(hours=1)  # others wait while the first process makes a vocabulary, or GPTQ's start
 
 
 def processes(settings: Settings) -> Any:
     """accelerate's view of the processes and devices that this one is among. Raises TrainingError."""
-    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
     # While mediums alone are trained, the others get no gradient.
     unused = DistributedDataParallelKwargs(find_unused_parameters=settings.mediums_first > 0)
-    made = Accelerator(mixed_precision="no", kwargs_handlers=[unused])  # which is the trainer's own affair
+    handlers = [unused, InitProcessGroupKwargs(timeout=_PATIENCE)]
+    made = Accelerator(mixed_precision="no", kwargs_handlers=handlers)  # precision is the trainer's own affair
     kind = made.distributed_type.value
-    if kind in ("DEEPSPEED", "MEGATRON_LM", "TP") or (kind == "FSDP" and not made.is_fsdp2):
+    if kind in ("DEEPSPEED", "MEGATRON_LM", "TP") or (kind == "FSDP" and not (_HAS_FSDP and made.is_fsdp2)):
         raise TrainingError(f"{kind}: models are trained by DDP or FSDP 2; give accelerate --fsdp_version 2")
     if kind == "FSDP":
-        made.state.fsdp_plugin.auto_wrap_policy = None  # modules here hold parameters, and the model alone computes
+        plugin = made.state.fsdp_plugin
+        plugin.auto_wrap_policy = None  # modules here hold parameters, and the model alone computes
+        plugin.cpu_ram_efficient_loading = False  # for which buffers would have to be shared out too
         warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")  # nothing is changed in place
     if settings.batch % made.num_processes:
         raise TrainingError(f"--batch {settings.batch}: no multiple of the {made.num_processes} processes; give one")
     return made
 
 
+def by_the_first(accelerator: Any, work: Callable[[], None]) -> None:
+    """Done by the first process, while the others wait. Where it fails they raise TrainingError, and do not go on."""
+    failure: BaseException | None = None
+    if accelerator.is_main_process:
+        try:
+            work()
+        except BaseException as error:
+            failure = error
+    if accelerator.num_processes > 1:
+        told = torch.tensor(float(failure is not None), device=accelerator.device)
+        failed = bool(accelerator.reduce(told, "sum"))
+        if failed and failure is None:
+            raise TrainingError("the first process stopped, and says why")
+    if failure is not None:
+        raise failure
+
+
 def is_shared(value: Tensor) -> bool:
     """Whether a process has but a part of it."""
-    return torch.distributed.is_available() and isinstance(value, DTensor)
+    return _HAS_FSDP and isinstance(value, DTensor)
 
 
 def whole(value: Tensor) -> Tensor:
@@ -62,8 +89,9 @@ def shared_as(value: Tensor, like: Tensor) -> Tensor:
 @contextmanager
 def with_whole_parameters(model: torch.nn.Module) -> Iterator[None]:
     """Within it a model's parameters are whole, and it can be called by one process alone. Every process must enter."""
-    shared = torch.distributed.is_available() and isinstance(model, FSDPModule)
+    shared = _HAS_FSDP and isinstance(model, FSDPModule)
     if shared:
+        model.set_reshard_after_forward(False)  # type: ignore[operator]
         model.unshard()  # type: ignore[operator]
     try:
         yield

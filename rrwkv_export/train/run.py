@@ -32,7 +32,7 @@ from rrwkv_export.train.models import Model, State
 from rrwkv_export.train.models.rounded import RoundedModel
 from rrwkv_export.train.objective import Objective, information_loss, predicting, prediction, staying_near
 from rrwkv_export.train.optimizer import adamw, choose_trained, learning_rate, set_learning_rate
-from rrwkv_export.train.processes import processes, whole, with_whole_parameters
+from rrwkv_export.train.processes import by_the_first, processes, whole, with_whole_parameters
 from rrwkv_export.train.settings import Settings
 from rrwkv_runtime.common.reading import brief
 
@@ -63,11 +63,13 @@ def train(
 
     Raises TrainingError, TextError, OutputError; after the first step what was kept last stays whole.
     """
-    accelerator, corpus = processes(settings), None
-    if accelerator.is_main_process:
-        corpus = begin(run, make(), settings, overwrite=overwrite, progress=progress)
-    accelerator.wait_for_everyone()
-    return _to_its_end(run, accelerator, corpus, progress, say)
+    accelerator, corpora = processes(settings), list[Corpus]()
+
+    def begun() -> None:
+        corpora.append(begin(run, make(), settings, overwrite=overwrite, progress=progress))
+
+    by_the_first(accelerator, begun)
+    return _to_its_end(run, accelerator, corpora[0] if corpora else None, progress, say)
 
 
 def resume(run: Path, *, progress: Progress | None = None, say: Say = print) -> Result:
@@ -221,13 +223,12 @@ class Trainer:
         """
         remembered = kept.remembered(self._model, self._optimizer)
         with with_whole_parameters(self._model):
-            if self._logs:
-                self._keep(self._measured(self._logs), remembered)
-            self._accelerator.wait_for_everyone()
+            by_the_first(self._accelerator, lambda: self._keep(self._measured(), remembered))
 
-    def _measured(self, logs: Logs) -> float:
+    def _measured(self) -> float:
         """The held-out loss. Raises TrainingError."""
-        reached = self.reached
+        reached, logs = self.reached, self._logs
+        assert logs
         with self._mixed():
             found = held_out_loss(self._model, self._objective.measured, self._held_out, self._settings.batch)
         if not math.isfinite(found.loss):

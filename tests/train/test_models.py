@@ -52,7 +52,7 @@ def test_logits_are_the_references(name):
     config = MODELS[name]
     model, weights = made(config)
     assert list(model.state_dict()) == sorted(config.shapes(), key=list(model.state_dict()).index)
-    assert {name: tuple(x.shape) for name, x in model.state_dict().items()} == config.shapes()
+    assert {name: tuple(x.shape) for name, x in model.weights().items()} == config.shapes()
     with torch.no_grad():
         logits, _ = model(ROWS)
     torch.testing.assert_close(logits, expected(config, weights, ROWS), rtol=1e-9, atol=1e-9)

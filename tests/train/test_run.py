@@ -24,6 +24,7 @@ from rrwkv_export.commands import _run as run_command
 from rrwkv_export.errors import ParityError
 from rrwkv_export.train import begin
 from rrwkv_export.train.held_out import HeldOut
+from rrwkv_export.train.settings import Settings
 
 pytest.importorskip("accelerate", reason="accelerate is not installed: pip install '.[train]'")
 
@@ -307,6 +308,13 @@ def test_intervals_are_drawn_to_what_tokens_tell(rrwkv, text, tmp_path):
         assert "a medium every 3 to 12 tokens" in (out / "README.md").read_text()
     assert made["4"] > made["400"]
     rrwkv("export", tmp_path / "4", "-o", tmp_path / "bundle")
+    rrwkv("train", "--from", tmp_path / "4" / "last", text, "-o", tmp_path / "on", *RUN)
+    assert Settings.load(tmp_path / "on").medium_nats == 4
+    shutil.rmtree(tmp_path / "4" / "training")
+    again = ["train", "--from", tmp_path / "4", text, "-o", tmp_path / "again", *RUN]
+    assert "give --medium-nats" in rrwkv(*again, status=2).err
+    rrwkv(*again, "--medium-nats", "9")
+    assert Settings.load(tmp_path / "again").medium_nats == 9
 
 
 @pytest.mark.parametrize("interval", ["4", "3-7"])

@@ -42,7 +42,8 @@ class State:
 
 
 class Model(nn.Module):
-    """Its parameters bear the names of `config.shapes()`, so that its `state_dict` is a checkpoint's.
+    """Its parameters bear the names of `config.shapes()`. What is one number alone is a row of one here, since FSDP
+    shares out nothing less.
 
     weights: by canonical name; they are copied, in the dtype of the embedding. Raises TrainingError for an architecture
     that is not trained here. kept: names of those that stay as they are.
@@ -55,9 +56,11 @@ class Model(nn.Module):
         require_trained(config.architecture)
         self.config = config
         dtype = weights["emb.weight"].dtype
-        for name in config.shapes():
+        self._numbers = [name for name, shape in config.shapes().items() if not shape]
+        for name, shape in config.shapes().items():
             module, _, last = name.rpartition(".")
-            self._at(module).register_parameter(last, nn.Parameter(weights[name].to(dtype, copy=True)))
+            value = weights[name].to(dtype, copy=True).view(shape or (1,))
+            self._at(module).register_parameter(last, nn.Parameter(value))
 
     def _at(self, path: str) -> nn.Module:
         module: nn.Module = self
@@ -100,7 +103,8 @@ class Model(nn.Module):
 
     def values(self) -> dict[str, Tensor]:
         """What is computed with, by canonical name."""
-        return dict(self.named_parameters())
+        found: dict[str, Tensor] = dict(self.named_parameters())
+        return found | {name: found[name].view(()) for name in self._numbers}
 
     def embedded(self, ids: Tensor) -> Tensor:
         """The embedding's rows after their norm [B, T, C]."""

@@ -85,7 +85,7 @@ class RoundedModel(Model):
                 w.copy_(_turned(linear, torch.where((u - level).abs() < 0.5, u, level)))
 
     def values(self) -> dict[str, Tensor]:
-        parameters: dict[str, Tensor] = dict(self.named_parameters())
+        parameters = super().values()
         found = {name: value for name, value in parameters.items() if not name.endswith(f".{STRETCH}")}
         for linear, choice in self._choices.items():
             w = parameters[linear.weight]
