@@ -5,6 +5,7 @@
 # make docs             what the docs hold that is made of the code
 # make bench            the speed of this machine
 # make lm-eval          the tests of lm-evaluation-harness, in an environment of its own; 600 MB at first
+# make triton           training's kernels for CUDA in Triton's interpreter, in an environment with triton; 290 MB at first
 # make openvino         the demo on OpenVINO: placement, parity, tests; Intel's processors only
 # make openvino-mobile  the graphs for phones on OpenVINO: where every node went, and the logits; Intel's processors only
 # make qnn              the same on Qualcomm's simulator, in uint16 and uint8, and a context binary
@@ -34,7 +35,7 @@ export RRWKV_NATIVE_REQUIRED := 1
 # Where node.sh puts a Node.js of PyPI.
 export PATH := $(CURDIR)/build/node/path:$(PATH)
 
-.PHONY: optimum demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels test-wheels arm64-native web web-kernels lm-eval web-test page-test page-test-in page-pictures page-bench clean
+.PHONY: optimum triton demo test test-all check pytest runtime-alone docs openvino openvino-demo openvino-mobile qnn arm64 bench native-sanitized native-threads wheels test-wheels arm64-native web web-kernels lm-eval web-test page-test page-test-in page-pictures page-bench clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/rrwkv demo --output build/demo
@@ -96,6 +97,7 @@ build/plugin-%/.installed: $(VENV)/.installed-dev
 
 # Environments over $(VENV), and in front of it. optimum takes no transformers from 4.58 on, which is what constraints.txt has.
 OVER_optimum := optimum-onnx==0.1.0
+OVER_triton := --constraint constraints.txt triton
 OVER_lm-eval := --constraint constraints.txt lm_eval
 build/over-%/.installed: $(VENV)/.installed-dev
 	@$(PYTHON) -m venv --clear $(@D)
@@ -106,6 +108,9 @@ build/over-%/.installed: $(VENV)/.installed-dev
 
 optimum: build/over-optimum/.installed
 	$(<D)/bin/python -m pytest tests/huggingface
+
+triton: build/over-triton/.installed
+	$(<D)/bin/python -m pytest tests/train/test_triton_kernels.py
 
 lm-eval: build/over-lm-eval/.installed
 	$(<D)/bin/python -m pytest tests/evaluate

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from checkpoint_files import ASSET, RRWKV, RWKV4
+from checkpoint_files import ADAPTIVE, ASSET, RRWKV, RWKV4, random_weights, write_rrwkv
 from conftest import THREADS
 from hypothesis import given
 from hypothesis import strategies as st
@@ -200,6 +200,15 @@ def test_the_command_verifies_the_variants_and_replaces_them(small_checkpoint, t
         "mobile: from within a segment",
         "mobile: states",
     ]
+
+
+def test_an_adaptive_interval_is_refused_by_name(tmp_path):
+    config = dataclasses.replace(RRWKV, medium=ADAPTIVE)
+    write_rrwkv(tmp_path / "model", config, random_weights(config))
+    done = rrwkv("export", "model", "-o", "out", "--target", "mobile", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "this model's are of 3 to 7 tokens; export it without --target mobile" in done.stderr.replace("\n", " ")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_plain_form_is_refused(small_checkpoint, tmp_path):

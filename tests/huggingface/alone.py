@@ -114,6 +114,10 @@ def main(asked_file, told):
             with torch.no_grad():
                 tensors["logits"] = model.float()(torch.tensor([asked["golden"]])).logits
         model.save_pretrained(f"{out}-again")
+        again = AutoModelForCausalLM.from_pretrained(f"{out}-again", trust_remote_code=True, dtype=model.dtype).eval()
+        with torch.no_grad():
+            one, other = (each(torch.tensor([[1, 7, 3]])).logits for each in (model.eval(), again))
+        words["same again"] = torch.equal(one, other)
         if asked.get("trainer"):
             words["losses"] = by_trainer(model, asked, f"{out}-trained")
         if asked.get("text"):

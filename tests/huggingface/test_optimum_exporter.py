@@ -54,6 +54,14 @@ def test_it_gives_our_graph(config, tmp_path):
     assert len(list(tokens)) == 4
 
 
+def test_weights_are_float16_where_that_is_asked_for(tmp_path):
+    convert(open_checkpoint(write_rrwkv(tmp_path / "from", RWKV7, random_weights(RWKV7))), tmp_path / "model")
+    optimum(tmp_path / "home", "--model", tmp_path / "model", tmp_path / "out", "--dtype", "fp16")
+    export(open_checkpoint(tmp_path / "model"), tmp_path / "bundle", dtype="float16")
+    for name in GRAPHS:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "bundle" / name).read_bytes(), name
+
+
 def test_what_no_graph_is_made_in_is_refused_by_name(tmp_path):
     convert(open_checkpoint(write_rrwkv(tmp_path / "from", RRWKV, random_weights(RRWKV))), tmp_path / "model")
     said = optimum(tmp_path / "home", "--model", tmp_path / "model", tmp_path / "out", "--dtype", "bf16", status=1)

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from rrwkv_export.architectures import reference
 from rrwkv_export.architectures.mediums import MediumConfig
 from rrwkv_export.checkpoint import open_checkpoint
+from rrwkv_export.commands import _run as run_command
 from rrwkv_export.huggingface import convert
 from rrwkv_export.train.models import Model
 from rrwkv_runtime.text.dialogue import Dialogue
@@ -66,6 +67,12 @@ def told(tmp_path_factory, golden, rwkv7_golden):
     if CHAT.is_file():
         convert(open_checkpoint(CHAT), base / "rwkv7-chat")
         asked[str(base / "rwkv7-chat")] = {**TEXT, "golden": rwkv7_golden.ids.tolist()}
+    if ACCELERATE:
+        (base / "text.txt").write_text("The birds sing again, and the king listens. " * 60)
+        few = ["--length", "32", "--batch", "2", "--steps", "2", "--vocabulary", "300", "--medium-interval", "8"]
+        sizes = ["--layers", "2", "--channels", "32", "--head-size", "16"]
+        assert run_command(["train", str(base / "text.txt"), "-o", str(base / "trained"), *sizes, *few]) == 0
+        asked[str(base / "trained")] = {**ASKED, "text": TEXT["text"], "dialogue": TURNS[1:]}
     (base / "asked.json").write_text(json.dumps(asked))
     (base / "told").mkdir()
     environment = {**os.environ, "HF_HOME": str(base / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
@@ -121,7 +128,7 @@ def test_gradients_are_those_of_training(name, told):
     gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     assert {n.removeprefix("gradient.") for n in found if n.startswith("gradient.")} == set(gradients)
     for n, gradient in gradients.items():
-        torch.testing.assert_close(found[f"gradient.{n}"], gradient, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found[f"gradient.{n}"].view_as(gradient), gradient, rtol=1e-4, atol=1e-6)
 
 
 def test_the_trainer_of_transformers_trains_it(told):
@@ -134,12 +141,24 @@ def test_the_trainer_of_transformers_trains_it(told):
     assert not torch.equal(trained.weights["medium.information"], before.weights["medium.information"])
 
 
+@pytest.mark.skipif(not ACCELERATE, reason="accelerate is not installed")
+def test_what_train_writes_is_a_model_of_transformers(told):
+    checkpoint, found = open_checkpoint(told / "trained"), tensors(told, "trained")
+    weights = {n: checkpoint.weights[n].double() for n in checkpoint.weights}
+    row = reference.of(checkpoint.config).forward(checkpoint.config, weights, IDS[0].tolist())[0]
+    torch.testing.assert_close(found["logits"][0], row, rtol=1e-9, atol=1e-9)
+    words = json.loads((told / "told" / "trained.json").read_text())
+    assert words["said"]["ids"] == checkpoint.tokenizer.open().encode(TEXT["text"])
+    assert words["same again"]
+
+
 @pytest.mark.parametrize("name", [*MODELS, "demo", "world"])
 def test_what_transformers_saves_again_is_the_same_checkpoint(name, told):
     before, again = open_checkpoint(told / name), open_checkpoint(told / "told" / f"{name}-again")
     assert again.config == before.config
     assert again.chat == before.chat
     assert all(torch.equal(again.weights[n].float(), before.weights[n].float()) for n in before.weights)
+    assert json.loads((told / "told" / f"{name}.json").read_text())["same again"]
     if before.tokenizer:
         assert again.tokenizer.open().encode(TEXT["text"]) == before.tokenizer.open().encode(TEXT["text"])
 

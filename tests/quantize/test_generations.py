@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from checkpoint_files import RRWKV, RWKV6, RWKV7, RWKV52
+from checkpoint_files import ADAPTIVE, RRWKV, RWKV6, RWKV7, RWKV52
 
 from rrwkv_export.architectures.config import MediumConfig
 from rrwkv_export.architectures.linears import folds
@@ -17,6 +17,7 @@ from rrwkv_export.quantize.equalize import fold
 from rrwkv_export.quantize.quantize import quantize
 from rrwkv_export.quantize.recipes import shipped_recipe
 from rrwkv_export.quantize.source import Calibration, Source
+from rrwkv_export.report import measure
 from rrwkv_export.texts import Text
 from rrwkv_runtime import Model
 
@@ -30,6 +31,10 @@ CONFIGS = {
     "6 with mediums": replace(RWKV6, **WIDE, mix_rank=8, decay_rank=8, medium=MEDIUM),
     "7": replace(RWKV7, **WIDE, decay_rank=8, rate_rank=9, value_rank=10, gate_rank=11),
     "7 with mediums": replace(RWKV7, **WIDE, gate_rank=8, medium=MEDIUM),
+}
+FOLLOWING = {
+    "4, adaptive": replace(RRWKV, **WIDE, medium=ADAPTIVE),
+    "7, adaptive": replace(RWKV7, **WIDE, gate_rank=8, medium=ADAPTIVE),
 }
 ROUNDED = [scheme for scheme in SCHEMES if scheme not in ("qnn", "float32")]
 IDS = np.random.default_rng(0).integers(0, RWKV7.vocab_size, 100)
@@ -93,6 +98,22 @@ def test_weights_of_rwkv7_are_rounded_for_a_gpu(make_tiny, scheme, tmp_path):
 def test_graphs_in_fixed_shapes_are_rounded_as_the_others(make_tiny, name, scheme, tmp_path):
     source = make_tiny(CONFIGS[name], wkv="stable", target="mobile")
     assert_near(source, scheme, tmp_path / "out", "mobile")
+
+
+@pytest.mark.parametrize("scheme", ["int8", "int8-dynamic", "int4", "float16"])
+@pytest.mark.parametrize("name", FOLLOWING)
+def test_rounding_moves_no_border_of_an_adaptive_interval(make_tiny, name, scheme, tmp_path):
+    source = make_tiny(FOLLOWING[name])
+    assert_near(source, scheme, tmp_path / "out")
+    rounded = Model.load(tmp_path / "out", threads=1)
+    (_, before), (_, after) = source.model.forward(IDS), rounded.forward(IDS)
+    counts = [name for name, value in before.values.items() if value.dtype == np.int64]
+    assert len(counts) > 1  # tokens, and what they told
+    assert all(np.array_equal(before.values[name], after.values[name]) for name in counts)
+    ids = tmp_path / "text.ids"
+    ids.write_text(" ".join(map(str, IDS)))
+    first = measure(source.path, tmp_path / "out", [ids], speed=False).main.first
+    assert 0 < first.figures.kl.mean < 0.5
 
 
 def assert_near(source, scheme, out, variant=None):
