@@ -28,13 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         plan = read_plan(given.plan)
         if given.command == "page":
-            from examples.recall.page import write_page, write_tables
+            from examples.recall.page import write_page
 
             if not given.results.is_file():
                 raise RunError(f"{given.results}: no such file; begin with `run`")
-            write_page(Store(given.results), plan, given.text, given.output)
-            if given.readme:
-                write_tables(Store(given.results), plan, given.text, given.readme)
+            write_page(Store(given.results), plan, given.text, given.output, given.readme)
             return 0
         store = Store(given.results)
         if given.command == "cost":

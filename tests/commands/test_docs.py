@@ -26,7 +26,7 @@ BENCHMARKS = [
     for path in sorted((REPOSITORY / "benchmarks").rglob("*.py"))
     if path.name != "__init__.py"
 ]
-# Of other programs, and of all.
+# Of accelerate, which docs/train.md names, of the examples' own programs, and of others and all.
 ACCELERATE = {"--use_fsdp", "--fsdp_version"}
 EXAMPLES = {"--plan", "--readme", "--seeds", "--sizes"}
 OTHERS = {"--help", "--model", "--task", "--trust-remote-code", "--opset", "--device", "--optimize", "--slim"}

@@ -33,19 +33,24 @@ _LAYERS = 2
 _BEGIN = b"<!doctype html"
 
 
-def write_page(store: Store, plan: Plan, text: Path | None, output: Path) -> None:
-    """Raises RunError where nothing is finished that could be shown, TextError, OutputError."""
+def write_page(store: Store, plan: Plan, text: Path | None, output: Path, readme: Path | None = None) -> None:
+    """readme: a page in Markdown, which gets the words and tables between its marks "results". Raises RunError where
+    nothing is finished that could be shown, TextError, OutputError.
+    """
     _require_a_page(output)
-    results = _results(store, plan, text)
+    results = Results(store, plan, text)
+    if not any(results.bases(task) for task in TASKS):
+        raise RunError(f"{store.path}: no run of this plan is finished; begin with `run`")
     with style():
         made = page("What mediums buy", list(_parts(results)))
     with new_file(output) as temporary:
         temporary.write_text(made, encoding="utf-8")
+    if readme:
+        _write_tables(results, readme)
 
 
-def write_tables(store: Store, plan: Plan, text: Path | None, page: Path) -> None:
-    """Between the marks "results" of a page in Markdown. Raises RunError, TextError, OutputError as `write_page`."""
-    results = _results(store, plan, text)
+def _write_tables(results: Results, readme: Path) -> None:
+    """Raises OutputError where the page has no marks."""
     (changed, words), (text_table, text_words) = tables.mediums(results), tables.losses(results)
     listed = [
         changed,
@@ -57,19 +62,11 @@ def write_tables(store: Store, plan: Plan, text: Path | None, page: Path) -> Non
     said = "\n".join(f"- {escaped(each)}" for each in words + text_words)
     parts = [f"{_finished(results)}\n\n{said}", *(f"#{markdown_section(each)}" for each in listed if each.rows)]
     try:
-        made = between(page.read_text(encoding="utf-8"), "results", "\n\n".join(parts))
+        made = between(readme.read_text(encoding="utf-8"), "results", "\n\n".join(parts))
     except (OSError, UnicodeError, ValueError) as error:
-        raise OutputError(f"{page}: {error}") from error
-    with new_file(page) as temporary:
+        raise OutputError(f"{readme}: {error}") from error
+    with new_file(readme) as temporary:
         temporary.write_text(made, encoding="utf-8")
-
-
-def _results(store: Store, plan: Plan, text: Path | None) -> Results:
-    """Raises RunError where nothing is finished that could be shown."""
-    results = Results(store, plan, text)
-    if not any(results.bases(task) for task in TASKS):
-        raise RunError(f"{store.path}: no run of this plan is finished; begin with `run`")
-    return results
 
 
 def _require_a_page(output: Path) -> None:
