@@ -78,6 +78,25 @@ test("from the keyboard alone: to the message box, a message, its reply, setting
   await page.context().close();
 });
 
+test("a dialog is open and has the focus as soon as it is in the page", async () => {
+  const page = await openPage(browser, server.url, { preferences: WASM });
+  await whenReady(page);
+  const seen = await page.evaluate(async () => {
+    const added = new Promise((resolve) => {
+      new MutationObserver((_, observer) => {
+        const dialog = document.querySelector("dialog");
+        if (!dialog) return;
+        observer.disconnect();
+        resolve({ open: dialog.open, focus: dialog.contains(document.activeElement) });
+      }).observe(document.body, { childList: true, subtree: true });
+    });
+    document.querySelector(".chip").click();
+    return added;
+  });
+  assert.deepEqual(seen, { open: true, focus: true });
+  await page.context().close();
+});
+
 test("a screen reader hears the reply in sentences, once each", async () => {
   const page = await openPage(browser, server.url, { preferences: WASM });
   await whenReady(page);

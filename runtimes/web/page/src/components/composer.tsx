@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 
 import { model, type Model } from "../model.ts";
 import { send, stop } from "../session.ts";
@@ -19,7 +19,7 @@ const PLACEHOLDERS: Record<Model["phase"], string> = {
 /** The message box. Enter sends where there is a keyboard, Shift+Enter begins a line; Escape stops the reply. */
 export function Composer() {
   const box = useRef<HTMLTextAreaElement>(null);
-  useEffect(() => fit(box.current), [composed.value]);
+  useLayoutEffect(() => fit(box.current), [composed.value]);
   const ready = model.value.phase === "ready";
   const submit = () => {
     if (busy.value || !ready || !composed.value.trim()) return;

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 
 import { IconButton } from "./icons.tsx";
 
@@ -12,7 +12,8 @@ interface Props {
 /** The browser's own modal dialog: it keeps the focus, gives it back, and Escape closes it. */
 export function Dialog({ title, onClose, children }: Props) {
   const element = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  // Not after the next frame: until then it would be in the page and not open, and take no key.
+  useLayoutEffect(() => {
     element.current?.showModal();
   }, []);
   const onClick = (event: MouseEvent) => {

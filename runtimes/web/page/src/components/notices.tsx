@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 
 import { dismiss, notices, type Notice } from "../state.ts";
 import { IconButton } from "./icons.tsx";
@@ -36,7 +36,7 @@ function Line({ notice }: { notice: Notice }) {
 
 function Secret({ asked: { label, button, use }, onUse }: { asked: NonNullable<Notice["asked"]>; onUse: () => void }) {
   const box = useRef<HTMLInputElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (document.activeElement === document.body) box.current?.focus(); // nobody is doing anything else
   }, []);
   return (

@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import type { Turn } from "../conversations/conversation.ts";
 import { edit, retry, undo } from "../session.ts";
@@ -15,10 +15,10 @@ export function Transcript() {
   const follows = useRef(true);
   const { turns, id } = current.value;
   const writing = draft.value;
-  useEffect(() => {
+  useLayoutEffect(() => {
     follows.current = true;
   }, [id, writing === null]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const element = view.current;
     if (element && follows.current) element.scrollTop = element.scrollHeight;
   });
@@ -116,7 +116,7 @@ interface EditorProps {
 
 function Editor({ text, onInput, onSend, onCancel }: EditorProps) {
   const box = useRef<HTMLTextAreaElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     box.current?.focus();
   }, []);
   const onKeyDown = (event: KeyboardEvent) => {
