@@ -12,7 +12,7 @@ from rrwkv_export.errors import RunError
 from rrwkv_runtime.common.reading import short
 
 _MOST = 1e9
-MEDIUM = {"interval": 32, "squeeze": "attention", "reduction": 16, "slots": 16, "key_size": 32}
+MEDIUM: dict[str, Any] = {"interval": 32, "squeeze": "attention", "reduction": 16, "slots": 16, "key_size": 32}
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from examples.recall.grid import BASES, GENERATIONS, PLAIN, best_rate, recall_ru
 from examples.recall.models import Sizes, build, count
 from examples.recall.models.recurrent import RecurrentStep
 from examples.recall.models.transformer import TransformerStep
+from examples.recall.page import _axis_caption
 from examples.recall.page.results import Spread
 from examples.recall.page.tables import _verdict
 from examples.recall.paths import shortest_path
@@ -151,6 +152,11 @@ def test_mediums_help_only_where_all_seeds_say_so(plain, with_mediums, said):
     assert _verdict(Spread(plain), Spread(with_mediums)) == said
 
 
+def test_the_page_says_which_slots_no_row_of_training_fills():
+    assert "A row of training has 9 mediums or so at most" in _axis_caption(Plan(), "slots")
+    assert "training" not in _axis_caption(Plan(), "squeeze")
+
+
 @pytest.fixture
 def command(tmp_path):
     (tmp_path / "plan.json").write_text(json.dumps(TINY))
@@ -188,6 +194,7 @@ def test_a_tiny_grid_killed_and_gone_on_with_to_its_page(command, tmp_path, monk
     assert page.count("<svg") == 7
     for shown in (
         "37 of 37 runs are finished",
+        "What variants of mediums change",
         "What a token costs",
         "one seed, so nothing is shown",
         "Loss on real text",

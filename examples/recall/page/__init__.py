@@ -14,7 +14,7 @@ from examples.recall.page import plots, tables
 from examples.recall.page.results import Results
 from examples.recall.paths import shortest_path
 from examples.recall.plan import MEDIUM, Plan
-from examples.recall.tasks import TASKS
+from examples.recall.tasks import LEAD, TASKS
 from rrwkv_export.atomic import new_file
 from rrwkv_export.errors import OutputError, RunError
 from rrwkv_export.markdown import between, escaped
@@ -54,6 +54,7 @@ def _write_tables(results: Results, readme: Path) -> None:
     (changed, words), (text_table, text_words) = tables.mediums(results), tables.losses(results)
     listed = [
         changed,
+        tables.variants(results),
         *(tables.accuracies(results, task) for task in TASKS),
         text_table,
         tables.intervals(results),
@@ -88,6 +89,8 @@ def _parts(results: Results) -> Iterator[str]:
         for family, generation in GENERATIONS.items():
             if drawn := plots.axis(results, family, name):
                 yield _drawn(f"{title}, on {generation}", _axis_caption(results.plan, name), drawn)
+    if (varied := tables.variants(results)).rows:
+        yield table_section(varied)
     yield from (table_section(each) for each in (tables.intervals(results), text) if each.rows)
     if costs := results.costs():
         drawn = plots.costs(costs, results.plan.cost_positions)
@@ -127,7 +130,14 @@ def _recall_caption(plan: Plan) -> str:
 
 def _axis_caption(plan: Plan, axis: str) -> str:
     listed = ", ".join(label for label, _, _ in axes(plan)[axis])
-    return f"As planned: a medium every 32 tokens, by attention, 16 slots. Varied, all else alike: {listed}."
+    said = f"As planned: a medium every 32 tokens, by attention, 16 slots. Varied, all else alike: {listed}."
+    if axis != "slots":
+        return said
+    most = (plan.longest + LEAD) // MEDIUM["interval"]
+    return (
+        f"{said} A row of training has {most} mediums or so at most: models with as many slots, or more, are the same "
+        "ones after it, and only read further back where they are tested."
+    )
 
 
 def _cost_caption(plan: Plan, measured: dict[str, Any]) -> str:

@@ -9,6 +9,11 @@ from examples.recall.page.results import Model, Results, Spread
 from examples.recall.tasks import TASKS
 from rrwkv_export.report.render.table import Table
 
+_ADDED = (
+    "Points of per cent that mediums add to the mean; in brackets where the seeds of one reach into those of the "
+    "other, or there are fewer than two of either."
+)
+
 
 def accuracies(results: Results, task: str) -> Table:
     """Every model that is finished, RRWKV's variants too."""
@@ -36,11 +41,19 @@ def mediums(results: Results) -> tuple[Table, list[str]]:
             rows.append((f"{task}, {name}", *(_change(one, other) for one, other in both)))
             seeds = min(len(plain.runs), len(with_mediums.runs))
             words.append(_in_words(f"{task} on {name}", distances, [_verdict(*each) for each in both], seeds))
-    note = (
-        "Points of per cent that mediums add to the mean; in brackets where the seeds of one reach into those of the "
-        "other, or there are fewer than two of either."
-    )
-    return Table("What mediums change", ("", *(f"{d:,}" for d in distances)), rows, note), words
+    return Table("What mediums change", ("", *(f"{d:,}" for d in distances)), rows, _ADDED), words
+
+
+def variants(results: Results) -> Table:
+    """What mediums change that are squeezed, kept or ended otherwise; none where none is finished."""
+    distances, rows = results.plan.distances, list[tuple[str, ...]]()
+    for task in TASKS:
+        for plain, _ in results.pairs(task):
+            for _, *varied in results.variants(task, plain.entry.family).values():
+                for model in varied:
+                    changes = (_change(plain.accuracy(d), model.accuracy(d)) for d in distances)
+                    rows.append((f"{task}, {model.entry.label}", *changes))
+    return Table("What variants of mediums change", ("", *(f"{d:,}" for d in distances)), rows, _ADDED)
 
 
 def losses(results: Results) -> tuple[Table, list[str]]:
