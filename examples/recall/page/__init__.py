@@ -130,7 +130,8 @@ def _recall_caption(plan: Plan) -> str:
 
 def _axis_caption(plan: Plan, axis: str) -> str:
     listed = ", ".join(label for label, _, _ in axes(plan)[axis])
-    said = f"As planned: a medium every 32 tokens, by attention, 16 slots. Varied, all else alike: {listed}."
+    planned = f"a medium every {MEDIUM['interval']} tokens, by {MEDIUM['squeeze']}, {MEDIUM['slots']} slots"
+    said = f"As planned: {planned}. Varied, all else alike: {listed}."
     if axis != "slots":
         return said
     most = (plan.longest + LEAD) // MEDIUM["interval"]

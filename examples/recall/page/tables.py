@@ -9,11 +9,6 @@ from examples.recall.page.results import Model, Results, Spread
 from examples.recall.tasks import TASKS
 from rrwkv_export.report.render.table import Table
 
-_ADDED = (
-    "Points of per cent that mediums add to the mean; in brackets where the seeds of one reach into those of the "
-    "other, or there are fewer than two of either."
-)
-
 
 def accuracies(results: Results, task: str) -> Table:
     """Every model that is finished, RRWKV's variants too."""
@@ -41,7 +36,7 @@ def mediums(results: Results) -> tuple[Table, list[str]]:
             rows.append((f"{task}, {name}", *(_change(one, other) for one, other in both)))
             seeds = min(len(plain.runs), len(with_mediums.runs))
             words.append(_in_words(f"{task} on {name}", distances, [_verdict(*each) for each in both], seeds))
-    return Table("What mediums change", ("", *(f"{d:,}" for d in distances)), rows, _ADDED), words
+    return _changes("What mediums change", distances, rows), words
 
 
 def variants(results: Results) -> Table:
@@ -53,7 +48,15 @@ def variants(results: Results) -> Table:
                 for model in varied:
                     changes = (_change(plain.accuracy(d), model.accuracy(d)) for d in distances)
                     rows.append((f"{task}, {model.entry.label}", *changes))
-    return Table("What variants of mediums change", ("", *(f"{d:,}" for d in distances)), rows, _ADDED)
+    return _changes("What variants of mediums change", distances, rows)
+
+
+def _changes(title: str, distances: Sequence[int], rows: Sequence[tuple[str, ...]]) -> Table:
+    note = (
+        "Points of per cent that mediums add to the mean; in brackets where the seeds of one reach into those of the "
+        "other, or there are fewer than two of either."
+    )
+    return Table(title, ("", *(f"{d:,}" for d in distances)), rows, note)
 
 
 def losses(results: Results) -> tuple[Table, list[str]]:
