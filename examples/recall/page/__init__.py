@@ -89,9 +89,8 @@ def _parts(results: Results) -> Iterator[str]:
         for family, generation in GENERATIONS.items():
             if drawn := plots.axis(results, family, name):
                 yield _drawn(f"{title}, on {generation}", _axis_caption(results.plan, name), drawn)
-    if (varied := tables.variants(results)).rows:
-        yield table_section(varied)
-    yield from (table_section(each) for each in (tables.intervals(results), text) if each.rows)
+    listed = (tables.variants(results), tables.intervals(results), text)
+    yield from (table_section(each) for each in listed if each.rows)
     if costs := results.costs():
         drawn = plots.costs(costs, results.plan.cost_positions)
         yield _drawn("What a token costs, and what is carried", _cost_caption(results.plan, costs[0][1]), drawn)
