@@ -56,6 +56,27 @@ for (const [size, colorScheme] of [
   });
 }
 
+for (const [reducedMotion, wanted] of [
+  ["no-preference", ["transform", "wait"]],
+  ["reduce", []],
+]) {
+  test(`what moves while a reply is awaited and the drawer opens, with ${reducedMotion}`, async () => {
+    const context = { viewport: SIZES.phone, reducedMotion };
+    const page = await openPage(browser, server.url, { context, preferences: WASM });
+    await whenReady(page);
+    await page.evaluate(() => {
+      globalThis.moved = new Set();
+      const look = () => document.getAnimations().forEach((one) => moved.add(one.transitionProperty ?? one.animationName));
+      new MutationObserver(look).observe(document, { attributes: true, childList: true, subtree: true });
+    });
+    await ask(page, "Hi");
+    await page.getByRole("button", { name: "Conversations" }).click();
+    await page.locator(".sidebar:not(.shut)").waitFor();
+    assert.deepEqual(await page.evaluate(() => [...moved].sort()), wanted);
+    await page.context().close();
+  });
+}
+
 test("from the keyboard alone: to the message box, a message, its reply, settings and back", async () => {
   const page = await openPage(browser, server.url, { preferences: WASM });
   await whenReady(page);
