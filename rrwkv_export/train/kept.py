@@ -44,13 +44,26 @@ class Reached:
     first: float = math.inf
 
 
-def remembered(model: Model, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What a run is gone on with, on the CPU. Under FSDP every process must call this."""
-    tensors = {f"{_WEIGHT}.{name}": _copied(value) for name, value in model.named_parameters()}
-    tensors |= {f"{_BUFFER}.{name}": _copied(value) for name, value in model.named_buffers()}
+def remembered(model: Model, optimizer: torch.optim.Optimizer, *, first: bool = True) -> dict[str, Tensor]:
+    """What a run is gone on with, on the CPU; of a process that is not the first, nothing.
+
+    Under FSDP every process must call this, since each has a part.
+    """
+    tensors = {}
+
+    def add(kind: str, name: str, value: Tensor) -> None:
+        together = whole(value.detach())
+        if first:
+            tensors[f"{kind}.{name}"] = together.to("cpu", copy=True).contiguous()
+
+    for name, value in model.named_buffers():
+        add(_BUFFER, name, value)
     for name, value in model.named_parameters():
+        add(_WEIGHT, name, value)
         memory = optimizer.state.get(value, {})
-        tensors |= {f"{part}.{name}": _copied(memory[part]) for part in _MEMORY if part in memory}
+        for part in _MEMORY:
+            if part in memory:
+                add(part, name, memory[part])
     return tensors
 
 
@@ -79,10 +92,6 @@ def load(run: Path, model: Model, optimizer: torch.optim.Optimizer) -> Reached:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise TrainingError(f"{path}: cannot be gone on with ({brief(error)}); begin the run again") from None
     return reached
-
-
-def _copied(value: Tensor) -> Tensor:
-    return whole(value.detach()).to("cpu", copy=True).contiguous()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

@@ -221,7 +221,7 @@ class Trainer:
         """Measure on the held-out text, and keep what is there: the best weights, the last, and the run. Raises
         TrainingError for a loss that is not finite, and what was kept before stays.
         """
-        remembered = kept.remembered(self._model, self._optimizer)
+        remembered = kept.remembered(self._model, self._optimizer, first=self._accelerator.is_main_process)
         with with_whole_parameters(self._model):
             by_the_first(self._accelerator, lambda: self._keep(self._measured(), remembered))
 
