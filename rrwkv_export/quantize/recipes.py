@@ -20,7 +20,7 @@ def shipped_recipe(scheme: str, architecture: str = "rwkv4") -> Recipe:
 
 def recipe_text(given: str, architecture: str) -> str:
     """The TOML of a recipe that comes along, by its scheme, or of a file. Raises RecipeError, of a damaged one too."""
-    schemes = sorted(path.stem for path in (_FOLDER / "recipes").glob("*.toml"))
+    schemes = sorted(path.stem for path in _recipes().glob("*.toml"))
     path = _shipped_file(given, architecture) if given in schemes else Path(given)
     if given not in schemes and not path.is_file():
         raise RecipeError(f"{given}: no scheme and no file; the schemes are {', '.join(schemes)}")
@@ -29,5 +29,12 @@ def recipe_text(given: str, architecture: str) -> str:
 
 
 def _shipped_file(scheme: str, architecture: str) -> Path:
-    own = _FOLDER / "recipes" / architecture / f"{scheme}.toml"
-    return own if own.exists() else _FOLDER / "recipes" / f"{scheme}.toml"
+    own = _recipes() / architecture / f"{scheme}.toml"
+    return own if own.exists() else _recipes() / f"{scheme}.toml"
+
+
+def _recipes() -> Path:
+    folder = _FOLDER / "recipes"
+    if not folder.is_dir():  # in a checkout a link leads there, which not every copy or archive keeps
+        raise RecipeError(f"{folder}: the recipes that come with rrwkv-export are not there; install it again")
+    return folder

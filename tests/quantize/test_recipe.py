@@ -8,8 +8,9 @@ from conftest import SMALL
 from rrwkv_export.architectures.linears import linears
 from rrwkv_export.commands.quantize import SCHEMES
 from rrwkv_export.errors import RecipeError
+from rrwkv_export.quantize import recipes
 from rrwkv_export.quantize.recipe import parse_recipe
-from rrwkv_export.quantize.recipes import TEXT, shipped_recipe
+from rrwkv_export.quantize.recipes import TEXT, recipe_text, shipped_recipe
 
 SITES = {linear.name: linear for linear in linears(SMALL)}
 
@@ -65,3 +66,10 @@ def test_what_is_not_known_is_an_error(text, said):
 def test_an_embedding_is_not_rounded_to_four_bits():
     with pytest.raises(RecipeError, match="emb"):
         parse_recipe('scheme = "x"\n[default]\nweights = 4').choice(SITES["emb"])
+
+
+def test_an_installation_without_its_recipes_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "_FOLDER", tmp_path)
+    for read in (shipped_recipe, recipe_text):
+        with pytest.raises(RecipeError, match="rrwkv-export are not there; install it again"):
+            read("int8", "rwkv7")
