@@ -23,6 +23,8 @@ from rrwkv_export.architectures.rwkv7 import RWKV7Config
 
 RWKV4 = RWKV4Config(vocab_size=40, hidden_size=16, num_layers=2, ffn_size=48)
 RRWKV = RWKV4Config(40, 16, 2, 48, medium=MediumConfig(interval=4, slots=2, key_size=8))
+# Small, with the demo's vocabulary and tokenizer.
+SMALL = RWKV4Config(4096, 16, 2, 32, medium=MediumConfig(interval=4, slots=2, key_size=8))
 ADAPTIVE = MediumConfig(AdaptiveInterval(3, 7), slots=2, key_size=8)
 RWKV52 = RWKV5Config(40, 16, 2, 48, head_size=8)
 RWKV6 = RWKV6Config(40, 16, 2, 48, head_size=8, mix_rank=3, decay_rank=5)

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkpoint_files import ASSET, random_weights, write_rrwkv
+from checkpoint_files import ASSET, SMALL, random_weights, write_rrwkv
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
+from workers import THREADS, WORKER
 
-from rrwkv_export.architectures.config import MediumConfig, ModelConfig
-from rrwkv_export.architectures.rwkv4 import RWKV4Config
+from rrwkv_export.architectures.config import ModelConfig
 from rrwkv_export.bundle import GraphOptions, write_graph, write_manifest
 from rrwkv_export.checkpoint import open_checkpoint
 from rrwkv_export.export import export
@@ -26,11 +26,6 @@ from rrwkv_runtime.manifest import ChatFormat
 from rrwkv_runtime.model import Model
 
 GOLDEN = Path(__file__).parent / "golden"
-# Small, with the demo's vocabulary and tokenizer.
-SMALL = RWKV4Config(4096, 16, 2, 32, medium=MediumConfig(interval=4, slots=2, key_size=8))
-# With pytest-xdist a worker and all that it starts have one core: threads that spin for each other are slower than one.
-WORKER = os.environ.get("PYTEST_XDIST_WORKER")
-THREADS = 1 if WORKER else None
 
 settings.register_profile(
     "local", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow], print_blob=True

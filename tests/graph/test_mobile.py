@@ -10,11 +10,11 @@ import onnx
 import onnxruntime
 import pytest
 from checkpoint_files import ADAPTIVE, ASSET, RRWKV, RWKV4, random_weights, write_rrwkv
-from conftest import THREADS
 from hypothesis import given
 from hypothesis import strategies as st
 from test_cli import rrwkv
 from test_graph import IDS, RTOL, assert_states_agree, configs, pieces, recurrence, relative, with_large_keys
+from workers import THREADS
 
 from rrwkv_export.architectures.config import MediumConfig
 from rrwkv_export.bundle import GraphOptions, save_manifest, write_graph, write_manifest

@@ -15,7 +15,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from conftest import SMALL
+from checkpoint_files import SMALL
 from test_cli import rrwkv
 
 from rrwkv_export.architectures.config import MediumConfig

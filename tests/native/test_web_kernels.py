@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import SMALL
+from checkpoint_files import SMALL
 from test_native_matrices import FIVE, SEVEN, SEVEN_MEDIUMS, SIX
 
 from rrwkv_export.architectures.config import MediumConfig

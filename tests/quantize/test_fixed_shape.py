@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from conftest import SMALL, THREADS
+from checkpoint_files import SMALL
 from test_bundle import facts_of, graph_files, unused
+from workers import THREADS
 
 from rrwkv_export.architectures.linears import linears
 from rrwkv_export.checkpoint import open_checkpoint

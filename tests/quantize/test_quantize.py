@@ -11,9 +11,10 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
+from checkpoint_files import SMALL
 from click.testing import CliRunner
-from conftest import SMALL, THREADS
 from test_cli import rrwkv
+from workers import THREADS
 
 from rrwkv_export.architectures.linears import folds, linears
 from rrwkv_export.commands import cli

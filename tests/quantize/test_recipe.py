@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import SMALL
+from checkpoint_files import SMALL
 
 from rrwkv_export.architectures.linears import linears
 from rrwkv_export.commands.quantize import SCHEMES

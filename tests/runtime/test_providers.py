@@ -13,8 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from checkpoint_files import RRWKV
-from conftest import SMALL
+from checkpoint_files import RRWKV, SMALL
 from onnx import TensorProto, helper, numpy_helper
 
 from rrwkv_export.export import verify_against_cpu

@@ -10,7 +10,7 @@ import threading
 
 import httpx2
 import pytest
-from conftest import SMALL
+from checkpoint_files import SMALL
 from serving import BUNDLE, CHAT, asked, numbers, process, wait_until
 
 from rrwkv_export.commands import _run as run_command
