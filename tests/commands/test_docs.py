@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -124,6 +125,12 @@ def test_what_is_not_there_is_found():
 def test_the_readme_leads_to_every_page():
     linked = set(re.findall(r"\(docs/([\w-]+\.md)", (REPOSITORY / "README.md").read_text(encoding="utf-8")))
     assert linked == {page.name for page in DOCS.glob("*.md")}
+
+
+def test_the_changelog_says_a_thing_once():
+    text = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    changes = [change.strip() for change in re.split(r"^- |^#.*", text, flags=re.M)]
+    assert [change for change, times in Counter(filter(None, changes)).items() if times > 1] == []
 
 
 @pytest.mark.parametrize("page", ["docs/runtime.md", "runtimes/python/README.md"])
