@@ -66,13 +66,14 @@ for (const [reducedMotion, wanted] of [
     await whenReady(page);
     await page.evaluate(() => {
       globalThis.moved = new Set();
-      const look = () => document.getAnimations().forEach((one) => moved.add(one.transitionProperty ?? one.animationName));
+      const look = () =>
+        document.getAnimations().forEach((one) => globalThis.moved.add(one.transitionProperty ?? one.animationName));
       new MutationObserver(look).observe(document, { attributes: true, childList: true, subtree: true });
     });
     await ask(page, "Hi");
     await page.getByRole("button", { name: "Conversations" }).click();
     await page.locator(".sidebar:not(.shut)").waitFor();
-    assert.deepEqual(await page.evaluate(() => [...moved].sort()), wanted);
+    assert.deepEqual(await page.evaluate(() => [...globalThis.moved].sort()), wanted);
     await page.context().close();
   });
 }
