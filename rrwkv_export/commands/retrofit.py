@@ -76,7 +76,7 @@ def retrofit(
     with progress_bars() as progress:
         result = run(
             output,
-            lambda: make(opened, medium, settings.seed),
+            lambda: make(opened, medium, settings),
             described(settings, opened),
             overwrite=force,
             progress=progress,

@@ -16,6 +16,7 @@ from rrwkv_export.report.measure.drift import LEAST_WINDOWS, WINDOW
 from rrwkv_export.report.measure.layers import LayerErrors
 from rrwkv_export.report.measure.speed import Speed
 from rrwkv_export.report.measure.tasks import Answered
+from rrwkv_runtime.common.printable import writable
 from rrwkv_runtime.execution.placement import Placement
 from rrwkv_runtime.manifest import Manifest
 
@@ -55,7 +56,7 @@ def subject(path: Path, manifest: Manifest, process: Fresh | None = None) -> Sub
         peak=process.peak if process else None,
         above_imports=process.above_imports if process else None,
     )
-    name = path.resolve().name.encode("utf-8", "replace").decode()  # a name on disk need not be text
+    name = writable(path.resolve().name)
     return Subject(name, manifest.bundle_id, manifest.model_id, scheme(manifest), manifest.quantization, size)
 
 

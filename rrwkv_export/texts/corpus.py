@@ -25,6 +25,7 @@ import numpy as np
 
 from rrwkv_export.errors import TextError
 from rrwkv_export.texts.records import Record, is_dialogue, read_record
+from rrwkv_runtime.common.printable import writable
 from rrwkv_runtime.common.reading import brief, decode_utf8, read_bounded
 from rrwkv_runtime.errors import InputError, NoTokens, TokenizerError
 from rrwkv_runtime.manifest import ChatFormat, Manifest
@@ -89,7 +90,7 @@ def encode_text(path: Path, encoding: Encoding) -> Text:
         what = "is empty" if not content.strip() else f"has {'only 1 token' if tokens else 'no tokens'}"
         raise TextError(f"{path}: the text {what}; at least 2 tokens are needed")
     _check_ids(path, passages, encoding.vocab_size)
-    return Text(path.name, hashlib.sha256(data).hexdigest(), passages)
+    return Text(writable(path.name), hashlib.sha256(data).hexdigest(), passages)
 
 
 def written_passages(path: Path, form: ChatFormat) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from rrwkv_export.architectures.config import ModelConfig
+from rrwkv_export.architectures.config import MediumConfig, ModelConfig
 from rrwkv_export.atomic import check_target, new_directory, require_space
 from rrwkv_export.checkpoint import Checkpoint, open_checkpoint
 from rrwkv_export.errors import ExportError, OutputError, TrainingError, without_remedy
@@ -64,11 +64,8 @@ def begin(
     A model that cannot be exported is refused here. Raises TrainingError, TextError, OutputError; then nothing is left.
     """
     config, model = beginning.config, beginning.model()
-    if config.medium and settings.length <= config.medium.longest:
-        raise TrainingError(
-            f"--length {settings.length}: no token of such a row could read a medium, which ends after "
-            f"{config.medium.longest}; give longer rows, or a shorter --medium-interval"
-        )
+    if config.medium:
+        require_read(config.medium, settings)
     require_space(out, _COPIES * 4 * config.parameters())
     with new_directory(out, RUN if overwrite else None, marker=MARKER, what=_WHAT) as folder:
         (folder / TRAINING).mkdir()
@@ -83,6 +80,15 @@ def begin(
         else:
             _require_exported(folder, progress)
     return corpus
+
+
+def require_read(medium: MediumConfig, settings: Settings) -> None:
+    """That a row's tokens come to read a medium. Raises TrainingError."""
+    if settings.length <= medium.longest:
+        raise TrainingError(
+            f"--length {settings.length}: no token of such a row could read a medium, which ends after "
+            f"{medium.longest}; give longer rows, or a shorter --medium-interval"
+        )
 
 
 def _require_exported(folder: Path, progress: Progress | None) -> None:

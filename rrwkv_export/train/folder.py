@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from rrwkv_export.quantize.recipe import parse_recipe
 from rrwkv_export.train.data.vocabulary import Vocabulary
 from rrwkv_export.train.kept import Reached, write_tensors
 from rrwkv_export.train.settings import TRAINING, Settings
+from rrwkv_runtime.common.printable import one_line
 
 WEIGHTS, CARD, LAST = "model.safetensors", "README.md", "last"
 FLOAT = f"{TRAINING}/float.safetensors"  # what a rounded model is to stay near
@@ -57,8 +59,8 @@ def card(name: str, config: ModelConfig, settings: Settings, reached: Reached) -
     licence = f"license: {settings.license}\n" if settings.license else ""
     medium = config.medium
     mediums = f", a medium every {medium.interval} tokens, {medium.slots} slots" if medium else ""
-    begun = f"from {settings.base}{_made_of_it(settings)}," if settings.base else "from scratch"
-    texts = ", ".join(Path(path).name for path in settings.texts)
+    begun = f"from {one_line(settings.base)}{_made_of_it(settings)}," if settings.base else "from scratch"
+    texts = ", ".join(one_line(Path(path).name) for path in settings.texts)
     measured = ""
     if reached.best < math.inf:
         what, digits = ("KL divergence from the float model", 5) if settings.recipe else ("loss", 4)
@@ -68,7 +70,7 @@ def card(name: str, config: ModelConfig, settings: Settings, reached: Reached) -
             "the first.\n\n"
         )
     return (
-        f"---\nmodel_name: {name}\n{licence}---\n\n# Model card: {name}\n\n"
+        f"---\nmodel_name: {json.dumps(name)}\n{licence}---\n\n# Model card: {one_line(name)}\n\n"
         f"{config.architecture}, {config.parameters():,} parameters: {config.num_layers} layers, {config.hidden_size} "
         f"channels, {config.vocab_size:,} tokens{mediums}.\n\n"
         f"**Training** {begun} in {settings.precision} by rrwkv-export {__version__}: {reached.step:,} steps of "

@@ -1,7 +1,8 @@
 """AdamW, which weights it decays, and the learning rate's course.
 
-As in BlinkDL/RWKV-LM: betas 0.9 and 0.99, an epsilon of 1e-18; only matrices decay; what decides how long a channel
-remembers is trained faster (RWKV-7's w0 twice, RWKV-4's time_decay twice, its time_first three times).
+As in BlinkDL/RWKV-LM: betas 0.9 and 0.99, an epsilon of 1e-18; matrices that are called weight decay, and so no
+low-rank ones (torch's LSTM and GRU call theirs weight_ih_l0 and the like); what decides how long a channel remembers is
+trained faster (RWKV-7's w0 twice, RWKV-4's time_decay twice, its time_first three times).
 
 Of a model that is rounded, scales are trained 3 times as fast, by so much of themselves, and weights that are counted
 in levels 30 times: 0.001 of a level in a step at 3e-5. At twenty times that, levels change by the million, for the
@@ -30,7 +31,7 @@ def adamw(model: torch.nn.Module, settings: Settings) -> torch.optim.AdamW:
     in_levels = model.in_levels if isinstance(model, RoundedModel) else frozenset[str]()
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = defaultdict(list)
     for name, value in model.named_parameters():
-        decay = settings.weight_decay if value.ndim == 2 and name.endswith(".weight") else 0.0
+        decay = settings.weight_decay if value.ndim == 2 and name.rpartition(".")[2].startswith("weight") else 0.0
         scale = next((faster for part, faster in _FASTER.items() if name.endswith(part)), 1.0)
         scale = _LEVELS_FASTER if name in in_levels else scale
         groups[scale * (1.0 if is_mediums(name) else settings.base_rate), decay].append(value)

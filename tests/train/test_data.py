@@ -9,7 +9,7 @@ import pytest
 from checkpoint_files import ASSET
 
 from rrwkv_export.errors import RRWKVError, TextError
-from rrwkv_export.texts import encode_text
+from rrwkv_export.texts import Encoding, encode_text
 from rrwkv_export.train.data.corpus import read_corpus
 from rrwkv_export.train.data.rows import Rows, windows
 from rrwkv_export.train.data.vocabulary import found, made_of
@@ -48,7 +48,23 @@ def test_what_is_held_out_is_read_in_rows_from_its_beginning():
     assert windows(np.arange(100), 32, 1000)[:, [0, -1]].tolist() == [[0, 32], [32, 64], [64, 96]]
     assert windows(np.arange(100), 32, 64).shape == (2, 33)
     assert windows(np.arange(10), 32, 64).tolist() == [list(range(10))]
+    assert windows(np.arange(1000), 10, 30)[:, 0].tolist() == [0, 330, 660]
     assert buckets(100) == [(0, 16), (16, 64), (64, 100)]
+
+
+def test_of_each_text_a_part_is_measured(tmp_path):
+    texts = [tmp_path / f"{number}.ids" for number in (1, 2, 3)]
+    for number, path in enumerate(texts, 1):
+        path.write_text(f"{number} " * 1000)
+    corpus = read_corpus(settings(texts[0], texts=tuple(map(str, texts))), Encoding("model", None, None, 40))
+    assert len(corpus.held_out) == 150
+    assert np.unique(windows(corpus.held_out, 16, 64)).tolist() == [1, 2, 3]
+
+
+def test_a_text_may_be_called_what_is_no_utf_8(tmp_path):
+    path = tmp_path / "a\udcff.ids"
+    path.write_text("1 2 3")
+    assert encode_text(path, Encoding("model", None, None, 40)).name == r"a\udcff.ids"
 
 
 def test_bpe_of_the_texts_knows_every_byte_and_begins_with_the_end(text, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_files import ADAPTIVE, RRWKV, RWKV4, RWKV6, RWKV7, random_weights
+from checkpoint_files import ADAPTIVE, RRWKV, RWKV4, RWKV6, RWKV7, random_weights, write_rrwkv
 
 from rrwkv_export.architectures import reference
 from rrwkv_export.architectures.mediums import MEDIUM_BANK, MediumConfig
@@ -20,6 +20,8 @@ from rrwkv_export.train.models.initial import initial_weights
 from rrwkv_export.train.models.rwkv4 import wkv
 from rrwkv_export.train.models.rwkv7 import delta
 from rrwkv_export.train.objective import information_loss
+from rrwkv_export.train.optimizer import adamw
+from rrwkv_export.train.settings import Settings
 
 _BESIDE = Path(__file__).parents[3] / "shared" / "checkpoints" / "rwkv7-chat"
 CHAT = Path(os.environ.get("RWKV7_CHAT", _BESIDE)) / "rwkv7-chat-13m.pth"
@@ -233,11 +235,39 @@ def test_nothing_is_made_on_another_device_than_the_models(name):
 
 @pytest.mark.skipif(not CHAT.is_file(), reason="rwkv7-chat-13m.pth is not there; RWKV7_CHAT names its folder")
 def test_a_trained_model_with_mediums_begins_with_the_logits_that_it_had(rwkv7_golden):
-    made = retrofit(open_checkpoint(CHAT), MediumConfig(interval=32, slots=16), seed=0)
+    made = retrofit(open_checkpoint(CHAT), MediumConfig(interval=32, slots=16), Settings(("-",), steps=1, length=64))
     assert (made.config.medium.slots, made.vocabulary.size, made.vocabulary.chat.bos_token_id) == (16, 4096, 0)
     with torch.no_grad():
         logits, _ = Model(made.config, made.weights)(torch.from_numpy(rwkv7_golden.ids)[None])
     assert rwkv7_golden.error(logits[0].numpy()) < 1e-5
+
+
+def test_a_retrofit_is_compared_over_all_of_its_segments(tmp_path, monkeypatch):
+    base = open_checkpoint(write_rrwkv(tmp_path / "base", RWKV7, random_weights(RWKV7)))
+    medium, settings = MediumConfig(interval=4, slots=2, key_size=8), Settings(("-",), steps=1, length=64)
+    monkeypatch.setattr("rrwkv_export.train.beginnings.retrofit._PIECE", 3)
+    assert retrofit(base, medium, settings).config.medium == medium
+    mixed = {name: x for name, x in random_weights(MODELS["rwkv7 with mediums"]).items() if name not in base.weights}
+    monkeypatch.setattr("rrwkv_export.train.beginnings.retrofit.initial_mediums", lambda *_: mixed)
+    with pytest.raises(TrainingError, match="does not compute what the one without does"):
+        retrofit(base, medium, settings)
+    with pytest.raises(TrainingError, match="--length 64: no token of such a row could read a medium"):
+        retrofit(base, MediumConfig(interval=1 << 20, slots=2, key_size=8), settings)
+
+
+def test_matrices_called_weight_decay_as_torchs_recurrences_call_theirs():
+    """As in BlinkDL/RWKV-LM: no low-rank ones, and nothing of one row."""
+    torchs = torch.nn.Sequential(torch.nn.LSTM(4, 8), torch.nn.LayerNorm(8))
+    ours, _ = made(RWKV7)
+    for model, decaying, others in (
+        (ours, {"emb.weight", "blocks.0.att.key.weight"}, {"blocks.0.att.w1", "ln_out.weight"}),
+        (torchs, {"0.weight_ih_l0", "0.weight_hh_l0"}, {"0.bias_ih_l0", "1.weight"}),
+    ):
+        groups = adamw(model, Settings(("-",), steps=1)).param_groups
+        decays = {id(value): group["weight_decay"] > 0 for group in groups for value in group["params"]}
+        named = dict(model.named_parameters())
+        assert all(decays[id(named[name])] for name in decaying)
+        assert not any(decays[id(named[name])] for name in others)
 
 
 def test_what_is_not_trained_is_refused_by_name():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from checkpoint_files import RWKV4, RWKV7, random_weights, write_rrwkv
 from safetensors.torch import load_file
 from training_runs import RUN, SENTENCES, SIZES, rows
@@ -88,7 +89,7 @@ def test_a_run_is_a_checkpoint_and_tells_of_itself(run, text):
     assert rates[0] < rates[1] == max(rates)
     assert rates[-1] < 0.12e-3
     card = (run / "README.md").read_text()
-    assert "model_name: run" in card
+    assert 'model_name: "run"' in card
     assert "12 steps of 2 rows of 32 tokens" in card
     assert str(text.parent) not in card
 
@@ -192,6 +193,22 @@ def test_what_cannot_be_trained_is_said_in_a_line_and_leaves_nothing(rrwkv, tmp_
     assert done.err.count("\n") <= (1 if status == 1 else 6)
     assert not (tmp_path / "out").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["empty.txt"]
+
+
+@pytest.mark.parametrize("name", ["run: 2", "no", "a \"b\" 'c'", "two\nlines"])
+def test_a_card_is_yaml_whatever_folder_and_text_are_called(rrwkv, text, tmp_path, name):
+    shutil.copy(text, tmp_path / "\udcff.txt")
+    rrwkv("train", tmp_path / "\udcff.txt", "-o", tmp_path / name, *SIZES, *RUN)
+    card = (tmp_path / name / "README.md").read_text("utf-8")
+    assert isinstance(yaml.safe_load(card.split("---")[1])["model_name"], str)
+    assert r"Texts: \udcff.txt." in card
+
+
+def test_accelerates_accumulation_of_gradients_is_refused(rrwkv, text, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    done = rrwkv("train", text, "-o", tmp_path / "out", *SIZES, *RUN, status=1)
+    assert "gradient accumulation of 4" in done.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_that_cannot_be_exported_is_not_trained(rrwkv, text, tmp_path, monkeypatch):

@@ -104,15 +104,15 @@ run_options: Decorator[Any] = stacked(
     count("--batch", 8, "Rows of a step, over all processes.", highest=1 << 16),
     number("--learning-rate", 1e-3, "The highest; it falls to a tenth of it along a cosine."),
     count("--warm-up", 20, "Steps until it is reached.", lowest=0),
-    number("--weight-decay", 0.1, "Of matrices; nothing else decays."),
+    number("--weight-decay", 0.1, "Of matrices but for low-rank ones; nothing else decays."),
     number("--clip", 1.0, "Scale the gradient to this norm where it is larger."),
     click.option(
         "--held-out",
         type=PATH,
         multiple=True,
         metavar="FILE",
-        help="Text to measure the loss on, which is not trained on; may be given several times.  [default: the last "
-        "twentieth of each text]",
+        help="Text to measure the loss on, which is not trained on: 16,384 tokens, evenly along all of it; may be given "
+        "several times.  [default: the last twentieth of each text]",
     ),
     count("--every", 100, "Steps between two measurements; each also saves."),
     click.option(

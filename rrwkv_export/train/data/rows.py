@@ -49,7 +49,11 @@ def _drawn(seed: int, epoch: int, room: int, count: int) -> tuple[int, Ids]:
 
 
 def windows(ids: Ids, length: int, most: int) -> Ids:
-    """Rows one after the other, [n, at most length + 1], of `most` predictions at most, for what is held out."""
+    """Rows of what is held out, [n, at most length + 1], of `most` predictions at most: one after the other, or where
+    there are more of them, from places evenly along it, so that every text has its part.
+    """
     length = min(length, len(ids) - 1)
-    count = max(1, min((len(ids) - 1) // length, most // length))
-    return np.stack([ids[i * length : (i + 1) * length + 1] for i in range(count)])
+    fit = (len(ids) - 1) // length
+    count = max(1, min(fit, most // length))
+    starts = [i * fit // count * length for i in range(count)]
+    return np.stack([ids[start : start + length + 1] for start in starts])

@@ -1,7 +1,8 @@
 """Text from files and models as a terminal or a page may show it: no character of it moves, hides or reorders others.
 
 What is meant are the control characters (C0 but for newline and tab, DEL, C1, and with them every escape sequence), the
-line separators U+2028 and U+2029, and the embeddings, overrides and isolates of bidirectional text.
+line separators U+2028 and U+2029, the embeddings, overrides and isolates of bidirectional text, and surrogates, which
+stand in a file's name for bytes that are no UTF-8 and in no text that is written.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ _CODES = (
     *range(0x7F, 0xA0),
     *range(0x2028, 0x202F),
     *range(0x2066, 0x206A),
+    *range(0xD800, 0xE000),
 )
 _ESCAPED = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _CODES}
 _IN_JSON = {code: f"\\u{code:04x}" for code in _CODES}
@@ -29,6 +31,11 @@ def visible(text: str) -> str:
 def one_line(text: str) -> str:
     """`visible`, and white space of any kind is a single space."""
     return visible(" ".join(text.split()))
+
+
+def writable(name: str) -> str:
+    r"""A file's name for what is written in UTF-8: bytes of it that are none are written out, as `\udcff`."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def without_controls(text: str) -> str:
