@@ -17,6 +17,7 @@ from typing import Any
 
 from rrwkv_export.errors import OutputError
 from rrwkv_runtime.common import atomic
+from rrwkv_runtime.common.printable import is_writable
 from rrwkv_runtime.manifest import MANIFEST_NAME
 
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)  # what a rename says where there is something already
@@ -143,12 +144,9 @@ def _unwritable(target: Path, error: OSError | ValueError) -> OutputError:
 
 
 def _check_name(target: Path) -> None:
-    try:
-        str(target).encode()
-    except UnicodeEncodeError:
-        raise OutputError(
-            f"{str(target)!r} is not UTF-8, which ONNX's file names must be; choose another name"
-        ) from None
+    path = str(target.absolute())
+    if not is_writable(path):
+        raise OutputError(f"{path!r} is not UTF-8, which ONNX's file names must be; choose another name")
     if "\0" in str(target):
         raise OutputError("a folder's name cannot hold the character NUL; choose another name")
 

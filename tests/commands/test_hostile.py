@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -18,7 +19,7 @@ from fuzzing import TARGETS, Seeds, attempt, nested, seal
 
 from rrwkv_export.bench.record import read_earlier
 from rrwkv_export.checkpoint import open_checkpoint
-from rrwkv_export.commands import main
+from rrwkv_export.commands import _run, main
 from rrwkv_export.errors import BenchError, CheckpointError, ConfigError, RecipeError
 from rrwkv_export.markdown import escaped
 from rrwkv_export.quantize.recipe import load_recipe, parse_recipe
@@ -344,6 +345,28 @@ def test_text_for_people_has_no_control_in_it():
     assert visible("a\nb\tc") == "a\nb\tc"
     assert visible("\x1b[31m") == r"\x1b[31m"
     assert json.loads(json_escaped(json.dumps(NASTY, ensure_ascii=False))) == NASTY
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "perplexity BUNDLE",
+        "quantize BUNDLE -o OUT",
+        "web BUNDLE -o OUT",
+        "export CHECKPOINT -o OUT",
+        "export OTHER -o CHECKPOINT/out",
+    ],
+)
+def test_paths_that_libraries_cannot_take_are_named(small_bundle, small_checkpoint, tmp_path, command, capsys):
+    places = {"BUNDLE": small_bundle, "CHECKPOINT": small_checkpoint}
+    for name, place in places.items():
+        places[name] = shutil.copytree(place, tmp_path / f"{name}\udcff")
+    places |= {"OUT": tmp_path / "out", "OTHER": small_checkpoint, "CHECKPOINT/out": places["CHECKPOINT"] / "out"}
+    assert _run([str(places.get(word, word)) for word in command.split()]) == 1
+    said = capsys.readouterr().err
+    assert "not UTF-8" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def printable_lines(text):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rrwkv_export.checkpoint.containers.entries import AGAIN, Entry, brief
 from rrwkv_export.errors import CheckpointError
+from rrwkv_runtime.common.printable import is_writable
 
 _LARGEST_HEADER = 16 * 2**20  # a model of 14 thousand million parameters has some 100 kB
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
@@ -18,6 +19,8 @@ _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float
 
 def entries(path: Path) -> dict[str, Entry]:
     """Every tensor of the file by its name there; no data is read. Raises CheckpointError."""
+    if not is_writable(str(path)):
+        raise CheckpointError(f"{path}: its path is not UTF-8, as safetensors wants it; rename what is not")
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
     if length > min(_LARGEST_HEADER, path.stat().st_size):

@@ -28,6 +28,7 @@ from rrwkv_runtime.bundle.graph_entry import GraphEntry, Runs
 from rrwkv_runtime.bundle.graph_file import LARGEST_GRAPH, check_graph
 from rrwkv_runtime.bundle.schema import violations
 from rrwkv_runtime.bundle.state_spec import StateSpec
+from rrwkv_runtime.common.printable import is_writable
 from rrwkv_runtime.common.reading import boundary, brief, read_json
 from rrwkv_runtime.errors import BundleError, DamagedBundle, NewerFormat, OlderFormat
 
@@ -173,6 +174,8 @@ class Manifest:
             raise BundleError(f"{bundle}: no such bundle directory")
         if not path.is_file():
             raise BundleError(f"{bundle}: not a bundle, it has no {MANIFEST_NAME}; make one with `rrwkv export`")
+        if not is_writable(str(bundle.resolve())):
+            raise BundleError(f"{bundle}: its path is not UTF-8, as onnxruntime wants it; rename what is not")
         fields = read_json(path, DamagedBundle)
         with boundary(DamagedBundle, f"{path}: not the manifest of a bundle"):
             return cls.from_json(fields)

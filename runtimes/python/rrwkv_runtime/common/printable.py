@@ -38,6 +38,11 @@ def writable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
+def is_writable(name: str) -> bool:
+    """Whether libraries that want UTF-8 take it for a file's name."""
+    return writable(name) == name
+
+
 def without_controls(text: str) -> str:
     """For a model's text as it comes, at a terminal: such characters are left out."""
     return text.translate(_DROPPED)
