@@ -7,6 +7,7 @@ rrwkv_export.evaluate` does that and is then its command. lm-evaluation-harness 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class RRWKV(LM):  # type: ignore[misc]
             raise InputError(f"--model_args {next(iter(unknown))}: the model type rrwkv takes {known}")
         self.model = Model.load(bundle, provider, threads, variant=variant, native=native)
         self._encoder = Encoder(self.model)
+        self._answered = Counter[tuple[str, str]]()  # how often each context was gone on with, by what was asked
 
     def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """(log-likelihood, whether greedy) of each (context, continuation), and into the harness's cache."""
@@ -75,15 +77,20 @@ class RRWKV(LM):  # type: ignore[misc]
         return found
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
-        """What each context goes on with, up to a stop string or the end of the text."""
+        """What each context goes on with, up to a stop string or the end of the text.
+
+        Where it is drawn, the same request asked again (`repeats`) is another draw, and the same in every run.
+        """
         found = []
         for request in requests:
             context, asked = request.args
-            found.append(self._generated(context, asked))
+            key = (context, repr(sorted(asked.items())))
+            found.append(self._generated(context, asked, self._answered[key]))
+            self._answered[key] += 1
             self.cache_hook.add_partial("generate_until", request.args, found[-1])
         return found
 
-    def _generated(self, context: str, asked: Mapping[str, Any]) -> str:
+    def _generated(self, context: str, asked: Mapping[str, Any], seed: int) -> str:
         options = normalize_gen_kwargs(dict(asked), _MOST_TOKENS)
         sampling: dict[str, Any] = {
             "temperature": 0.0,
@@ -93,7 +100,7 @@ class RRWKV(LM):  # type: ignore[misc]
             self._encoder.context(context),
             max_tokens=options["max_gen_toks"],
             stop=[stop for stop in options["until"] if stop],
-            seed=0,
+            seed=seed,
             **sampling,
         )
         return "".join(token.text for token in tokens)

@@ -100,6 +100,18 @@ def test_texts_go_on_greedily_to_a_stop_string(lm):
 
 
 @installed
+def test_a_request_asked_again_is_another_draw_and_the_same_in_every_run(small_bundle):
+    from rrwkv_export.evaluate.harness import RRWKV
+
+    drawn = {"until": [], "max_gen_toks": 12, "do_sample": True, "temperature": 1.0}
+    requests = asked("generate_until", *((f"User: {said}!", drawn) for said in ("Hi", "Hello", "Hi", "Hi")))
+    found, again = (RRWKV(str(small_bundle), threads=1).generate_until(requests) for _ in range(2))
+    assert len({found[0], found[2], found[3]}) == 3
+    assert again == found
+    assert RRWKV(str(small_bundle), threads=1).generate_until(requests[1:2]) == found[1:2]
+
+
+@installed
 def test_a_whole_text_is_scored_as_its_tokens_after_each_other(lm):
     (found,) = lm.loglikelihood_rolling(asked("loglikelihood_rolling", ("Hello there, my friend.",)))
     ((scored, _),) = lm.loglikelihood(asked("loglikelihood", ("", "Hello there, my friend.")))

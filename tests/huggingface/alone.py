@@ -47,6 +47,7 @@ def padded(model, ids):
     first = model(wider[:, :11], attention_mask=mask[:, :11])
     second = model(wider[:, 11:], attention_mask=mask, past_key_values=first.past_key_values)
     both = torch.cat([first.logits, second.logits], 1)
+    assert not first.logits[0, :5].any()  # nothing was read yet
     return {"padded": torch.stack([both[row, b : b + T] for row, b in enumerate((5, 0, 2))]), "ended": both[:, -1]}
 
 
@@ -58,6 +59,30 @@ def trained(model, ids):
     gradients = {f"gradient.{n}": p.grad for n, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
     return {"loss": loss, **gradients}
+
+
+def losses(model, ids, state=None):
+    """Of rows of unequal length: each by itself, weighted by its predictions; padded on the right, on the left; and
+    these divided by a number that is given, as the trainer of transformers does."""
+    lengths, T = (ids.shape[1], 5, 12), ids.shape[1]
+
+    def loss(ids, rows, **more):
+        before = state.copy() if state else None
+        if before:
+            before.reorder_cache(torch.tensor(rows))
+        return model(ids, past_key_values=before, **more).loss.item()
+
+    alone = sum(loss(ids[r : r + 1, :n], [r], labels=ids[r : r + 1, :n]) * (n - 1) for r, n in enumerate(lengths))
+    found = [alone / (sum(lengths) - 3)]
+    for items in ({}, {"num_items_in_batch": torch.tensor(sum(lengths) - 3)}):
+        for side in ("right", "left"):
+            mask = torch.stack([torch.arange(T) < n for n in lengths]).long()
+            mask = mask if side == "right" else mask.flip(1)
+            wider = torch.zeros_like(ids)
+            wider[mask.bool()] = torch.cat([row[:n] for row, n in zip(ids, lengths)])
+            labels = wider.masked_fill(mask == 0, -100)
+            found.append(loss(wider, [0, 1, 2], attention_mask=mask, labels=labels, **items))
+    return found
 
 
 def by_trainer(model, asked, out):
@@ -106,6 +131,10 @@ def main(asked_file, told):
         tensors = {"dtype": torch.zeros((), dtype=model.dtype)}
         if asked.get("ids"):
             tensors |= computed(model, asked) | trained(model, torch.tensor(asked["ids"])) | generated(model, asked)
+            ids = torch.tensor(asked["ids"])
+            with torch.no_grad():
+                words["losses"] = losses(model, ids)
+                words["losses after a state"] = losses(model, ids, model(ids[:, :7]).past_key_values)
             halves = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True, dtype=torch.bfloat16).eval()
             found = halves(torch.tensor(asked["ids"]))
             words["states"] = sorted({str(x.dtype) for x in found.past_key_values.layers[0].values()})
@@ -119,7 +148,7 @@ def main(asked_file, told):
             one, other = (each(torch.tensor([[1, 7, 3]])).logits for each in (model.eval(), again))
         words["same again"] = torch.equal(one, other)
         if asked.get("trainer"):
-            words["losses"] = by_trainer(model, asked, f"{out}-trained")
+            words["trainer"] = by_trainer(model, asked, f"{out}-trained")
         if asked.get("text"):
             words["said"], tokenizer = said(folder, asked)
             tokenizer.save_pretrained(f"{out}-again")

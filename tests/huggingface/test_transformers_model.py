@@ -131,10 +131,17 @@ def test_gradients_are_those_of_training(name, told):
         torch.testing.assert_close(found[f"gradient.{n}"].view_as(gradient), gradient, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_padding_on_either_side_adds_nothing_to_the_loss(name, told):
+    words = json.loads((told / "told" / f"{name}.json").read_text())
+    for losses in (words["losses"], words["losses after a state"]):
+        assert losses == pytest.approx([losses[0]] * 5, rel=1e-6)
+
+
 def test_the_trainer_of_transformers_trains_it(told):
     if not ACCELERATE:
         pytest.skip("accelerate is not installed: pip install '.[train]'")
-    losses = json.loads((told / "told" / "rrwkv-adaptive.json").read_text())["losses"]
+    losses = json.loads((told / "told" / "rrwkv-adaptive.json").read_text())["trainer"]
     assert losses[-1] < losses[0]
     trained, before = (open_checkpoint(told / f) for f in ("told/rrwkv-adaptive-trained", "rrwkv-adaptive"))
     assert trained.config == before.config

@@ -111,8 +111,8 @@ run_options: Decorator[Any] = stacked(
         type=PATH,
         multiple=True,
         metavar="FILE",
-        help="Text to measure the loss on, which is not trained on: 16,384 tokens, evenly along all of it; may be given "
-        "several times.  [default: the last twentieth of each text]",
+        help="Text to measure the loss on, which is not trained on: 16,384 tokens, evenly along all of it; may be "
+        "given several times.  [default: the last twentieth of each text]",
     ),
     count("--every", 100, "Steps between two measurements; each also saves."),
     click.option(

@@ -136,7 +136,7 @@ class RrwkvForCausalLM(RrwkvPreTrainedModel, GenerationMixin):
 
         attention_mask: 1 for tokens, 0 for padding, on either side; of this call, or of all columns seen.
         past_key_values, from transformers 5.24 on called cache: the state after what was read before; it moves on.
-        labels: shifted by the model, -100 for none.
+        labels: shifted by the model, -100 for none; a row's first token of this call is predicted by nothing.
         logits_to_keep: of the last so many tokens, 0 for all; or of these columns. hidden_states, if asked for:
         embeddings, then x after each layer, the last normed. Raises ValueError for a mask of another shape.
         """
@@ -154,6 +154,7 @@ class RrwkvForCausalLM(RrwkvPreTrainedModel, GenerationMixin):
         logits = self.head(last[:, kept])
         loss = None
         if labels is not None:
+            labels = call.rows.predicted(labels)
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
         shown = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         given = state if (self.config.use_cache if use_cache is None else use_cache) else None

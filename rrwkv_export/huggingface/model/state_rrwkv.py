@@ -85,23 +85,41 @@ class Rows:
         return _gathered(x, torch.argsort(~self._mask, dim=1, stable=True))
 
     def unpacked(self, x: Tensor) -> Tensor:
-        """The inverse; padding gets what the last real token before it has, so that a row may also end in padding."""
+        """The inverse; padding gets what the last real token before it has, so that a row may also end in padding.
+
+        Where there is none it gets 0: what the row's first token has would tell which one that is.
+        """
         if self._mask is None:
             return x
-        return _gathered(x, (self._mask.cumsum(1) - 1).clamp(min=0))
+        read = self._mask.cumsum(1)
+        return _kept(_gathered(x, (read - 1).clamp(min=0)), read > 0)
+
+    def predicted(self, labels: Tensor) -> Tensor:
+        """labels [B, T] with -100 where the row has no real token before, in this call.
+
+        Nothing predicts its first: a state holds no logits, and in a row without padding nothing does either.
+        """
+        if self._mask is None:
+            return labels
+        before = self._mask.cumsum(1) - self._mask.long()
+        return labels.masked_fill((before == 0).to(labels.device), -100)
 
     def zeroed(self, x: Tensor) -> Tensor:
         """x [B, T, ...], packed, with 0 for what is not real."""
         if self.lengths is None:
             return x
-        real = torch.arange(x.shape[1], device=x.device) < self.lengths[:, None]
-        return torch.where(real.reshape(*real.shape, *[1] * (x.ndim - 2)), x, torch.zeros_like(x))
+        return _kept(x, torch.arange(x.shape[1], device=x.device) < self.lengths[:, None])
 
     def last(self, x: Tensor) -> Tensor:
         """Of [B, 1 + T, ...], the carried value and those after each token, the one after the last real token."""
         if self.lengths is None:
             return x[:, -1]
         return _gathered(x, self.lengths[:, None])[:, 0]
+
+
+def _kept(x: Tensor, real: Tensor) -> Tensor:
+    """x [B, n, ...] where real [B, n], else 0."""
+    return torch.where(real.reshape(*real.shape, *[1] * (x.ndim - 2)), x, torch.zeros_like(x))
 
 
 def _gathered(x: Tensor, index: Tensor) -> Tensor:
