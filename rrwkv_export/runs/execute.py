@@ -10,6 +10,7 @@ from typing import Any
 from rrwkv_export.progress import Progress
 from rrwkv_export.runs.grid import Run, check_grid
 from rrwkv_export.runs.store import Store
+from rrwkv_runtime.common.printable import writable
 
 Say = Callable[[str], None]
 LOCAL = "local"
@@ -52,14 +53,14 @@ def execute(
     check_grid(runs)
     kept = store.finished_keys()
     missing = [run for run in runs if run.key not in kept]
-    before, finished, failed = len(runs) - len(missing), 0, list[str]()
+    before, finished, failed = len(runs) - len(missing), 0, list[Run]()
     if before:
         say(f"{before} of {len(runs)} runs are finished already")
     for done, outcome in enumerate(_outcomes(missing, store, ray, workers), before + 1):
         run, place = outcome.run, f"[{done}/{len(runs)}]"
         if outcome.result is None:
             store.fail(run, outcome.error)
-            failed.append(run.name)
+            failed.append(run)
             say(f"{place} {run.name}: failed after {outcome.seconds:.0f} s: {outcome.error}")
         else:
             store.finish(run, outcome.result, outcome.seconds)
@@ -67,7 +68,9 @@ def execute(
             say(f"{place} {run.name}: {outcome.seconds:.0f} s")
         if progress:
             progress("runs", done, len(runs))
-    return Done(finished, len(runs) - finished - len(failed), tuple(failed))
+    errors = store.failed()
+    names = tuple(run.name for run in failed if run.key in errors)
+    return Done(finished, len(runs) - finished - len(names), names)
 
 
 def _outcomes(missing: Sequence[Run], store: Store, ray: str | None, workers: int | None) -> Iterable[Outcome]:
@@ -96,5 +99,8 @@ def try_run(run: Run) -> Outcome:
 
 
 def in_one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    try:
+        text = writable(" ".join(str(error).split()))
+    except Exception:  # an error that cannot even be told
+        text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from rrwkv_export.errors import RunError
+from rrwkv_runtime.common.printable import writable
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Run:
     places: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", writable(self.name))
         written(self.parameters, f"the parameters of {self.name}")
 
     @cached_property
@@ -59,8 +61,10 @@ def check_grid(runs: Sequence[Run]) -> None:
 
 
 def written(value: object, what: str) -> str:
-    """As JSON, in one order. Raises RunError for what JSON cannot hold."""
+    """As JSON, in one order. Raises RunError for what JSON cannot hold, or UTF-8."""
     try:
-        return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise RunError(f"{what}: JSON cannot hold that ({error})") from None
+    return text

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from typing import Any
 
 from rrwkv_export.errors import RunError
 from rrwkv_export.runs.grid import Run, written
+from rrwkv_runtime.common.printable import writable
 
 _APPLICATION, _VERSION = 0x52525755, 1  # of SQLite's header: whose file it is, and which of its forms
 _BUSY = 60.0  # seconds to wait for another process that writes
@@ -74,8 +75,14 @@ class Store:
             database.execute("DELETE FROM failed WHERE key = ?", (run.key,))
 
     def fail(self, run: Run, error: str) -> None:
+        row = (run.key, run.name, writable(error), _now())
         with self._opened() as database:
-            database.execute("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?)", (run.key, run.name, error, _now()))
+            database.execute("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?)", row)
+
+    def forget(self, runs: Iterable[Run]) -> None:
+        """They are not finished any more, for whoever finds that what they left elsewhere is gone."""
+        with self._opened() as database:
+            database.executemany("DELETE FROM finished WHERE key = ?", [(run.key,) for run in runs])
 
     def finished_keys(self) -> set[str]:
         """Of the runs that are finished."""
@@ -96,7 +103,9 @@ class Store:
     def failed(self) -> dict[str, str]:
         """The error of each run that failed and is not finished, by its key."""
         with self._opened() as database:
-            return dict(database.execute("SELECT key, error FROM failed").fetchall())
+            # What one process has finished another may fail at later.
+            rows = database.execute("SELECT key, error FROM failed WHERE key NOT IN (SELECT key FROM finished)")
+            return dict(rows.fetchall())
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:

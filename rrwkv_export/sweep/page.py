@@ -16,6 +16,7 @@ from rrwkv_export.report.render.page import Plot, page, plot_section, table_sect
 from rrwkv_export.report.render.plots import powers
 from rrwkv_export.report.render.svg import FAINT, MODEL, REFERENCE, figure, style, to_svg
 from rrwkv_export.report.render.table import Table
+from rrwkv_export.sweep.plan import BUNDLES
 from rrwkv_export.sweep.points import FLOAT, Point, frontier, staircase
 from rrwkv_runtime.common.printable import visible
 
@@ -142,6 +143,8 @@ def _about(swept: Swept) -> list[Table]:
     plan, settings = swept.plan, swept.plan.settings
     failed = Table("Failed", ("run", "why"), list(swept.failed.items()))
     rows = [("bundle", bundle.name, f"bundle id {bundle.id}") for bundle in plan.bundles]
+    made = {each.name: f"{BUNDLES}/{each.folder.name}, bundle id {known}" for each, known in swept.made.items()}
+    rows += [("quantized", name, where) for name, where in made.items()]
     rows += [("text", text.name, f"sha256 {text.id}") for text in plan.texts]
     rows += [("calibration", text.name, f"sha256 {text.id}") for text in plan.calibration]
     rows.append(("read", "", f"{count(settings.tokens)} predictions, in chunks of {settings.chunk} tokens"))

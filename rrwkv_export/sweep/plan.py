@@ -11,18 +11,23 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rrwkv_export.bench.plan import graph_bytes
 from rrwkv_export.errors import RecipeError
+from rrwkv_export.quantize.recipe import parse_recipe
 from rrwkv_export.quantize.recipes import EVALUATION_TEXT, recipe_text
 from rrwkv_export.quantize.source import Source
 from rrwkv_export.report.shipped_text import shipped_text
 from rrwkv_export.runs import Run
 from rrwkv_export.texts import check_text, read_text
 from rrwkv_runtime.common.checks import check_whole
+from rrwkv_runtime.common.printable import writable
 from rrwkv_runtime.errors import UsageError
 
 _WORK = "rrwkv_export.sweep.work"
+_QUANTIZED = f"{_WORK}:quantized"
+BUNDLES = "bundles"  # the folder of what is made
 
 
 @dataclass(frozen=True)
@@ -93,29 +98,34 @@ class Plan:
     settings: Settings
 
     def quantized(self, out: Path) -> list[Quantized]:
-        """Every bundle by every recipe; what a folder's name ends with tells one from another of the same names."""
+        """Every bundle by every recipe."""
+        folder = out.absolute() / BUNDLES  # workers may have another current one
         return [
-            Quantized(bundle, recipe, out / "bundles" / self._folder(bundle, recipe))
+            Quantized(bundle, recipe, folder / self._folder(bundle, recipe))
             for bundle in self.bundles
             for recipe in self.recipes
         ]
 
     def _folder(self, bundle: Bundle, recipe: Recipe) -> str:
-        known = (bundle.id, recipe.texts[bundle.architecture], *(text.id for text in self.calibration), self.settings)
-        name = re.sub(r"[^\w.-]+", "-", f"{bundle.name}-{recipe.name}")
-        return f"{name[:80]}-{hashlib.sha256(repr(known).encode()).hexdigest()[:8]}"
+        """Follows from the run's key alone: the names of bundles and recipes change with what else is swept."""
+        key = Run("", _QUANTIZED, self._made_of(bundle, recipe)).key
+        scheme = re.sub(r"[^\w.-]+", "-", parse_recipe(recipe.texts[bundle.architecture]).scheme)
+        return f"{scheme[:40]}-{key[:12]}"
 
-    def quantizing(self, each: Quantized) -> Run:
-        """The run that makes a bundle."""
-        how = {
-            "bundle_id": each.bundle.id,
-            "recipe": each.recipe.texts[each.bundle.architecture],
+    def _made_of(self, bundle: Bundle, recipe: Recipe) -> dict[str, Any]:
+        return {
+            "bundle_id": bundle.id,
+            "recipe": recipe.texts[bundle.architecture],
             "calibration_ids": [text.id for text in self.calibration],
             "samples": self.settings.samples,
             "seed": self.settings.seed,
         }
+
+    def quantizing(self, each: Quantized) -> Run:
+        """The run that makes a bundle."""
+        how = self._made_of(each.bundle, each.recipe)
         where = {"bundle": each.bundle.path, "calibration": [t.path for t in self.calibration], "out": str(each.folder)}
-        return Run(f"quantize {each.name}", f"{_WORK}:quantized", how, where)
+        return Run(f"quantize {each.name}", _QUANTIZED, how, where)
 
     def measuring(self, each: Quantized, made: str, text: Named) -> Run:
         """The run that reads a text by a bundle and by what was made of it. made: the bundle id of that."""
@@ -170,8 +180,8 @@ def make_plan(
 def _named(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     """Each once, by its own name, or by its path where two have one name."""
     unique = list(dict.fromkeys(paths))
-    names = [path.resolve().name.encode("utf-8", "replace").decode() for path in unique]
-    return [(path, str(path) if names.count(name) > 1 else name) for path, name in zip(unique, names)]
+    names = [writable(path.resolve().name) for path in unique]
+    return [(path, writable(str(path)) if names.count(name) > 1 else name) for path, name in zip(unique, names)]
 
 
 def _bundle(path: Path, name: str) -> Bundle:
@@ -183,7 +193,7 @@ def _bundle(path: Path, name: str) -> Bundle:
 
 def _recipe(given: str, architectures: Sequence[str]) -> Recipe:
     name = Path(given).stem if given.endswith(".toml") else given
-    return Recipe(name, {architecture: recipe_text(given, architecture) for architecture in architectures})
+    return Recipe(writable(name), {architecture: recipe_text(given, architecture) for architecture in architectures})
 
 
 def _text(path: Path, name: str) -> Named:

@@ -2,7 +2,7 @@
 
     DIR/sweep.html, sweep.md   the frontier
     DIR/sweep.sqlite           what every run gave; DIR/sweep.json, what all of them depend on
-    DIR/bundles                what was made
+    DIR/bundles                what was made; what is no longer there is made again
 
 Speeds are measured here, bundles in alternation, even where other runs are on Ray: what another machine takes for a
 token, or this one while it does something else, is not to be compared.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,12 @@ from rrwkv_export.errors import OutputError, RunError
 from rrwkv_export.progress import Progress
 from rrwkv_export.runs import Run, Store, execute
 from rrwkv_export.sweep.page import render_html, render_markdown
-from rrwkv_export.sweep.plan import Bundle, Plan, Quantized
+from rrwkv_export.sweep.plan import BUNDLES, Bundle, Plan, Quantized
 from rrwkv_export.sweep.points import Point, Speed, float_point, point
 from rrwkv_export.sweep.work import this_machine
 from rrwkv_runtime.common.reading import read_utf8
-from rrwkv_runtime.errors import InputError
+from rrwkv_runtime.errors import BundleError, InputError
+from rrwkv_runtime.manifest import Manifest, check_sizes
 
 STORE, SETTINGS, PAGE, MARKDOWN = "sweep.sqlite", "sweep.json", "sweep.html", "sweep.md"
 _FORMAT = {"format": "rrwkv-sweep", "format_version": 1}
@@ -36,11 +37,12 @@ Results = Mapping[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Swept:
-    """What a sweep came to. machine: on what speeds were measured, and the share of timings that other work disturbed;
-    None without. failed: name of a run, and its error.
+    """What a sweep came to. made: the bundle ids of what was quantized. machine: on what speeds were measured, and the
+    share of timings that other work disturbed; None without. failed: name of a run, and its error.
     """
 
     plan: Plan
+    made: Mapping[Quantized, str]
     points: tuple[Point, ...]
     machine: str | None
     disturbed: float
@@ -69,14 +71,17 @@ def sweep(
     """
     _begin(plan, out)
     store = Store(out / STORE)
-    wanted = plan.quantized(out)
 
-    def done(runs: list[Run], where: str | None) -> Results:
-        execute(runs, store, ray=where, workers=workers, progress=progress, say=say)
+    def done(runs: Sequence[Run], where: str | None) -> Results:
+        execute(_once(runs), store, ray=where, workers=workers, progress=progress, say=say)
         kept = {finished.key: finished.result for finished in store.finished()}
         return {run.key: kept[run.key] for run in runs if run.key in kept}
 
-    quantizing = {each: plan.quantizing(each) for each in wanted}
+    quantizing = {each: plan.quantizing(each) for each in plan.quantized(out)}
+    gone = _gone(store, quantizing)
+    for run in gone:
+        say(f"{run.name}: what it made is no longer in {out / BUNDLES}, and is made again")
+    store.forget(gone)
     _check_space(out, store, quantizing)
     results = dict(done(list(quantizing.values()), ray))
     made = {each: results[run.key] for each, run in quantizing.items() if run.key in results}
@@ -93,6 +98,7 @@ def sweep(
     errors = store.failed()
     swept = Swept(
         plan,
+        {each: its["bundle_id"] for each, its in made.items()},
         tuple(_points(plan, made, {cell: results.get(run.key) for cell, run in measuring.items()}, times)),
         next((its["machine"] for its in times.values()), None),
         max((its["disturbed"] for its in times.values()), default=0.0),
@@ -102,6 +108,30 @@ def sweep(
         with new_file(out / name) as place:
             place.write_bytes(text.encode("utf-8", "replace"))
     return swept
+
+
+def _once(runs: Sequence[Run]) -> list[Run]:
+    """Each by its first name: copies of a bundle or a text share runs, and so do recipes that make the same bundle."""
+    found: dict[str, Run] = {}
+    for run in runs:
+        found.setdefault(run.key, run)
+    return list(found.values())
+
+
+def _gone(store: Store, quantizing: Mapping[Quantized, Run]) -> list[Run]:
+    """Finished runs of which what they made is not there, or is something else by now."""
+    kept = {finished.key: finished.result for finished in store.finished()}
+    finished = {each: kept[run.key] for each, run in quantizing.items() if run.key in kept}
+    return _once([quantizing[each] for each, its in finished.items() if not _is_there(each.folder, its["bundle_id"])])
+
+
+def _is_there(folder: Path, known: str) -> bool:
+    try:
+        manifest = Manifest.load(folder)
+        check_sizes(folder, manifest)
+    except (BundleError, OSError):
+        return False
+    return manifest.bundle_id == known
 
 
 def _folders(bundle: Bundle, made: Mapping[Quantized, dict[str, Any]]) -> dict[str, str]:
@@ -161,5 +191,5 @@ def _check_space(out: Path, store: Store, quantizing: Mapping[Quantized, Run]) -
     """Raises OutputError where what is to be made finds no room."""
     kept = store.finished_keys()
     # A byte each: what 8 bits take, and quantizing looks once more.
-    needed = sum(each.bundle.parameters for each, run in quantizing.items() if run.key not in kept)
-    require_space(out / "bundles", needed)
+    needed = {run.key: each.bundle.parameters for each, run in quantizing.items() if run.key not in kept}
+    require_space(out / BUNDLES, sum(needed.values()))

@@ -17,7 +17,7 @@ from rrwkv_export.bench.alternate import alternate
 from rrwkv_export.bench.machine import load_average, machine
 from rrwkv_export.bench.plan import graph_bytes
 from rrwkv_export.bench.workloads import decode, prefill
-from rrwkv_export.errors import TextError
+from rrwkv_export.errors import OutputError, TextError
 from rrwkv_export.quantize.calibration import choose_calibration
 from rrwkv_export.quantize.quantize import quantize
 from rrwkv_export.quantize.recipe import parse_recipe
@@ -25,7 +25,7 @@ from rrwkv_export.report.measure.compare import compare
 from rrwkv_export.report.measure.speed import DECODED, PREFILLED
 from rrwkv_export.texts import Text, read_text
 from rrwkv_runtime.errors import BundleError
-from rrwkv_runtime.manifest import Manifest
+from rrwkv_runtime.manifest import MANIFEST_NAME, Manifest
 from rrwkv_runtime.model import Model
 
 Json = dict[str, Any]
@@ -45,6 +45,8 @@ def quantized(
 ) -> Json:
     """Make a bundle by a recipe in TOML; what a killed run left in its folder is replaced."""
     _require(bundle, bundle_id)
+    if os.path.lexists(out) and not Path(out, MANIFEST_NAME).is_file():
+        raise OutputError(f"{out} is in the way and is no bundle; move it away")
     said: list[str] = []
     read = choose_calibration([Path(path) for path in calibration], Path(bundle), samples, seed, say=said.append)
     for text, known, path in zip(read.texts, calibration_ids, calibration):

@@ -22,6 +22,22 @@ def failing(log, number):
     raise ValueError(f"not {number},\nnor any other")
 
 
+def of_a_file(log, number):
+    raise ValueError("file \udcff.txt is gone")
+
+
+def half_a_character(log, number):
+    return {"square": "\ud83d"}
+
+
+def untold(log, number):
+    class Untold(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    raise Untold
+
+
 def killed_at_first(log, number):
     """Its worker is killed the first time."""
     tell(log, number)

@@ -80,6 +80,35 @@ def test_a_run_that_finishes_has_not_failed(store, log):
     assert not store.failed()
 
 
+def test_a_run_that_another_process_has_finished_has_not_failed(store, log):
+    (run,) = grid(log, "failing", [2])
+    done = execute([run], store, say=lambda line: store.finish(run, {}, 0.0))
+    assert (done.before, done.failed) == (1, ())
+    store.fail(run, "later")
+    assert not store.failed()
+
+
+def test_a_run_that_is_forgotten_is_run_again(store, log):
+    runs = grid(log, "squared", [2, 3])
+    execute(runs, store)
+    store.forget(runs[:1])
+    assert execute(runs, store).finished == 1
+    assert told(log) == [2, 3, 2]
+
+
+def test_what_utf8_cannot_hold_fails_its_run_alone(store, log):
+    runs = [run for function in ("of_a_file", "half_a_character", "untold") for run in grid(log, function, [1])]
+    named = Run("of \udcff.txt", "grids:squared", {"log": str(log), "number": 2})
+    said = []
+    assert execute([*runs, named], store, say=said.append).failed == ("of_a_file-1", "half_a_character-1", "untold-1")
+    errors = store.failed()
+    of_a_file, half, untold = (errors[run.key] for run in runs)
+    assert (of_a_file, untold) == (r"ValueError: file \udcff.txt is gone", "Untold")
+    assert half.startswith("RunError: what half_a_character-1 gave: JSON cannot hold that (")
+    assert "".join(said).encode()
+    assert [run.name for run in store.finished()] == [r"of \udcff.txt"]
+
+
 def test_progress_counts_what_was_finished_before(store, log):
     shown = []
     execute(grid(log, "squared", [1]), store)
@@ -108,7 +137,7 @@ def test_a_grid_has_no_run_twice(store, log):
         execute([run, Run(run.name, run.function, {})], store)
 
 
-@pytest.mark.parametrize("parameters", [{"x": float("nan")}, {"x": {1}}, {"x": b"1"}])
+@pytest.mark.parametrize("parameters", [{"x": float("nan")}, {"x": {1}}, {"x": b"1"}, {"x": "\ud83d"}])
 def test_parameters_are_json(parameters):
     with pytest.raises(RunError, match="the parameters of it: JSON cannot hold that"):
         Run("it", "m:f", parameters)

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rrwkv_export.errors import OutputError, RecipeError, RunError, TextError
 from rrwkv_export.quantize.quantize import quantize
-from rrwkv_export.quantize.recipes import shipped_recipe
+from rrwkv_export.quantize.recipes import recipe_text, shipped_recipe
 from rrwkv_export.quantize.source import Calibration
 from rrwkv_export.report import measure
 from rrwkv_export.runs import Store
 from rrwkv_export.sweep import Settings, make_plan, sweep
 from rrwkv_export.sweep.points import Point, Speed, frontier, staircase
 from rrwkv_runtime.errors import UsageError
+from rrwkv_runtime.manifest import Manifest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPES = ("float16", "int8-weight")
@@ -91,6 +94,71 @@ def test_what_is_finished_is_not_run_again(swept, plan, small_bundle, texts):
     assert said == ["1 of 1 runs are finished already", "2 of 2 runs are finished already"]
     sweep(plan, swept[1], speed=False, say=said.append)
     assert said[2:] == ["2 of 2 runs are finished already", "4 of 4 runs are finished already"]
+
+
+def test_names_of_bundles_and_recipes_may_change(bundle, texts, tmp_path):
+    mine, out = tmp_path / "mine.toml", tmp_path / "out"
+    mine.write_text(recipe_text("int8-weight", "rwkv4"))
+    sweep(make_plan([bundle], [str(mine)], texts[:1], settings=SHORT), out, speed=False, say=lambda line: None)
+    moved, other = bundle.rename(tmp_path / "moved"), mine.rename(tmp_path / "other.toml")
+    found = sweep(make_plan([moved], [str(other)], texts, settings=SHORT), out, speed=False, say=lambda line: None)
+    found.require()
+    assert [(p.bundle, p.recipe) for p in found.points] == [("moved", "float32"), ("moved", "other")] * 2
+    (made,) = (out / "bundles").iterdir()
+    assert f"bundles/{made.name}" in (out / "sweep.html").read_text()
+
+
+def emptied(folder, other):
+    shutil.rmtree(folder)
+
+
+def cut_short(folder, other):
+    os.truncate(folder / "model.onnx.data", 100)
+
+
+def replaced(folder, other):
+    shutil.rmtree(folder)
+    shutil.copytree(other, folder)
+
+
+@pytest.mark.parametrize("harm", [emptied, cut_short, replaced])
+def test_a_bundle_that_is_gone_is_made_again(swept, small_bundle, texts, tmp_path, harm):
+    out, more, said = Path(shutil.copytree(swept[1], tmp_path / "out")), tmp_path / "more.ids", []
+    more.write_text(texts[0].read_text() + " 7")
+    made, other = (next((out / "bundles").glob(f"{recipe}-*")) for recipe in ("int8-weight", "float16"))
+    known = Manifest.load(made).bundle_id
+    harm(made, other)
+    plan = make_plan([small_bundle], RECIPES, [more], settings=SHORT)
+    found = sweep(plan, out, speed=False, say=said.append)
+    found.require()
+    assert said[0] == f"quantize bundle int8-weight: what it made is no longer in {out / 'bundles'}, and is made again"
+    assert said[1] == "1 of 2 runs are finished already"
+    assert Manifest.load(made).bundle_id == known
+    assert len(found.points) == 3
+
+
+def test_what_is_in_the_way_of_a_bundle_is_left(swept, plan, tmp_path):
+    out = Path(shutil.copytree(swept[1], tmp_path / "out"))
+    made = next((out / "bundles").glob("float16-*"))
+    (made / "manifest.json").unlink()
+    found = sweep(plan, out, speed=False, say=lambda line: None)
+    assert "is in the way and is no bundle; move it away" in found.failed["quantize bundle float16"]
+    assert (made / "model.onnx").exists()
+
+
+def test_what_comes_to_the_same_is_measured_once(bundle, small_bundle, texts, tmp_path):
+    mine, text, out = tmp_path / "mine.toml", tmp_path / "copy.ids", tmp_path / "out"
+    mine.write_text(recipe_text("int8-weight", "rwkv4") + "\n# the same\n")
+    shutil.copy(texts[0], text)
+    plan = make_plan([small_bundle, bundle], ["int8-weight", str(mine)], [texts[0], text], settings=SHORT)
+    found = sweep(plan, out, say=lambda line: None)
+    found.require()
+    kinds = [run.name.split()[0] for run in Store(out / "sweep.sqlite").finished()]
+    assert kinds == ["quantize", "quantize", "measure", "time"]
+    assert [p.recipe for p in found.points] == ["float32", "int8-weight", "mine"] * 4
+    one, other = found.points[1:3]
+    assert replace(other, recipe=one.recipe) == one
+    assert "</html>" in (out / "sweep.html").read_text()
 
 
 def test_what_fails_is_told_and_stops_nothing_else(small_bundle, texts, tmp_path):
