@@ -74,6 +74,12 @@ class ParityError(ExportError):
         self.parity = parity
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Also as torch says it, of processors and of GPUs: a RuntimeError."""
+    said = isinstance(error, RuntimeError) and "allocat" in str(error) and "memory" in str(error)
+    return said or isinstance(error, MemoryError)
+
+
 def without_remedy(error: RRWKVError) -> str:
     """What is wrong, where another remedy helps than the one that stands after the last semicolon."""
     return str(error).rpartition(";")[0] or str(error)

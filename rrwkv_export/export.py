@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +27,7 @@ from rrwkv_export.checkpoint.beside.card import card_facts
 from rrwkv_export.errors import CheckpointError
 from rrwkv_export.graph import WeightsDtype, WKVForm
 from rrwkv_export.graph.drawings import require_drawn
+from rrwkv_export.graph.names import state_layout
 from rrwkv_export.ort_format import write_ort
 from rrwkv_export.progress import Progress
 from rrwkv_export.verify import (
@@ -38,7 +40,7 @@ from rrwkv_export.verify import (
     key_bound,
     verify,
 )
-from rrwkv_runtime.manifest import ChatFormat, Manifest, TokenizerEntry, resolve_inside
+from rrwkv_runtime.manifest import ChatFormat, Manifest, TokenizerEntry, most_state, resolve_inside
 
 
 def export(
@@ -67,6 +69,7 @@ def export(
     forms = architectures.of(config).FORMS
     copies = 3 if target == "mobile" and ort else 1
     require_space(out, copies * config.parameters() * (4 if dtype == "float32" else 2))
+    _require_states(config, forms[0], dtype)
     reference = reference_for(checkpoint, tokens, progress)
     options = GraphOptions(_wkv_form(wkv, target, reference.bound, forms), dtype, target)
     model_id = compute_model_id(config, load, progress)
@@ -88,6 +91,17 @@ def export(
         parity.require()
         manifest = save_manifest(folder, {**manifest.to_json(), "parity": parity.to_json()})
     return manifest, parity
+
+
+def _require_states(config: ModelConfig, form: WKVForm, dtype: WeightsDtype) -> None:
+    """What every reader of the manifest holds a bundle to. Raises CheckpointError."""
+    states = sum(4 * math.prod(layout.shape) for layout in state_layout(config, form))
+    most = most_state(config.parameters() * (4 if dtype == "float32" else 2))
+    if states > most:
+        raise CheckpointError(
+            f"its states take {states / 1e6:.0f} MB, and those of a model of this size may take {most / 1e6:.0f} MB; "
+            "give it fewer slots for mediums"
+        )
 
 
 def _wkv_form(

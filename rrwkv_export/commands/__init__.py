@@ -28,6 +28,7 @@ from rrwkv_export.commands.sweep import sweep
 from rrwkv_export.commands.train import train
 from rrwkv_export.commands.verify import verify
 from rrwkv_export.commands.web import web
+from rrwkv_export.errors import is_out_of_memory
 from rrwkv_runtime.common.printable import one_line, visible
 from rrwkv_runtime.errors import RRWKVError, UsageError
 from rrwkv_runtime.terminal import options
@@ -111,6 +112,6 @@ def _one_line(error: Exception) -> str:
         return text
     if isinstance(error, OSError):
         return one_line(f"{error.filename}: {error.strerror}") if error.filename else text
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return "out of memory; close other programs, or use a machine with more"
     return f"{type(error).__name__}: {text[:200]} (this is a bug; run `rrwkv --debug …` and report what it prints)"

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from rrwkv_export.commands.shared.options import PATH
 from rrwkv_export.commands.shared.say import note
 from rrwkv_export.commands.shared.training import (
     count,
+    is_given,
     kept_settings,
     medium_config,
     medium_options,
@@ -118,7 +118,7 @@ def train(ctx: click.Context, /, texts: tuple[Path, ...], output: Path, resume: 
         return
     from rrwkv_export.train.begin import check_run
 
-    make, settings = (_from if said["base"] else _new)(ctx, texts, said)
+    make, settings = (_from if said["base"] else _new)(texts, said)
     check_run(output, force)
     with progress_bars() as progress:
         result = run(output, lambda: make(progress), settings, overwrite=force, progress=progress, say=note)
@@ -127,22 +127,22 @@ def train(ctx: click.Context, /, texts: tuple[Path, ...], output: Path, resume: 
 
 def _check_alone(ctx: click.Context) -> None:
     """A run has its options already. Raises UsageError."""
-    given = [p for p in ctx.params if ctx.get_parameter_source(p) is not ParameterSource.DEFAULT]
-    if others := [name for name in given if name not in _BESIDE_RESUME and ctx.params[name]]:
+    given = [p for p in ctx.params if is_given(p)]
+    if others := [name for name in given if name not in _BESIDE_RESUME and ctx.params[name] != ()]:
         options = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
         named = "TEXT…" if others[0] == "texts" else options[others[0]]
         raise click.UsageError(f"--resume goes on with the options that the run was begun with; leave {named} out")
 
 
-def _new(ctx: click.Context, texts: tuple[Path, ...], said: dict[str, Any]) -> tuple[Make, Settings]:
+def _new(texts: tuple[Path, ...], said: dict[str, Any]) -> tuple[Make, Settings]:
     """A model of nothing. Raises UsageError."""
     from rrwkv_export.train.beginnings.new_model import new_model
     from rrwkv_export.train.settings import Settings
 
-    if said.pop("qat") or said.pop("text_share"):
+    if said.pop("qat") is not None or said.pop("text_share"):
         raise click.UsageError("--qat and --text-share are for --from: a model is tuned when it has been trained")
     del said["base"]
-    sizes = _sizes(ctx, said)
+    sizes = _sizes(said)
     tokens = {name: said.pop(name) for name in ("vocabulary", "tokenizer", "chat")}
     if tokens["chat"] and not tokens["tokenizer"]:
         raise click.UsageError("--chat is for --tokenizer; a tokenizer made of the texts has a format of its own")
@@ -150,7 +150,7 @@ def _new(ctx: click.Context, texts: tuple[Path, ...], said: dict[str, Any]) -> t
     return lambda _: new_model(texts, sizes, settings.seed, **tokens), settings
 
 
-def _from(ctx: click.Context, texts: tuple[Path, ...], said: dict[str, Any]) -> tuple[Make, Settings]:
+def _from(texts: tuple[Path, ...], said: dict[str, Any]) -> tuple[Make, Settings]:
     """A model that is there, perhaps tuned for a recipe. Raises UsageError."""
     from rrwkv_export.checkpoint import open_checkpoint
     from rrwkv_export.train.beginnings.found import described, found
@@ -159,42 +159,40 @@ def _from(ctx: click.Context, texts: tuple[Path, ...], said: dict[str, Any]) -> 
     base, scheme = said.pop("base"), said.pop("qat")
     beside = {name: said.pop(name) for name in ("tokenizer", "chat")}
     for name in [*_OF_NEW, *(name for name in said if name.startswith("medium_") and name != "medium_nats")]:
-        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+        if is_given(name):
             raise click.UsageError(f"--{name.replace('_', '-')} is for a new model; {base} has its own, leave it out")
         del said[name]
-    if not scheme:
+    if scheme is None:
         if said["text_share"]:
             raise click.UsageError("--text-share is for --qat; without it the texts' own loss is all")
         checkpoint = open_checkpoint(base, **beside)
-        said["medium_nats"] = _nats(ctx, checkpoint, said)
+        said["medium_nats"] = _nats(checkpoint, said)
         return lambda _: found(checkpoint), described(Settings(**kept_settings(texts, **said)), checkpoint)
     from rrwkv_export.quantize.recipe import parse_recipe
     from rrwkv_export.quantize.recipes import recipe_text
     from rrwkv_export.train.beginnings.tuning import tuned
 
-    said |= {
-        name: value for name, value in _TUNING.items() if ctx.get_parameter_source(name) is ParameterSource.DEFAULT
-    }
+    said |= {name: value for name, value in _TUNING.items() if not is_given(name)}
     checkpoint = open_checkpoint(base, **beside)
-    if ctx.get_parameter_source("medium_nats") is not ParameterSource.DEFAULT:
+    if is_given("medium_nats"):
         raise click.UsageError("--medium-nats is for intervals that are trained; with --qat they stay, leave it out")
     settings = Settings(**kept_settings(texts, **said), recipe=recipe_text(scheme, checkpoint.config.architecture))
     recipe = parse_recipe(settings.recipe)
     return lambda progress: tuned(checkpoint, recipe, say=note, progress=progress), described(settings, checkpoint)
 
 
-def _nats(ctx: click.Context, checkpoint: Checkpoint, said: dict[str, Any]) -> float:
+def _nats(checkpoint: Checkpoint, said: dict[str, Any]) -> float:
     """Of a model's adaptive intervals; those that it was trained with, where it was trained here. Raises UsageError."""
     from rrwkv_export.train.folder import LAST
     from rrwkv_export.train.settings import Settings
 
     medium, path, nats = checkpoint.config.medium, checkpoint.path, float(said["medium_nats"])
-    given = ctx.get_parameter_source("medium_nats") is not ParameterSource.DEFAULT
     if not medium or not medium.adaptive:
-        if given:
-            raise click.UsageError(f"--medium-nats is for adaptive intervals, and {path} has none; leave it out")
+        if given := [name for name in ("medium_nats", "information_weight") if is_given(name)]:
+            option = f"--{given[0].replace('_', '-')}"
+            raise click.UsageError(f"{option} is for adaptive intervals, and {path} has none; leave it out")
         return nats
-    if given or not said["information_weight"]:
+    if is_given("medium_nats") or not said["information_weight"]:
         return nats
     try:
         return Settings.load(path.parent if path.name == LAST else path).medium_nats
@@ -205,12 +203,12 @@ def _nats(ctx: click.Context, checkpoint: Checkpoint, said: dict[str, Any]) -> f
         ) from None
 
 
-def _sizes(ctx: click.Context, said: dict[str, Any]) -> Any:
+def _sizes(said: dict[str, Any]) -> Any:
     """Takes what a model is made of out of the options. Raises UsageError."""
     from rrwkv_export.train.beginnings.new_model import Sizes
 
     of_mediums = [name for name in said if name.startswith("medium_")]
-    given = [name for name in of_mediums if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]
+    given = [name for name in of_mediums if is_given(name)]
     medium = medium_config(said)
     sizes = {name: said.pop(name) for name in ("architecture", "layers", "channels", "ffn", "head_size")}
     if sizes["architecture"] == "rwkv4" and given:

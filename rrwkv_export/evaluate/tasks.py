@@ -17,13 +17,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from rrwkv_export.errors import TextError
+from rrwkv_export.errors import TextError, without_remedy
 from rrwkv_runtime.common.reading import read_utf8
 from rrwkv_runtime.errors import InputError
 
 FOLDER = Path(str(resources.files("rrwkv_export"))) / "assets" / "tasks"
 DELIMITER = " "
 _LARGEST = 16 << 20  # bytes
+_ANEW = "get the file anew"
 
 
 @dataclass(frozen=True)
@@ -52,24 +53,27 @@ class Task:
         try:
             lines = read_utf8(path, _LARGEST).split("\n")
         except InputError as error:
-            raise TextError(str(error)) from None
-        return [self._item(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+            raise TextError(f"{without_remedy(error)}; {_ANEW}") from None
+        items = [self._item(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+        if not items:
+            raise TextError(f"{path}: no item of {self.name} is in it; {_ANEW}")
+        return items
 
     def _item(self, path: Path, number: int, line: str) -> Item:
         try:
             return _item(json.loads(line), self.choose)
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise TextError(f"{path}: line {number} is no item of {self.name}; get the file anew") from None
+            raise TextError(f"{path}: line {number} is no item of {self.name}; {_ANEW}") from None
 
 
 def _item(fields: Mapping[str, Any], choose: bool) -> Item:
-    choices = tuple(fields["choices"]) if choose else (fields["word"],)
+    choices = fields["choices"] if choose else [fields["word"]]
     context, answer = fields["context"], fields["answer"] if choose else 0
-    if not all(isinstance(text, str) and text for text in (context, *choices)):
+    if not isinstance(choices, list) or not all(isinstance(text, str) and text for text in (context, *choices)):
         raise ValueError(fields)
-    if not isinstance(answer, int) or not 0 <= answer < len(choices):
+    if type(answer) is not int or not 0 <= answer < len(choices):
         raise ValueError(answer)
-    return Item(context, choices, answer)
+    return Item(context, tuple(choices), answer)
 
 
 NEXT_REPLY = Task(

@@ -59,8 +59,8 @@ def read_record(value: object) -> Record:
         return _continued(value["prompt"], value["completion"], value)
     if "text" in value:
         return _text(value, "text")
-    fields = ", ".join(_brief(name) for name in list(value)[:8]) or "none"
-    raise ValueError(f"it has none of the fields that are read ({_READ}), but {fields}")
+    fields = ", ".join(_brief(name) for name in list(value)[:8])
+    raise ValueError(f"it has none of the fields that are read ({_READ}){fields and f', but {fields}'}")
 
 
 def is_dialogue(value: object) -> bool:

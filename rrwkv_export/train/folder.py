@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from torch import Tensor
@@ -18,7 +19,8 @@ from rrwkv_export.huggingface import WRITTEN, write_beside
 from rrwkv_export.quantize.recipe import parse_recipe
 from rrwkv_export.train.data.vocabulary import Vocabulary
 from rrwkv_export.train.kept import Reached, write_tensors
-from rrwkv_export.train.settings import TRAINING, Settings
+from rrwkv_export.train.settings import MARKER, TRAINING, Settings
+from rrwkv_runtime.common.atomic import held
 from rrwkv_runtime.common.printable import one_line
 
 WEIGHTS, CARD, LAST = "model.safetensors", "README.md", "last"
@@ -35,7 +37,7 @@ def write_checkpoint(
     vocabulary.write(folder)
     write_beside(folder, config, vocabulary.chat, "float32")
     (folder / CARD).write_text(card, encoding="utf-8")
-    write_tensors(folder / WEIGHTS, weights, {"format": "pt"})
+    write_tensors(folder / WEIGHTS, weights, {"format": "pt"}, first=True)
 
 
 def replace_weights(folder: Path, weights: Mapping[str, Tensor], card: str) -> None:
@@ -45,8 +47,19 @@ def replace_weights(folder: Path, weights: Mapping[str, Tensor], card: str) -> N
         temporary.write_text(card, encoding="utf-8")
 
 
+@contextmanager
+def only_one(run: Path, *, look: bool = False) -> Iterator[None]:
+    """Raises TrainingError where another process is within this for the run. look: and let others look too."""
+    with held(run / MARKER, shared=look) as free:
+        if not free:
+            raise TrainingError(f"{run}: another process trains it; wait until it is done, or stop it")
+        yield
+
+
 def require_whole(run: Path) -> None:
     """Raises TrainingError where a file of the best weights or of the last is gone: both have the same ones."""
+    if not any((folder / WEIGHTS).is_file() for folder in (run, run / LAST)):
+        raise TrainingError(f"{run / WEIGHTS}: gone from the run, from {LAST} too; begin again, with --force")
     files = RUN - {LAST, TRAINING}
     places = [(folder, {name for name in files if (folder / name).is_file()}) for folder in (run, run / LAST)]
     for (folder, there), (other, beside) in (places, reversed(places)):

@@ -29,6 +29,12 @@ FILE = "state.safetensors"
 _WEIGHT, _BUFFER = "weight", "buffer"
 _MEMORY = ("exp_avg", "exp_avg_sq", "step")  # AdamW's own names
 
+_REASONS = {
+    "No space left": "the disk is full",
+    "quota": "the disk's quota is used up",
+    "File too large": "larger than a file may be here (`ulimit -f`, or the file system's own limit)",
+}
+
 
 @dataclass
 class Reached:
@@ -67,9 +73,9 @@ def remembered(model: Model, optimizer: torch.optim.Optimizer, *, first: bool = 
     return tensors
 
 
-def save(run: Path, tensors: Mapping[str, Tensor], reached: Reached) -> None:
+def save(run: Path, tensors: Mapping[str, Tensor], reached: Reached, *, first: bool = False) -> None:
     """tensors: as remembered. Raises OutputError, and leaves what was kept before."""
-    write_tensors(run / TRAINING / FILE, tensors, {"reached": json.dumps(dataclasses.asdict(reached))})
+    write_tensors(run / TRAINING / FILE, tensors, {"reached": json.dumps(dataclasses.asdict(reached))}, first=first)
 
 
 def load(run: Path, model: Model, optimizer: torch.optim.Optimizer) -> Reached:
@@ -94,16 +100,20 @@ def load(run: Path, model: Model, optimizer: torch.optim.Optimizer) -> Reached:
     return reached
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """A safetensors file, whole or not at all. Raises OutputError."""
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, *, first: bool = False
+) -> None:
+    """A safetensors file, whole or not at all. first: of a run whose folder is being made. Raises OutputError."""
     with new_file(path) as temporary:
         try:
             mode = temporary.stat().st_mode
             save_file(dict(tensors), temporary, dict(metadata or {}))
             temporary.chmod(mode)  # safetensors' own is for nobody else to read
         except SafetensorError as error:  # which has an OSError's words alone
-            full = any(word in str(error) for word in ("No space left", "File too large", "quota"))
-            reason = "the disk is full" if full else f"cannot be written ({brief(error)})"
+            reason = next((told for said, told in _REASONS.items() if said in str(error)), None)
+            reason = reason or f"cannot be written ({brief(error)})"
+            if first:
+                raise OutputError(f"{path.name}: {reason}; mend that, and begin again") from None
             raise OutputError(
-                f"{path}: {reason}; what was kept before is whole: make room, and go on with --resume"
+                f"{path}: {reason}; what was kept before is whole: mend that, and go on with --resume"
             ) from None

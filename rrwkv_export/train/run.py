@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from rrwkv_export.checkpoint import Checkpoint, open_checkpoint
-from rrwkv_export.errors import TrainingError
+from rrwkv_export.errors import TrainingError, is_out_of_memory
 from rrwkv_export.progress import Progress
 from rrwkv_export.quantize.recipe import parse_recipe
 from rrwkv_export.texts import Encoding
@@ -24,7 +25,7 @@ from rrwkv_export.train import kept
 from rrwkv_export.train.begin import Beginning, begin
 from rrwkv_export.train.data.corpus import Corpus, read_corpus
 from rrwkv_export.train.data.rows import Rows, windows
-from rrwkv_export.train.folder import FLOAT, LAST, card, replace_weights, require_whole
+from rrwkv_export.train.folder import FLOAT, LAST, card, only_one, replace_weights, require_whole
 from rrwkv_export.train.held_out import held_out_loss
 from rrwkv_export.train.kept import Reached
 from rrwkv_export.train.logs import Logs
@@ -84,6 +85,10 @@ def _to_its_end(run: Path, accelerator: Any, corpus: Corpus | None, progress: Pr
     if corpus is None:
         _require_texts(run, settings)
         tokenizer = checkpoint.tokenizer.open() if checkpoint.tokenizer else None
+        if tokenizer is None and not all(path.endswith(".ids") for path in settings.texts):
+            raise TrainingError(
+                f"{run}: its tokenizer is gone, from {LAST} too; put it back, or begin again, with --force"
+            )
         encoding = Encoding(str(run), tokenizer, checkpoint.chat, checkpoint.config.vocab_size)
         corpus = read_corpus(settings, encoding)
         texts = (*settings.texts, *settings.held_out)
@@ -91,12 +96,27 @@ def _to_its_end(run: Path, accelerator: Any, corpus: Corpus | None, progress: Pr
             raise TrainingError(
                 f"{changed[0]}: not what it was when {run} was begun; put that text back, or begin again, with --force"
             )
-    trainer = Trainer(run, accelerator, settings, checkpoint, corpus, say if accelerator.is_main_process else _silent)
+    main = accelerator.is_main_process
+    with ExitStack() as within:
+        by_the_first(accelerator, lambda: within.enter_context(only_one(run)))
+        within.enter_context(_enough_memory(settings))
+        trainer = Trainer(run, accelerator, settings, checkpoint, corpus, say if main else _silent)
+        within.callback(trainer.close)
+        trainer.go_on(progress if main else None)
+    return Result(open_checkpoint(run), settings, trainer.reached, main)
+
+
+@contextmanager
+def _enough_memory(settings: Settings) -> Iterator[None]:
     try:
-        trainer.go_on(progress if accelerator.is_main_process else None)
-    finally:
-        trainer.close()
-    return Result(open_checkpoint(run), settings, trainer.reached, accelerator.is_main_process)
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"no memory for --batch {settings.batch} rows of --length {settings.length} tokens; begin again, with "
+            "--force and less of one of them"
+        ) from None
 
 
 def _require_texts(run: Path, settings: Settings) -> None:
@@ -212,9 +232,9 @@ class Trainer:
         return settings.information_weight * told
 
     def _diverged(self, what: str) -> TrainingError:
+        option, rate = self._settings.fastest
         return TrainingError(
-            f"{what}; begin again, with --force and a lower --learning-rate than {self._settings.learning_rate:g} or "
-            "a longer --warm-up"
+            f"{what}; begin again, with --force and a lower {option} than {rate:g} or a longer --warm-up"
         )
 
     def _evaluate(self) -> None:

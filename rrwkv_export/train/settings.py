@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,8 @@ _RULES = {
     "retrofit": _Rule("true or false", lambda x: isinstance(x, bool)),
 }
 
+_OPTIONS = {"base_rate": "--base-learning-rate / --learning-rate"}
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -107,16 +110,25 @@ class Settings:
         for field in dataclasses.fields(self):  # which a file may have said
             value, rule = getattr(self, field.name), _RULES[field.name]
             if not rule.allows(value) and not (value is None and field.default is None):
-                raise TrainingError(f"--{field.name.replace('_', '-')} must be {rule.said}, not {short(value)}")
+                option = _OPTIONS.get(field.name, f"--{field.name.replace('_', '-')}")
+                raise TrainingError(f"{option} must be {rule.said}, not {short(value)}")
         if not self.texts:
             raise TrainingError("no text is given; give files to train on")
         if (self.steps is None) == (self.minutes is None):
             raise TrainingError("give --steps or --minutes, one of the two")
-        if self.learning_rate * max(1.0, self.base_rate) * self.weight_decay >= 1:
+        option, rate = self.fastest
+        if rate * self.weight_decay >= 1:
             raise TrainingError(
-                f"--weight-decay {self.weight_decay:g}: with --learning-rate {self.learning_rate:g} a step would take "
-                "all of a weight and more; give less of one of them"
+                f"--weight-decay {self.weight_decay:g}: with {option} {rate:g} a step would take all of a weight and "
+                "more; give less of one of them"
             )
+
+    @property
+    def fastest(self) -> tuple[str, float]:
+        """The highest learning rate, and the option that says it."""
+        if self.base_rate > 1:
+            return "--base-learning-rate", self.learning_rate * self.base_rate
+        return "--learning-rate", self.learning_rate
 
     def fraction(self, step: int, seconds: float) -> float:
         """How far a run is, from 0 to 1, before a step; seconds: that it has taken."""
@@ -131,7 +143,7 @@ class Settings:
     def load(cls, run: Path) -> Settings:
         """Raises TrainingError where no run is, or what it keeps is damaged."""
         if not (run / MARKER).is_file():
-            raise TrainingError(f"{run}: no run to go on with (it has no {MARKER}); leave --resume out to begin one")
+            raise TrainingError(f"{run}: {_no_run(run)}")
         try:
             fields: Any = read_json(run / MARKER)
             known: dict[str, Any] = known_fields(cls, str(run / MARKER), fields if isinstance(fields, dict) else {})
@@ -145,3 +157,14 @@ class Settings:
         except RRWKVError as error:
             raise TrainingError(f"{run / MARKER}: {error}; begin the run again, with --force") from None
         return settings
+
+
+def _no_run(run: Path) -> str:
+    """What is there in place of a run's settings, and what helps."""
+    if (run.parent / MARKER).is_file():
+        return f"a model of a run; --resume takes the run's own folder, {run.parent}"
+    if (run / TRAINING).is_dir():
+        return f"its {MARKER} is gone, so it cannot be gone on with; begin another from its model, with --from {run}"
+    if os.path.lexists(run):
+        return f"no run (it has no {MARKER}); give the folder of one, or leave --resume out and choose another name"
+    return "no run to go on with; leave --resume out to begin one"

@@ -167,6 +167,7 @@ def test_records_without_text_are_left_out(write, demo_bundle):
         ("a.jsonl", '{"turns": 3}', "line 1: 3 is no list of turns"),
         ("a.jsonl", '{"chosen": "a", "rejected": "b"}', "prompt and completion, instruction and output, question and"),
         ("a.jsonl", '{"chosen": "a", "rejected": "b"}', "but 'chosen', 'rejected'"),
+        ("a.jsonl", "{}", "and answer)"),
         ("a.jsonl", "[" * 100_000, "line 1 is not JSON (nested too deeply)"),
         ("a.jsonl", "9" * 5000, "line 1 is not JSON"),
         ("a.jsonl", "9" * 4000, "line 1: a number is no text"),

@@ -164,9 +164,26 @@ def test_every_item_is_whole():
 
 
 @pytest.mark.parametrize(
-    "line", ["{", "[]", '{"context": "a"}', '{"context": "a", "choices": ["b"], "answer": 1}', '{"context": 1}']
+    "line",
+    [
+        "{",
+        "[]",
+        '{"context": "a"}',
+        '{"context": "a", "choices": ["b"], "answer": 1}',
+        '{"context": 1}',
+        '{"context": "a", "choices": ["b", "c"], "answer": true}',
+        '{"context": "a", "choices": "bc", "answer": 1}',
+    ],
 )
 def test_a_damaged_file_is_refused(tmp_path, line):
     (tmp_path / NEXT_REPLY.file).write_text(f"{json.dumps({'context': 'a', 'choices': ['b'], 'answer': 0})}\n{line}\n")
     with pytest.raises(TextError, match="line 2 is no item of rrwkv_next_reply; get the file anew"):
+        NEXT_REPLY.items(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n\n", b"\xff\xfe"])
+def test_a_file_without_items_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / NEXT_REPLY.file).write_bytes(content)
+    with pytest.raises(TextError, match=rf"{NEXT_REPLY.file}: .*; get the file anew$"):
         NEXT_REPLY.items(tmp_path)

@@ -1,4 +1,4 @@
-"""Tiny models: threads that wait for each other are slower than one."""
+"""A text, a run of it, the command; tiny models on one thread: threads that wait for each other are slower."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from training_runs import RUN, SENTENCES, SIZES
+
+from rrwkv_export.commands import _run as run_command
 
 
 @pytest.fixture(autouse=True)
@@ -14,3 +17,29 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text(SENTENCES)
+    return path
+
+
+@pytest.fixture
+def rrwkv(capsys):
+    """The command in this process, which saves seconds, and what it said."""
+
+    def run(*arguments, status=0):
+        assert run_command(list(map(str, arguments))) == status, capsys.readouterr().err
+        return capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run(text, tmp_path_factory):
+    """A whole one, of RWKV-7 with mediums. Read only."""
+    out = tmp_path_factory.mktemp("run") / "run"
+    assert run_command(["train", str(text), "-o", str(out), *SIZES, "--medium-interval", "8", *RUN]) == 0
+    return out

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from rrwkv_export.commands.shared.options import PATH, SEED, Decorator, NumberFrom, stacked
 from rrwkv_runtime.common import install
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rrwkv_export.architectures.mediums import MediumConfig
     from rrwkv_export.train.run import Result
 
+_NO_PERPLEXITY = 20.0  # nats, from which on the number says nothing
 texts_argument: Decorator[Any] = click.argument("texts", type=PATH, nargs=-1, metavar="TEXT…")
 
 
@@ -81,14 +83,26 @@ def medium_options(interval: int | None) -> Decorator[Any]:
 
 
 def medium_config(said: dict[str, Any]) -> MediumConfig | None:
-    """Takes what mediums are like out of the options; None where there is no interval. Raises ConfigError."""
+    """Takes what mediums are like out of the options; None where there is no interval. Raises ConfigError, and
+    UsageError for what is said of intervals that follow the text where they do not.
+    """
     from rrwkv_export.architectures.mediums import AdaptiveInterval, MediumConfig
 
     names = ("interval", "slots", "squeeze", "reduction", "key_size")
     fields = {name: said.pop(f"medium_{name}") for name in names}
     if isinstance(fields["interval"], tuple):
         fields["interval"] = AdaptiveInterval(*fields["interval"])
+    elif given := [name for name in ("medium_nats", "information_weight") if is_given(name)]:
+        raise click.UsageError(
+            f"--{given[0].replace('_', '-')} is for intervals that follow the text, such as --medium-interval 8-64; "
+            "leave it out"
+        )
     return MediumConfig(**fields) if fields["interval"] else None
+
+
+def is_given(name: str) -> bool:
+    """Whether an option of the command that runs was said, be it what it is by default."""
+    return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 run_options: Decorator[Any] = stacked(
@@ -102,10 +116,10 @@ run_options: Decorator[Any] = stacked(
     ),
     count("--length", 512, "Tokens of a row.", highest=1 << 20),
     count("--batch", 8, "Rows of a step, over all processes.", highest=1 << 16),
-    number("--learning-rate", 1e-3, "The highest; it falls to a tenth of it along a cosine."),
+    number("--learning-rate", 1e-3, "The highest; it falls to a tenth of it along a cosine.", above=True),
     count("--warm-up", 20, "Steps until it is reached.", lowest=0),
     number("--weight-decay", 0.1, "Of matrices but for low-rank ones; nothing else decays."),
-    number("--clip", 1.0, "Scale the gradient to this norm where it is larger."),
+    number("--clip", 1.0, "Scale the gradient to this norm where it is larger.", above=True),
     click.option(
         "--held-out",
         type=PATH,
@@ -161,7 +175,8 @@ def tell(result: Result, run: Path, before: str) -> None:
     if not result.main:
         return
     config, reached, tuned = result.checkpoint.config, result.reached, bool(result.settings.recipe)
-    best = f"loss {reached.best:.4f} (perplexity {exp(reached.best):.2f})"
+    perplexity = f" (perplexity {exp(reached.best):.2f})" if reached.best < _NO_PERPLEXITY else ""
+    best = f"loss {reached.best:.4f}{perplexity}"
     first = f"{reached.first:.4f}"
     if tuned:
         best, first = f"KL divergence {reached.best:.5f} from the float model", f"{reached.first:.5f}"

@@ -36,7 +36,6 @@ FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 POSITION, WKV = "position", "wkv"  # roles of states
 _LARGEST_STATE = 2**32
-# States of a bundle this small, or of so many times the bytes of its files, are nothing that a model is made for.
 _SMALL_STATE, _STATE_TO_FILES = 2**26, 4
 _DECIDING = (
     *("format_version", "model_id", "config", "graphs", "states", "tokenizer", "chat"),
@@ -181,12 +180,15 @@ class Manifest:
             return cls.from_json(fields)
 
 
+def most_state(files: int) -> int:
+    """Bytes of states that a bundle may have, by those of its files: more is nothing that a model is made for."""
+    return min(_LARGEST_STATE, max(_SMALL_STATE, _STATE_TO_FILES * files))
+
+
 def _check_states(states: Sequence[StateSpec], files: int) -> None:
     """Raises DamagedBundle. files: bytes of all files of the bundle."""
     size = sum(spec.nbytes for spec in states)
-    if size > _LARGEST_STATE:
-        raise DamagedBundle(f"manifest.json: states of {size} bytes are larger than any model's")
-    if size > max(_SMALL_STATE, _STATE_TO_FILES * files):
+    if size > most_state(files):
         raise DamagedBundle(f"manifest.json: states of {size} bytes do not belong to a model of {files} bytes")
     positions = [(spec.dtype, spec.shape) for spec in states if spec.role == POSITION]
     if positions != [("int64", ())]:

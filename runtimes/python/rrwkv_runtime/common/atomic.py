@@ -111,6 +111,30 @@ def _clean_up(folder: Path, place: Path) -> None:
         os.close(lock)
 
 
+@contextmanager
+def held(path: Path, *, shared: bool = False) -> Iterator[bool]:
+    """Hold a file that is there; False where another process holds it, and True where files cannot be held.
+
+    shared: among all that ask so. Raises OSError.
+    """
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        yield sys.platform == "win32" or not _is_held(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    finally:
+        os.close(descriptor)
+
+
+def _is_held(descriptor: int, how: int) -> bool:
+    """By another, in the way of what is asked for; else it is held from now on."""
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    return False
+
+
 def to_disk(path: Path) -> None:
     """Have the system write a file, or a folder's list of names, to the disk itself. Raises OSError."""
     if sys.platform == "win32":
