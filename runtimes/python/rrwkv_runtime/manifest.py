@@ -188,6 +188,8 @@ def most_state(files: int) -> int:
 def _check_states(states: Sequence[StateSpec], files: int) -> None:
     """Raises DamagedBundle. files: bytes of all files of the bundle."""
     size = sum(spec.nbytes for spec in states)
+    if size > _LARGEST_STATE:
+        raise DamagedBundle(f"manifest.json: states of {size} bytes are larger than any model's")
     if size > most_state(files):
         raise DamagedBundle(f"manifest.json: states of {size} bytes do not belong to a model of {files} bytes")
     positions = [(spec.dtype, spec.shape) for spec in states if spec.role == POSITION]
