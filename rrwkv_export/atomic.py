@@ -146,7 +146,7 @@ def _unwritable(target: Path, error: OSError | ValueError) -> OutputError:
 def _check_name(target: Path) -> None:
     path = str(target.absolute())
     if not is_writable(path):
-        raise OutputError(f"{path!r} is not UTF-8, which ONNX's file names must be; choose another name")
+        raise OutputError(f"{path!r} is not UTF-8, as ONNX and safetensors want it; choose another place")
     if "\0" in str(target):
         raise OutputError("a folder's name cannot hold the character NUL; choose another name")
 

@@ -75,9 +75,11 @@ class ParityError(ExportError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Also as torch says it, of processors and of GPUs: a RuntimeError."""
-    said = isinstance(error, RuntimeError) and "allocat" in str(error) and "memory" in str(error)
-    return said or isinstance(error, MemoryError)
+    """Also as torch, CUDA and its libraries say it: a RuntimeError."""
+    if not isinstance(error, RuntimeError):
+        return isinstance(error, MemoryError)
+    said = str(error).lower()
+    return "out of memory" in said or "alloc_failed" in said or ("allocat" in said and "memory" in said)
 
 
 def without_remedy(error: RRWKVError) -> str:

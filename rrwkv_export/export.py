@@ -94,13 +94,13 @@ def export(
 
 
 def _require_states(config: ModelConfig, form: WKVForm, dtype: WeightsDtype) -> None:
-    """What every reader of the manifest holds a bundle to. Raises CheckpointError."""
+    """Readers of a manifest take no more of a bundle of its size. Raises CheckpointError."""
     states = sum(4 * math.prod(layout.shape) for layout in state_layout(config, form))
     most = most_state(config.parameters() * (4 if dtype == "float32" else 2))
     if states > most:
         raise CheckpointError(
-            f"its states take {states / 1e6:.0f} MB, and those of a model of this size may take {most / 1e6:.0f} MB; "
-            "give it fewer slots for mediums"
+            f"states of {states / 1e6:.0f} MB for {config.parameters():,} parameters are more than a bundle may have, "
+            f"{most / 1e6:.0f} MB; give the model fewer slots for mediums"
         )
 
 

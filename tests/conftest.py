@@ -40,6 +40,17 @@ if WORKER:
         os.sched_setaffinity(0, {cores[int(WORKER.removeprefix("gw")) % len(cores)]})
 
 
+@pytest.fixture
+def no_utf8(tmp_path: Path) -> str:
+    """A file's name that is no UTF-8, which macOS has none of."""
+    try:
+        (tmp_path / "\udcff").touch()
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 alone")
+    (tmp_path / "\udcff").unlink()
+    return "\udcff"
+
+
 @dataclass(frozen=True)
 class Golden:
     """A text of a trained model: logits [positions, V] of float64 arithmetic, the likeliest token everywhere."""

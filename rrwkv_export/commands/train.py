@@ -11,12 +11,14 @@ import click
 from rrwkv_export.commands.shared.options import PATH
 from rrwkv_export.commands.shared.say import note
 from rrwkv_export.commands.shared.training import (
+    OF_INTERVALS,
     count,
     is_given,
     kept_settings,
     medium_config,
     medium_options,
     number,
+    option,
     require_extra,
     run_options,
     tell,
@@ -139,9 +141,10 @@ def _new(texts: tuple[Path, ...], said: dict[str, Any]) -> tuple[Make, Settings]
     from rrwkv_export.train.beginnings.new_model import new_model
     from rrwkv_export.train.settings import Settings
 
-    if said.pop("qat") is not None or said.pop("text_share"):
+    if is_given("qat") or is_given("text_share"):
         raise click.UsageError("--qat and --text-share are for --from: a model is tuned when it has been trained")
-    del said["base"]
+    for name in ("base", "qat", "text_share"):
+        del said[name]
     sizes = _sizes(said)
     tokens = {name: said.pop(name) for name in ("vocabulary", "tokenizer", "chat")}
     if tokens["chat"] and not tokens["tokenizer"]:
@@ -160,10 +163,10 @@ def _from(texts: tuple[Path, ...], said: dict[str, Any]) -> tuple[Make, Settings
     beside = {name: said.pop(name) for name in ("tokenizer", "chat")}
     for name in [*_OF_NEW, *(name for name in said if name.startswith("medium_") and name != "medium_nats")]:
         if is_given(name):
-            raise click.UsageError(f"--{name.replace('_', '-')} is for a new model; {base} has its own, leave it out")
+            raise click.UsageError(f"{option(name)} is for a new model; {base} has its own, leave it out")
         del said[name]
     if scheme is None:
-        if said["text_share"]:
+        if is_given("text_share"):
             raise click.UsageError("--text-share is for --qat; without it the texts' own loss is all")
         checkpoint = open_checkpoint(base, **beside)
         said["medium_nats"] = _nats(checkpoint, said)
@@ -174,8 +177,8 @@ def _from(texts: tuple[Path, ...], said: dict[str, Any]) -> tuple[Make, Settings
 
     said |= {name: value for name, value in _TUNING.items() if not is_given(name)}
     checkpoint = open_checkpoint(base, **beside)
-    if is_given("medium_nats"):
-        raise click.UsageError("--medium-nats is for intervals that are trained; with --qat they stay, leave it out")
+    for name in filter(is_given, OF_INTERVALS):
+        raise click.UsageError(f"{option(name)} is for intervals that are trained; with --qat they stay, leave it out")
     settings = Settings(**kept_settings(texts, **said), recipe=recipe_text(scheme, checkpoint.config.architecture))
     recipe = parse_recipe(settings.recipe)
     return lambda progress: tuned(checkpoint, recipe, say=note, progress=progress), described(settings, checkpoint)
@@ -188,9 +191,8 @@ def _nats(checkpoint: Checkpoint, said: dict[str, Any]) -> float:
 
     medium, path, nats = checkpoint.config.medium, checkpoint.path, float(said["medium_nats"])
     if not medium or not medium.adaptive:
-        if given := [name for name in ("medium_nats", "information_weight") if is_given(name)]:
-            option = f"--{given[0].replace('_', '-')}"
-            raise click.UsageError(f"{option} is for adaptive intervals, and {path} has none; leave it out")
+        for name in filter(is_given, OF_INTERVALS):
+            raise click.UsageError(f"{option(name)} is for adaptive intervals, and {path} has none; leave it out")
         return nats
     if is_given("medium_nats") or not said["information_weight"]:
         return nats
@@ -212,7 +214,7 @@ def _sizes(said: dict[str, Any]) -> Any:
     medium = medium_config(said)
     sizes = {name: said.pop(name) for name in ("architecture", "layers", "channels", "ffn", "head_size")}
     if sizes["architecture"] == "rwkv4" and given:
-        raise click.UsageError(f"--{given[0].replace('_', '-')}: rwkv4 has no mediums; say --architecture rrwkv")
+        raise click.UsageError(f"{option(given[0])}: rwkv4 has no mediums; say --architecture rrwkv")
     if medium is None and (given or sizes["architecture"] == "rrwkv"):
         raise click.UsageError("mediums need --medium-interval, such as 32")
     return Sizes(**sizes, medium=medium)

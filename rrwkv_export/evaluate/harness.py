@@ -56,7 +56,6 @@ class RRWKV(LM):  # type: ignore[misc]
             raise InputError(f"--model_args {next(iter(unknown))}: the model type rrwkv takes {known}")
         self.model = Model.load(bundle, provider, threads, variant=variant, native=native)
         self._encoder = Encoder(self.model)
-        self._answered = Counter[tuple[str, str]]()  # how often each context was gone on with, by what was asked
 
     def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """(log-likelihood, whether greedy) of each (context, continuation), and into the harness's cache."""
@@ -81,12 +80,12 @@ class RRWKV(LM):  # type: ignore[misc]
 
         Where it is drawn, the same request asked again (`repeats`) is another draw, and the same in every run.
         """
-        found = []
+        found, answered = [], Counter[tuple[str, str]]()
         for request in requests:
             context, asked = request.args
             key = (context, repr(sorted(asked.items())))
-            found.append(self._generated(context, asked, self._answered[key]))
-            self._answered[key] += 1
+            found.append(self._generated(context, asked, answered[key]))
+            answered[key] += 1
             self.cache_hook.add_partial("generate_until", request.args, found[-1])
         return found
 

@@ -74,14 +74,11 @@ def sweep(
 
     def done(runs: Sequence[Run], where: str | None) -> Results:
         execute(_once(runs), store, ray=where, workers=workers, progress=progress, say=say)
-        kept = {finished.key: finished.result for finished in store.finished()}
+        kept = _kept(store)
         return {run.key: kept[run.key] for run in runs if run.key in kept}
 
     quantizing = {each: plan.quantizing(each) for each in plan.quantized(out)}
-    gone = _gone(store, quantizing)
-    for run in gone:
-        say(f"{run.name}: what it made is no longer in {out / BUNDLES}, and is made again")
-    store.forget(gone)
+    _forget_gone(store, quantizing, say)
     _check_space(out, store, quantizing)
     results = dict(done(list(quantizing.values()), ray))
     made = {each: results[run.key] for each, run in quantizing.items() if run.key in results}
@@ -118,11 +115,18 @@ def _once(runs: Sequence[Run]) -> list[Run]:
     return list(found.values())
 
 
-def _gone(store: Store, quantizing: Mapping[Quantized, Run]) -> list[Run]:
-    """Finished runs of which what they made is not there, or is something else by now."""
-    kept = {finished.key: finished.result for finished in store.finished()}
+def _kept(store: Store) -> dict[str, dict[str, Any]]:
+    return {finished.key: finished.result for finished in store.finished()}
+
+
+def _forget_gone(store: Store, quantizing: Mapping[Quantized, Run], say: Callable[[str], None]) -> None:
+    """Finished runs of which what they made is not in its folder, or is something else by now, are to be run again."""
+    kept = _kept(store)
     finished = {each: kept[run.key] for each, run in quantizing.items() if run.key in kept}
-    return _once([quantizing[each] for each, its in finished.items() if not _is_there(each.folder, its["bundle_id"])])
+    gone = {each: quantizing[each] for each, its in finished.items() if not _is_there(each.folder, its["bundle_id"])}
+    for each, run in gone.items():
+        say(f"{run.name}: not in {each.folder}, so it is made again")
+    store.forget(gone.values())
 
 
 def _is_there(folder: Path, known: str) -> bool:

@@ -21,7 +21,7 @@ from rrwkv_export.quantize.recipe import Recipe
 from rrwkv_export.train import kept
 from rrwkv_export.train.data.corpus import Corpus, read_corpus
 from rrwkv_export.train.data.vocabulary import Vocabulary
-from rrwkv_export.train.folder import FLOAT, LAST, RUN, card, only_one, write_checkpoint
+from rrwkv_export.train.folder import FLOAT, LAST, RUN, card, write_checkpoint
 from rrwkv_export.train.kept import Reached
 from rrwkv_export.train.models import Model
 from rrwkv_export.train.models.rounded import RoundedModel, Start
@@ -50,13 +50,10 @@ class Beginning:
 
 
 def check_run(out: Path, overwrite: bool) -> None:
-    """What `begin` refuses of a run's place, before any work. Raises OutputError, TrainingError."""
+    """What `begin` refuses of a run's place, before any work. Raises OutputError."""
     if os.path.isfile(out / MARKER) and not overwrite:  # also of a name that is too long
         raise OutputError(f"{out}: a run is there already; --resume goes on with it, --force begins it anew")
     check_target(out, RUN if overwrite else None, marker=MARKER, what=_WHAT)
-    if os.path.isfile(out / MARKER):
-        with only_one(out, look=True):
-            pass
 
 
 def begin(
@@ -77,9 +74,9 @@ def begin(
             write_checkpoint(place, config, beginning.vocabulary, model.weights(), text)
         corpus = read_corpus(settings, beginning.vocabulary.encoding(folder))
         dataclasses.replace(settings, sha256=corpus.sha256).save(folder)
-        kept.save(folder, kept.remembered(model, adamw(model, settings)), Reached(), first=True)
+        kept.save(folder, kept.remembered(model, adamw(model, settings)), Reached(), new=True)
         if beginning.recipe:  # the float model was exported
-            kept.write_tensors(folder / FLOAT, {n: w.contiguous() for n, w in beginning.weights.items()}, first=True)
+            kept.write_tensors(folder / FLOAT, {n: w.contiguous() for n, w in beginning.weights.items()}, new=True)
         else:
             _require_exported(folder, progress)
     return corpus

@@ -21,7 +21,7 @@ from rrwkv_export.train.data.vocabulary import Vocabulary
 from rrwkv_export.train.kept import Reached, write_tensors
 from rrwkv_export.train.settings import MARKER, TRAINING, Settings
 from rrwkv_runtime.common.atomic import held
-from rrwkv_runtime.common.printable import one_line
+from rrwkv_runtime.common.printable import json_escaped, one_line
 
 WEIGHTS, CARD, LAST = "model.safetensors", "README.md", "last"
 FLOAT = f"{TRAINING}/float.safetensors"  # what a rounded model is to stay near
@@ -37,7 +37,7 @@ def write_checkpoint(
     vocabulary.write(folder)
     write_beside(folder, config, vocabulary.chat, "float32")
     (folder / CARD).write_text(card, encoding="utf-8")
-    write_tensors(folder / WEIGHTS, weights, {"format": "pt"}, first=True)
+    write_tensors(folder / WEIGHTS, weights, {"format": "pt"}, new=True)
 
 
 def replace_weights(folder: Path, weights: Mapping[str, Tensor], card: str) -> None:
@@ -48,9 +48,9 @@ def replace_weights(folder: Path, weights: Mapping[str, Tensor], card: str) -> N
 
 
 @contextmanager
-def only_one(run: Path, *, look: bool = False) -> Iterator[None]:
-    """Raises TrainingError where another process is within this for the run. look: and let others look too."""
-    with held(run / MARKER, shared=look) as free:
+def only_one(run: Path) -> Iterator[None]:
+    """Raises TrainingError where another process is within this for the run."""
+    with held(run / MARKER) as free:
         if not free:
             raise TrainingError(f"{run}: another process trains it; wait until it is done, or stop it")
         yield
@@ -82,8 +82,9 @@ def card(name: str, config: ModelConfig, settings: Settings, reached: Reached) -
             f"{reached.best:.{digits}f} nats a token after step {reached.best_step}, {reached.first:.{digits}f} before "
             "the first.\n\n"
         )
+    quoted = json_escaped(json.dumps(name, ensure_ascii=False))  # which is YAML too
     return (
-        f"---\nmodel_name: {json.dumps(name)}\n{licence}---\n\n# Model card: {one_line(name)}\n\n"
+        f"---\nmodel_name: {quoted}\n{licence}---\n\n# Model card: {one_line(name)}\n\n"
         f"{config.architecture}, {config.parameters():,} parameters: {config.num_layers} layers, {config.hidden_size} "
         f"channels, {config.vocab_size:,} tokens{mediums}.\n\n"
         f"**Training** {begun} in {settings.precision} by rrwkv-export {__version__}: {reached.step:,} steps of "

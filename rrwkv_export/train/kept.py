@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rrwkv_export.atomic import new_file
-from rrwkv_export.errors import OutputError, TrainingError
+from rrwkv_export.errors import OutputError, TrainingError, is_out_of_memory
 from rrwkv_export.train.models import Model
 from rrwkv_export.train.processes import shared_as, whole
 from rrwkv_export.train.settings import TRAINING
@@ -50,8 +50,8 @@ class Reached:
     first: float = math.inf
 
 
-def remembered(model: Model, optimizer: torch.optim.Optimizer, *, first: bool = True) -> dict[str, Tensor]:
-    """What a run is gone on with, on the CPU; of a process that is not the first, nothing.
+def remembered(model: Model, optimizer: torch.optim.Optimizer, *, main: bool = True) -> dict[str, Tensor]:
+    """What a run is gone on with, on the CPU; main: of the process that writes it, of others nothing.
 
     Under FSDP every process must call this, since each has a part.
     """
@@ -59,7 +59,7 @@ def remembered(model: Model, optimizer: torch.optim.Optimizer, *, first: bool = 
 
     def add(kind: str, name: str, value: Tensor) -> None:
         together = whole(value.detach())
-        if first:
+        if main:
             tensors[f"{kind}.{name}"] = together.to("cpu", copy=True).contiguous()
 
     for name, value in model.named_buffers():
@@ -73,9 +73,9 @@ def remembered(model: Model, optimizer: torch.optim.Optimizer, *, first: bool = 
     return tensors
 
 
-def save(run: Path, tensors: Mapping[str, Tensor], reached: Reached, *, first: bool = False) -> None:
+def save(run: Path, tensors: Mapping[str, Tensor], reached: Reached, *, new: bool = False) -> None:
     """tensors: as remembered. Raises OutputError, and leaves what was kept before."""
-    write_tensors(run / TRAINING / FILE, tensors, {"reached": json.dumps(dataclasses.asdict(reached))}, first=first)
+    write_tensors(run / TRAINING / FILE, tensors, {"reached": json.dumps(dataclasses.asdict(reached))}, new=new)
 
 
 def load(run: Path, model: Model, optimizer: torch.optim.Optimizer) -> Reached:
@@ -96,14 +96,16 @@ def load(run: Path, model: Model, optimizer: torch.optim.Optimizer) -> Reached:
                         part: memory[part] if part == "step" else shared_as(memory[part], value) for part in _MEMORY
                     }
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise TrainingError(f"{path}: cannot be gone on with ({brief(error)}); begin the run again") from None
     return reached
 
 
 def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, *, first: bool = False
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, *, new: bool = False
 ) -> None:
-    """A safetensors file, whole or not at all. first: of a run whose folder is being made. Raises OutputError."""
+    """A safetensors file, whole or not at all. new: of a run whose folder is being made. Raises OutputError."""
     with new_file(path) as temporary:
         try:
             mode = temporary.stat().st_mode
@@ -112,7 +114,7 @@ def write_tensors(
         except SafetensorError as error:  # which has an OSError's words alone
             reason = next((told for said, told in _REASONS.items() if said in str(error)), None)
             reason = reason or f"cannot be written ({brief(error)})"
-            if first:
+            if new:
                 raise OutputError(f"{path.name}: {reason}; mend that, and begin again") from None
             raise OutputError(
                 f"{path}: {reason}; what was kept before is whole: mend that, and go on with --resume"

@@ -1,8 +1,9 @@
 """AdamW, which weights it decays, and the learning rate's course.
 
-As in BlinkDL/RWKV-LM: betas 0.9 and 0.99, an epsilon of 1e-18; matrices that are called weight decay, and so no
-low-rank ones (torch's LSTM and GRU call theirs weight_ih_l0 and the like); what decides how long a channel remembers is
-trained faster (RWKV-7's w0 twice, RWKV-4's time_decay twice, its time_first three times).
+As in BlinkDL/RWKV-LM: betas 0.9 and 0.99, an epsilon of 1e-18; matrices decay whose name
+begins with "weight" (torch's LSTM and GRU have weight_ih_l0 and the like), which low-rank ones have not; what decides
+how long a channel remembers is trained faster (RWKV-7's w0 twice, RWKV-4's time_decay twice, its time_first three
+times).
 
 Of a model that is rounded, scales are trained 3 times as fast, by so much of themselves, and weights that are counted
 in levels 30 times: 0.001 of a level in a step at 3e-5. At twenty times that, levels change by the million, for the

@@ -38,14 +38,14 @@ def processes(settings: Settings) -> Any:
     unused = DistributedDataParallelKwargs(find_unused_parameters=settings.mediums_first > 0)
     handlers = [unused, InitProcessGroupKwargs(timeout=_PATIENCE)]
     made = Accelerator(mixed_precision="no", kwargs_handlers=handlers)  # precision is the trainer's own affair
+    kind = made.distributed_type.value
+    if kind in ("DEEPSPEED", "MEGATRON_LM", "TP") or (kind == "FSDP" and not (_HAS_FSDP and made.is_fsdp2)):
+        raise TrainingError(f"{kind}: models are trained by DDP or FSDP 2; give accelerate --fsdp_version 2")
     if made.gradient_accumulation_steps != 1:
         raise TrainingError(
             f"gradient accumulation of {made.gradient_accumulation_steps}: rows of a step are not cut up here; take it "
             "out of accelerate's settings, and give --batch what fits"
         )
-    kind = made.distributed_type.value
-    if kind in ("DEEPSPEED", "MEGATRON_LM", "TP") or (kind == "FSDP" and not (_HAS_FSDP and made.is_fsdp2)):
-        raise TrainingError(f"{kind}: models are trained by DDP or FSDP 2; give accelerate --fsdp_version 2")
     if kind == "FSDP":
         plugin = made.state.fsdp_plugin
         plugin.auto_wrap_policy = None  # modules here hold parameters, and the model alone computes

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from rrwkv_export.train.models.rounded import RoundedModel
 from rrwkv_export.train.objective import Objective, information_loss, predicting, prediction, staying_near
 from rrwkv_export.train.optimizer import adamw, choose_trained, learning_rate, set_learning_rate
 from rrwkv_export.train.processes import by_the_first, processes, whole, with_whole_parameters
-from rrwkv_export.train.settings import Settings
+from rrwkv_export.train.settings import MARKER, Settings
 from rrwkv_runtime.common.reading import brief
 
 Say = Callable[[str], None]
@@ -67,7 +67,8 @@ def train(
     accelerator, corpora = processes(settings), list[Corpus]()
 
     def begun() -> None:
-        corpora.append(begin(run, make(), settings, overwrite=overwrite, progress=progress))
+        with only_one(run) if os.path.isfile(run / MARKER) else nullcontext():
+            corpora.append(begin(run, make(), settings, overwrite=overwrite, progress=progress))
 
     by_the_first(accelerator, begun)
     return _to_its_end(run, accelerator, corpora[0] if corpora else None, progress, say)
@@ -79,50 +80,33 @@ def resume(run: Path, *, progress: Progress | None = None, say: Say = print) -> 
 
 
 def _to_its_end(run: Path, accelerator: Any, corpus: Corpus | None, progress: Progress | None, say: Say) -> Result:
-    settings = Settings.load(run)
-    require_whole(run)
-    checkpoint = open_checkpoint(run)
-    if corpus is None:
-        _require_texts(run, settings)
-        tokenizer = checkpoint.tokenizer.open() if checkpoint.tokenizer else None
-        if tokenizer is None and not all(path.endswith(".ids") for path in settings.texts):
-            raise TrainingError(
-                f"{run}: its tokenizer is gone, from {LAST} too; put it back, or begin again, with --force"
-            )
-        encoding = Encoding(str(run), tokenizer, checkpoint.chat, checkpoint.config.vocab_size)
-        corpus = read_corpus(settings, encoding)
-        texts = (*settings.texts, *settings.held_out)
-        if changed := [path for path, was, now in zip(texts, settings.sha256, corpus.sha256) if was != now]:
-            raise TrainingError(
-                f"{changed[0]}: not what it was when {run} was begun; put that text back, or begin again, with --force"
-            )
     main = accelerator.is_main_process
     with ExitStack() as within:
         by_the_first(accelerator, lambda: within.enter_context(only_one(run)))
-        within.enter_context(_enough_memory(settings))
+        settings = Settings.load(run)
+        require_whole(run)
+        checkpoint = open_checkpoint(run)
+        corpus = corpus or _corpus_again(run, settings, checkpoint)
         trainer = Trainer(run, accelerator, settings, checkpoint, corpus, say if main else _silent)
         within.callback(trainer.close)
         trainer.go_on(progress if main else None)
     return Result(open_checkpoint(run), settings, trainer.reached, main)
 
 
-@contextmanager
-def _enough_memory(settings: Settings) -> Iterator[None]:
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise TrainingError(
-            f"no memory for --batch {settings.batch} rows of --length {settings.length} tokens; begin again, with "
-            "--force and less of one of them"
-        ) from None
-
-
-def _require_texts(run: Path, settings: Settings) -> None:
-    """Raises TrainingError."""
-    if gone := [path for path in (*settings.texts, *settings.held_out) if not os.path.lexists(path)]:
+def _corpus_again(run: Path, settings: Settings, checkpoint: Checkpoint) -> Corpus:
+    """The texts that a run was begun with. Raises TrainingError where they are not what they were."""
+    texts = (*settings.texts, *settings.held_out)
+    if gone := [path for path in texts if not os.path.lexists(path)]:
         raise TrainingError(f"{gone[0]}: a text of {run} is gone; put it back, or begin again, with --force")
+    if not checkpoint.tokenizer and not all(Path(path).suffix.lower() == ".ids" for path in texts):
+        raise TrainingError(f"{run}: its tokenizer is gone, from {LAST} too; put it back, or begin again, with --force")
+    tokenizer = checkpoint.tokenizer.open() if checkpoint.tokenizer else None
+    corpus = read_corpus(settings, Encoding(str(run), tokenizer, checkpoint.chat, checkpoint.config.vocab_size))
+    if changed := [path for path, was, now in zip(texts, settings.sha256, corpus.sha256) if was != now]:
+        raise TrainingError(
+            f"{changed[0]}: not what it was when {run} was begun; put that text back, or begin again, with --force"
+        )
+    return corpus
 
 
 def _model(settings: Settings, checkpoint: Checkpoint) -> Model:
@@ -171,7 +155,8 @@ class Trainer:
         while (fraction := self._fraction()) < 1:
             choose_trained(self._model, settings, fraction)
             rate = learning_rate(settings, reached.step, fraction)
-            loss, norm = self._step(rate)
+            with self._enough_memory():
+                loss, norm = self._step(rate)
             reached.step += 1
             reached.seconds = before + time.perf_counter() - begun
             if self._logs:
@@ -231,6 +216,20 @@ class Trainer:
         told = information_loss(medium.adaptive, settings.medium_nats, prediction(logits, ids), state)
         return settings.information_weight * told
 
+    @contextmanager
+    def _enough_memory(self) -> Iterator[None]:
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            settings = self._settings
+            resume = "go on with --resume where there is more, or " if self.reached.step else ""
+            raise TrainingError(
+                f"no memory for --batch {settings.batch} rows of --length {settings.length} tokens; {resume}begin "
+                "again, with --force and less of one of them"
+            ) from error
+
     def _diverged(self, what: str) -> TrainingError:
         option, rate = self._settings.fastest
         return TrainingError(
@@ -241,7 +240,7 @@ class Trainer:
         """Measure on the held-out text, and keep what is there: the best weights, the last, and the run. Raises
         TrainingError for a loss that is not finite, and what was kept before stays.
         """
-        remembered = kept.remembered(self._model, self._optimizer, first=self._accelerator.is_main_process)
+        remembered = kept.remembered(self._model, self._optimizer, main=self._accelerator.is_main_process)
         with with_whole_parameters(self._model):
             by_the_first(self._accelerator, lambda: self._keep(self._measured(), remembered))
 
@@ -249,7 +248,7 @@ class Trainer:
         """The held-out loss. Raises TrainingError."""
         reached, logs = self.reached, self._logs
         assert logs
-        with self._mixed():
+        with self._mixed(), self._enough_memory():
             found = held_out_loss(self._model, self._objective.measured, self._held_out, self._settings.batch)
         if not math.isfinite(found.loss):
             told = f"step {reached.step}: the held-out {self._objective.what} is {found.loss}"

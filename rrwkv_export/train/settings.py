@@ -62,7 +62,7 @@ _RULES = {
     "retrofit": _Rule("true or false", lambda x: isinstance(x, bool)),
 }
 
-_OPTIONS = {"base_rate": "--base-learning-rate / --learning-rate"}
+_OPTIONS = {"base_rate": "--base-learning-rate over --learning-rate"}
 
 
 @dataclass(frozen=True)
@@ -161,10 +161,10 @@ class Settings:
 
 def _no_run(run: Path) -> str:
     """What is there in place of a run's settings, and what helps."""
+    if not os.path.lexists(run):
+        return "no run to go on with; leave --resume out to begin one"
     if (run.parent / MARKER).is_file():
-        return f"a model of a run; --resume takes the run's own folder, {run.parent}"
-    if (run / TRAINING).is_dir():
+        return f"within a run; --resume takes the run's own folder, {run.parent}"
+    if (run / TRAINING).is_dir() and (run / "model.safetensors").is_file():
         return f"its {MARKER} is gone, so it cannot be gone on with; begin another from its model, with --from {run}"
-    if os.path.lexists(run):
-        return f"no run (it has no {MARKER}); give the folder of one, or leave --resume out and choose another name"
-    return "no run to go on with; leave --resume out to begin one"
+    return f"no run (it has no {MARKER}); give the folder of one, or leave --resume out and choose another name"

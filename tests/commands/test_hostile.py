@@ -357,10 +357,10 @@ def test_text_for_people_has_no_control_in_it():
         "export OTHER -o CHECKPOINT/out",
     ],
 )
-def test_paths_that_libraries_cannot_take_are_named(small_bundle, small_checkpoint, tmp_path, command, capsys):
+def test_paths_that_libraries_cannot_take_are_named(small_bundle, small_checkpoint, tmp_path, no_utf8, command, capsys):
     places = {"BUNDLE": small_bundle, "CHECKPOINT": small_checkpoint}
     for name, place in places.items():
-        places[name] = shutil.copytree(place, tmp_path / f"{name}\udcff")
+        places[name] = shutil.copytree(place, tmp_path / f"{name}{no_utf8}")
     places |= {"OUT": tmp_path / "out", "OTHER": small_checkpoint, "CHECKPOINT/out": places["CHECKPOINT"] / "out"}
     assert _run([str(places.get(word, word)) for word in command.split()]) == 1
     said = capsys.readouterr().err

@@ -105,10 +105,11 @@ def test_a_request_asked_again_is_another_draw_and_the_same_in_every_run(small_b
 
     drawn = {"until": [], "max_gen_toks": 12, "do_sample": True, "temperature": 1.0}
     requests = asked("generate_until", *((f"User: {said}!", drawn) for said in ("Hi", "Hello", "Hi", "Hi")))
-    found, again = (RRWKV(str(small_bundle), threads=1).generate_until(requests) for _ in range(2))
+    lm = RRWKV(str(small_bundle), threads=1)
+    found, again = (lm.generate_until(requests) for _ in range(2))
     assert len({found[0], found[2], found[3]}) == 3
     assert again == found
-    assert RRWKV(str(small_bundle), threads=1).generate_until(requests[1:2]) == found[1:2]
+    assert lm.generate_until(requests[1:2]) == found[1:2]
 
 
 @installed

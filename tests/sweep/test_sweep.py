@@ -131,7 +131,7 @@ def test_a_bundle_that_is_gone_is_made_again(swept, small_bundle, texts, tmp_pat
     plan = make_plan([small_bundle], RECIPES, [more], settings=SHORT)
     found = sweep(plan, out, speed=False, say=said.append)
     found.require()
-    assert said[0] == f"quantize bundle int8-weight: what it made is no longer in {out / 'bundles'}, and is made again"
+    assert said[0] == f"quantize bundle int8-weight: not in {made}, so it is made again"
     assert said[1] == "1 of 2 runs are finished already"
     assert Manifest.load(made).bundle_id == known
     assert len(found.points) == 3

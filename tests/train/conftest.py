@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -43,3 +44,16 @@ def run(text, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "run"
     assert run_command(["train", str(text), "-o", str(out), *SIZES, "--medium-interval", "8", *RUN]) == 0
     return out
+
+
+@pytest.fixture
+def limited():
+    """How a process is started whose files may have so many bytes; those of Python's cache would be cut too."""
+    resource = pytest.importorskip("resource", reason="this system has no limit of files' sizes")
+
+    def of(size):
+        limit = (size, size)
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        return {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit), "env": environment}
+
+    return of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import os
 import shutil
 import subprocess
 import sys
@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoint_files import RWKV7, random_weights, write_rrwkv
-from training_runs import RUN, SENTENCES, SIZES
+from training_runs import RUN, SENTENCES, SIZES, same_run
 
-from rrwkv_export.errors import ParityError
+from rrwkv_export.errors import ParityError, TrainingError, is_out_of_memory
 from rrwkv_export.train import begin
 from rrwkv_export.train.folder import only_one
 from rrwkv_export.train.run import Trainer
+from rrwkv_export.train.settings import MARKER
 
 pytest.importorskip("accelerate", reason="accelerate is not installed: pip install '.[train]'")
 
@@ -158,14 +159,14 @@ def test_training_without_its_extra_says_how_to_get_it(text, tmp_path):
         (
             ["--base-learning-rate", "1e9", "--learning-rate", "1e-9"],
             1,
-            "--base-learning-rate / --learning-rate must",
+            "--base-learning-rate over --learning-rate must",
         ),
         (
             ["--medium-nats", "5"],
             2,
             "--medium-nats is for intervals that follow the text, such as",
         ),
-        (["--medium-slots", "1000000"], 1, "could not be exported, so it is not trained: its states take 640 MB"),
+        (["--medium-slots", "1000000"], 1, "could not be exported, so it is not trained: states of 640 MB"),
         (["--medium-interval", "40"], 1, "--length 32: no token of such a row could read a medium"),
     ],
 )
@@ -180,12 +181,14 @@ def test_what_cannot_be_retrofitted_is_said_in_a_line(rrwkv, base, ids, tmp_path
     ("arguments", "reason"),
     [
         (["--qat", ""], ": no scheme and no file; the schemes are"),
+        (["--text-share", "0"], "--text-share is for --qat"),
+        (["--qat", "int4", "--information-weight", "0.5"], "with --qat they stay, leave it out"),
         (["--medium-nats", "5"], "--medium-nats is for adaptive intervals"),
         (["--information-weight", "0.5"], "--information-weight is for adaptive intervals"),
     ],
 )
 def test_what_a_model_cannot_be_trained_further_with(rrwkv, base, ids, tmp_path, arguments, reason):
-    status = 1 if "--qat" in arguments else 2
+    status = 1 if "" in arguments else 2
     done = rrwkv("train", "--from", base, ids, "-o", tmp_path / "out", *RUN, *arguments, status=status)
     assert reason in done.err
     assert not (tmp_path / "out").exists()
@@ -206,19 +209,64 @@ def test_a_loss_beyond_any_perplexity_is_told(rrwkv, ids, tmp_path):
     assert "perplexity" not in done.out
 
 
-def test_a_step_without_room_says_what_to_make_smaller(rrwkv, text, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9",
+        "CUDA out of memory. Tried to allocate 20.00 GiB",
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ],
+)
+def test_too_little_memory_is_known_by_what_torch_says(said):
+    assert is_out_of_memory(RuntimeError(said))
+    assert not is_out_of_memory(ValueError(said))
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied (1x2 and 3x4)"))
+
+
+def test_a_step_without_room_says_what_to_make_smaller(rrwkv, text, run, tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "_step", lambda *_: torch.empty(1 << 55))
     done = rrwkv("train", text, "-o", tmp_path / "out", *SIZES, *RUN, status=1)
-    assert "no memory for --batch 2 rows of --length 32 tokens; begin again, with --force and less" in done.err
+    said = "no memory for --batch 2 rows of --length 32 tokens; "
+    assert f"{said}begin again, with --force and less of one of them" in done.err
+    out = Path(shutil.copytree(run, tmp_path / "run"))
+    settings = out / "training" / "settings.json"
+    settings.write_text(settings.read_text().replace('"steps": 12', '"steps": 16'))
+    done = rrwkv("train", "-o", out, "--resume", status=1)
+    assert f"{said}go on with --resume where there is more, or begin again" in done.err
+    monkeypatch.setattr("rrwkv_export.train.kept.shared_as", lambda *_: torch.empty(1 << 55))
+    assert "rrwkv: error: out of memory; close other" in rrwkv("train", "-o", out, "--resume", status=1).err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
 def test_one_process_alone_trains_in_a_run(rrwkv, run, text, tmp_path):
     out = Path(shutil.copytree(run, tmp_path / "run"))
     with only_one(out):
         for given in (["--resume"], [text, *SIZES, *RUN, "--force"]):
             done = rrwkv("train", "-o", out, *given, status=1)
             assert "another process trains it; wait until it is done, or stop it" in done.err
+    same_run(out, run)
     rrwkv("train", "-o", out, "--resume")
+
+
+def test_a_run_that_another_has_taken_the_place_of_is_not_gone_on_with(run, tmp_path, monkeypatch):
+    out = Path(shutil.copytree(run, tmp_path / "run"))
+
+    def replaced(descriptor, wait):
+        os.replace(shutil.copy(out / MARKER, tmp_path), out / MARKER)
+        return True
+
+    monkeypatch.setattr("rrwkv_runtime.common.atomic._lock", replaced)
+    with pytest.raises(TrainingError, match="another process trains it"), only_one(out):
+        pass
+
+
+@pytest.mark.parametrize("name", ["a.ids", "a.IDS"])
+def test_a_run_without_a_tokenizer_goes_on(rrwkv, ids, tmp_path, name):
+    base = write_rrwkv(tmp_path / "base", RWKV7, random_weights(RWKV7), tokenizer=None)
+    text = ids.rename(tmp_path / name)
+    rrwkv("train", "--from", base, text, "-o", tmp_path / "out", *RUN)
+    rrwkv("train", "-o", tmp_path / "out", "--resume")
 
 
 @pytest.mark.parametrize("option", ["--warm-up", "--weight-decay", "--information-weight", "--seed"])
@@ -235,8 +283,10 @@ def test_a_run_is_gone_on_with_as_it_began_be_it_nothing_that_is_asked_for(rrwkv
             "training/settings.json is gone, so it cannot be gone on with; begin another from",
         ),
         (["training"], "", "no run (it has no training/settings.json); give the folder of one"),
-        ([], "last", "a model of a run; --resume takes the run's own folder"),
-        ([], "README.md", "a model of a run; --resume takes the run's own folder"),
+        ([], "last", "within a run; --resume takes the run's own folder"),
+        ([], "README.md", "within a run; --resume takes the run's own folder"),
+        ([], "foo", "no run to go on with; leave --resume out to begin one"),
+        (["training/settings.json", "model.safetensors"], "", "no run (it has no training/settings.json); give the"),
         (
             ["model.safetensors", "last/model.safetensors"],
             "",
@@ -254,11 +304,9 @@ def test_what_cannot_be_gone_on_with_says_what_helps(rrwkv, run, tmp_path, gone,
     assert done.err.count("\n") == 1
 
 
-@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="this system has no limit of files' sizes")
-def test_a_limit_of_files_is_said_before_there_is_a_run(text, tmp_path):
-    limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))}
+def test_a_limit_of_files_is_said_before_there_is_a_run(text, tmp_path, limited):
     command = [sys.executable, "-m", "rrwkv_export", "train", str(text), "-o", str(tmp_path / "out"), *SIZES, *RUN]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, **limit)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, **limited(50_000))
     assert done.returncode == 1
     assert "larger than a file may be here" in done.stderr
     assert "begin again" in done.stderr

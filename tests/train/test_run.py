@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -14,10 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from checkpoint_files import RWKV4, RWKV7, random_weights, write_rrwkv
 from safetensors.torch import load_file
-from training_runs import RUN, SIZES, rows
+from training_runs import RUN, SIZES, rows, same_run
 
 from rrwkv_export.architectures import reference
 from rrwkv_export.checkpoint import open_checkpoint
@@ -34,16 +32,6 @@ def process(*arguments, status=0, **how):
     done = subprocess.run([*PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=300, **how)
     assert done.returncode == status, done.stderr
     return done.stderr
-
-
-def same_run(one, other):
-    """To the bit: the losses of every step, those on held-out text, and all weights and memories."""
-    assert rows(one) == rows(other)
-    assert rows(one, "held_out.csv") == rows(other, "held_out.csv")
-    for name in ("model.safetensors", "last/model.safetensors", "training/state.safetensors"):
-        left, right = load_file(one / name), load_file(other / name)
-        assert left.keys() == right.keys()
-        assert all(torch.equal(left[key], right[key]) for key in left)
 
 
 def test_a_run_is_a_checkpoint_and_tells_of_itself(run, text):
@@ -118,12 +106,14 @@ def test_a_run_that_is_at_its_end_stays_there(run, tmp_path, rrwkv):
     same_run(out, run)
 
 
-@pytest.mark.parametrize("name", ["run: 2", "no", "a \"b\" 'c'", "two\nlines"])
-def test_a_card_is_yaml_whatever_folder_and_text_are_called(rrwkv, text, tmp_path, name):
-    shutil.copy(text, tmp_path / "\udcff.txt")
-    rrwkv("train", tmp_path / "\udcff.txt", "-o", tmp_path / name, *SIZES, *RUN)
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+@pytest.mark.parametrize("name", ["run: 2", "no", "a \"b\" 'c'", "two\nlines", "ein Käse 😀"])
+def test_a_card_is_yaml_whatever_folder_and_text_are_called(rrwkv, text, tmp_path, no_utf8, name):
+    yaml = pytest.importorskip("yaml")
+    shutil.copy(text, tmp_path / f"{no_utf8}.txt")
+    rrwkv("train", tmp_path / f"{no_utf8}.txt", "-o", tmp_path / name, *SIZES, *RUN)
     card = (tmp_path / name / "README.md").read_text("utf-8")
-    assert isinstance(yaml.safe_load(card.split("---")[1])["model_name"], str)
+    assert yaml.safe_load(card.split("---")[1])["model_name"] == name
     assert r"Texts: \udcff.txt." in card
 
 
@@ -156,15 +146,13 @@ def test_a_model_that_is_not_finite_is_not_kept(rrwkv, run, tmp_path, monkeypatc
     assert {path: (out / path).read_bytes() for path in before} == before
 
 
-@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="this system has no limit of files' sizes")
-def test_a_full_disk_leaves_what_was_kept_before(rrwkv, run, tmp_path):
+def test_a_full_disk_leaves_what_was_kept_before(rrwkv, run, tmp_path, limited):
     out = Path(shutil.copytree(run, tmp_path / "run"))
     settings = out / "training" / "settings.json"
     settings.write_text(settings.read_text().replace('"steps": 12', '"steps": 16'))
     before = (out / "training" / "state.safetensors").read_bytes()
     least = min((out / name).stat().st_size for name in ("model.safetensors", "training/state.safetensors"))
-    limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (least // 2, least // 2))}
-    said = process("train", "-o", out, "--resume", status=1, **limit)
+    said = process("train", "-o", out, "--resume", status=1, **limited(least // 2))
     assert "larger than a file may be here (`ulimit -f`" in said
     assert "what was kept before is whole" in said
     assert said.count("\n") == 1

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rrwkv_export.architectures.mediums import MediumConfig
     from rrwkv_export.train.run import Result
 
+OF_INTERVALS = ("medium_nats", "information_weight")  # options of intervals that follow the text
 _NO_PERPLEXITY = 20.0  # nats, from which on the number says nothing
 texts_argument: Decorator[Any] = click.argument("texts", type=PATH, nargs=-1, metavar="TEXT…")
 
@@ -92,12 +93,17 @@ def medium_config(said: dict[str, Any]) -> MediumConfig | None:
     fields = {name: said.pop(f"medium_{name}") for name in names}
     if isinstance(fields["interval"], tuple):
         fields["interval"] = AdaptiveInterval(*fields["interval"])
-    elif given := [name for name in ("medium_nats", "information_weight") if is_given(name)]:
-        raise click.UsageError(
-            f"--{given[0].replace('_', '-')} is for intervals that follow the text, such as --medium-interval 8-64; "
-            "leave it out"
-        )
+    else:
+        for name in filter(is_given, OF_INTERVALS):
+            raise click.UsageError(
+                f"{option(name)} is for intervals that follow the text, such as --medium-interval 8-64; leave it out"
+            )
     return MediumConfig(**fields) if fields["interval"] else None
+
+
+def option(name: str) -> str:
+    """As it is typed."""
+    return f"--{name.replace('_', '-')}"
 
 
 def is_given(name: str) -> bool:

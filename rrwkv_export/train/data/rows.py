@@ -50,7 +50,7 @@ def _drawn(seed: int, epoch: int, room: int, count: int) -> tuple[int, Ids]:
 
 def windows(ids: Ids, length: int, most: int) -> Ids:
     """Rows of what is held out, [n, at most length + 1], of `most` predictions at most: one after the other, or where
-    there are more of them, from places evenly along it, so that every text has its part.
+    there are more of them, from places evenly along all of it, which may be several texts.
     """
     length = min(length, len(ids) - 1)
     fit = (len(ids) - 1) // length

@@ -112,27 +112,21 @@ def _clean_up(folder: Path, place: Path) -> None:
 
 
 @contextmanager
-def held(path: Path, *, shared: bool = False) -> Iterator[bool]:
-    """Hold a file that is there; False where another process holds it, and True where files cannot be held.
-
-    shared: among all that ask so. Raises OSError.
+def held(path: Path) -> Iterator[bool]:
+    """Hold a file that is there. False where another process holds it, or put another in its place; True also where
+    files cannot be held, as on Windows. Raises OSError.
     """
-    descriptor = os.open(path, os.O_RDWR)
+    if sys.platform == "win32":  # where a folder with an open file cannot be renamed
+        yield True
+        return
     try:
-        yield sys.platform == "win32" or not _is_held(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        descriptor = os.open(path, os.O_RDWR)  # NFS locks nothing else
+    except PermissionError:
+        descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield _lock(descriptor, wait=False) is not False and _is_still(descriptor, path)
     finally:
         os.close(descriptor)
-
-
-def _is_held(descriptor: int, how: int) -> bool:
-    """By another, in the way of what is asked for; else it is held from now on."""
-    try:
-        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # a file system without locks
-        return False
-    return False
 
 
 def to_disk(path: Path) -> None:
@@ -147,13 +141,24 @@ def to_disk(path: Path) -> None:
 
 
 def _is_locked(descriptor: int, wait: bool) -> bool:
-    """Lock an open file; False if another holds the lock, or nobody can say. wait: until it is free."""
+    """Lock an open file; False if another holds the lock, or nobody can say: there nobody takes it for dead either.
+
+    wait: until it is free.
+    """
+    locked = _lock(descriptor, wait)
+    return wait if locked is None else locked
+
+
+def _lock(descriptor: int, wait: bool) -> bool | None:
+    """Whether this process has it now; None where the system or the file system has no locks."""
     if sys.platform == "win32":
-        return wait
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held, or a file system without locks: there nobody takes it for dead either
-        return wait
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
     return True
 
 

@@ -2,7 +2,7 @@
 
 What is meant are the control characters (C0 but for newline and tab, DEL, C1, and with them every escape sequence), the
 line separators U+2028 and U+2029, the embeddings, overrides and isolates of bidirectional text, and surrogates, which
-stand in a file's name for bytes that are no UTF-8 and in no text that is written.
+stand in a file's name for bytes that are no UTF-8, and which UTF-8 cannot hold.
 """
 
 from __future__ import annotations
