@@ -19,6 +19,7 @@ from rrwkv_export.commands.shared.training import (
     medium_options,
     number,
     option,
+    refuse,
     require_extra,
     run_options,
     tell,
@@ -161,9 +162,9 @@ def _from(texts: tuple[Path, ...], said: dict[str, Any]) -> tuple[Make, Settings
 
     base, scheme = said.pop("base"), said.pop("qat")
     beside = {name: said.pop(name) for name in ("tokenizer", "chat")}
-    for name in [*_OF_NEW, *(name for name in said if name.startswith("medium_") and name != "medium_nats")]:
-        if is_given(name):
-            raise click.UsageError(f"{option(name)} is for a new model; {base} has its own, leave it out")
+    of_new = [*_OF_NEW, *(name for name in said if name.startswith("medium_") and name != "medium_nats")]
+    refuse(of_new, f"is for a new model; {base} has its own, leave it out")
+    for name in of_new:
         del said[name]
     if scheme is None:
         if is_given("text_share"):
@@ -177,8 +178,7 @@ def _from(texts: tuple[Path, ...], said: dict[str, Any]) -> tuple[Make, Settings
 
     said |= {name: value for name, value in _TUNING.items() if not is_given(name)}
     checkpoint = open_checkpoint(base, **beside)
-    for name in filter(is_given, OF_INTERVALS):
-        raise click.UsageError(f"{option(name)} is for intervals that are trained; with --qat they stay, leave it out")
+    refuse(OF_INTERVALS, "is for intervals that are trained; with --qat they stay, leave it out")
     settings = Settings(**kept_settings(texts, **said), recipe=recipe_text(scheme, checkpoint.config.architecture))
     recipe = parse_recipe(settings.recipe)
     return lambda progress: tuned(checkpoint, recipe, say=note, progress=progress), described(settings, checkpoint)
@@ -191,8 +191,7 @@ def _nats(checkpoint: Checkpoint, said: dict[str, Any]) -> float:
 
     medium, path, nats = checkpoint.config.medium, checkpoint.path, float(said["medium_nats"])
     if not medium or not medium.adaptive:
-        for name in filter(is_given, OF_INTERVALS):
-            raise click.UsageError(f"{option(name)} is for adaptive intervals, and {path} has none; leave it out")
+        refuse(OF_INTERVALS, f"is for adaptive intervals, and {path} has none; leave it out")
         return nats
     if is_given("medium_nats") or not said["information_weight"]:
         return nats

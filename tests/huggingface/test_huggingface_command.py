@@ -11,19 +11,9 @@ import torch
 from checkpoint_files import ASSET, RRWKV, RWKV6, RWKV7, random_weights, write_blinkdl, write_rrwkv
 
 from rrwkv_export.checkpoint import open_checkpoint
-from rrwkv_export.commands import _run as run_command
 from rrwkv_export.errors import ConfigError
 from rrwkv_export.huggingface import convert, folder, write_beside
 from rrwkv_runtime.manifest import ChatFormat
-
-
-@pytest.fixture
-def rrwkv(capsys):
-    def run(*arguments, status=0):
-        assert run_command(list(map(str, arguments))) == status, capsys.readouterr().err
-        return capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

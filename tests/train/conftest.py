@@ -1,4 +1,4 @@
-"""A text, a run of it, the command; tiny models on one thread: threads that wait for each other are slower."""
+"""A text and a run of it; tiny models on one thread: threads that wait for each other are slower."""
 
 from __future__ import annotations
 
@@ -25,17 +25,6 @@ def text(tmp_path_factory):
     path = tmp_path_factory.mktemp("text") / "text.txt"
     path.write_text(SENTENCES)
     return path
-
-
-@pytest.fixture
-def rrwkv(capsys):
-    """The command in this process, which saves seconds, and what it said."""
-
-    def run(*arguments, status=0):
-        assert run_command(list(map(str, arguments))) == status, capsys.readouterr().err
-        return capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture(scope="session")

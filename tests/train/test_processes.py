@@ -11,8 +11,6 @@ import pytest
 from checkpoint_files import RWKV7, random_weights, write_rrwkv
 from training_runs import RUN, SENTENCES, SIZES, rows
 
-from rrwkv_export.commands import _run as run_command
-
 pytest.importorskip("accelerate", reason="accelerate is not installed: pip install '.[train]'")
 
 DDP = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
@@ -42,14 +40,6 @@ def on_two_processes(kind, *arguments, status=0, **more):
 
 
 @pytest.fixture
-def on_one(capsys):
-    def run(*arguments):
-        assert run_command(list(map(str, arguments))) == 0, capsys.readouterr().err
-
-    return run
-
-
-@pytest.fixture
 def text(tmp_path):
     (tmp_path / "text.txt").write_text(SENTENCES)
     return tmp_path / "text.txt"
@@ -74,9 +64,9 @@ def nearly_same(one, other):
 
 
 @KINDS
-def test_two_processes_train_as_one_does(on_one, text, tmp_path, kind):
+def test_two_processes_train_as_one_does(rrwkv, text, tmp_path, kind):
     given = ["train", text, *SIZES, "--medium-interval", "4-8", *RUN, "--clip", "0.3"]
-    on_one(*given, "-o", tmp_path / "one")
+    rrwkv(*given, "-o", tmp_path / "one")
     done = on_two_processes(kind, *given, "-o", tmp_path / "two")
     assert done.stdout.count("held-out loss") == 1
     nearly_same(tmp_path / "one", tmp_path / "two")
@@ -84,33 +74,33 @@ def test_two_processes_train_as_one_does(on_one, text, tmp_path, kind):
 
 @pytest.mark.slow
 @KINDS
-def test_two_processes_retrofit_as_one_does(on_one, base, ids, tmp_path, kind):
+def test_two_processes_retrofit_as_one_does(rrwkv, base, ids, tmp_path, kind):
     """At first most weights get no gradient, in neither process."""
     given = ["retrofit", base, ids, "--medium-interval", 4, "--medium-key-size", 8, *RUN]
-    on_one(*given, "-o", tmp_path / "one")
+    rrwkv(*given, "-o", tmp_path / "one")
     on_two_processes(kind, *given, "-o", tmp_path / "two")
     nearly_same(tmp_path / "one", tmp_path / "two")
 
 
 @pytest.mark.slow
 @KINDS
-def test_two_processes_tune_as_one_does(on_one, base, ids, tmp_path, kind):
+def test_two_processes_tune_as_one_does(rrwkv, base, ids, tmp_path, kind):
     given = ["train", "--from", base, "--qat", "int4", ids, *RUN]
-    on_one(*given, "-o", tmp_path / "one")
+    rrwkv(*given, "-o", tmp_path / "one")
     on_two_processes(kind, *given, "-o", tmp_path / "two")
     nearly_same(tmp_path / "one", tmp_path / "two")
 
 
 @pytest.mark.slow
-def test_what_processes_of_fsdp_kept_is_gone_on_with_by_one_and_by_two(on_one, text, tmp_path):
+def test_what_processes_of_fsdp_kept_is_gone_on_with_by_one_and_by_two(rrwkv, text, tmp_path):
     given = ["train", text, *SIZES, *RUN]
-    for out, begun in (("one", on_one), ("two", on_two), ("then one", on_two), ("then two", on_one)):
+    for out, begun in (("one", rrwkv), ("two", on_two), ("then one", on_two), ("then two", rrwkv)):
         begun(*given, "-o", tmp_path / out)
     for out in ("one", "two", "then one", "then two"):
         longer(tmp_path / out)
-    on_one("train", "-o", tmp_path / "one", "--resume")
+    rrwkv("train", "-o", tmp_path / "one", "--resume")
     on_two("train", "-o", tmp_path / "two", "--resume")
-    on_one("train", "-o", tmp_path / "then one", "--resume")
+    rrwkv("train", "-o", tmp_path / "then one", "--resume")
     on_two("train", "-o", tmp_path / "then two", "--resume")
     for out in ("two", "then one", "then two"):
         nearly_same(tmp_path / "one", tmp_path / out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,10 +95,7 @@ def medium_config(said: dict[str, Any]) -> MediumConfig | None:
     if isinstance(fields["interval"], tuple):
         fields["interval"] = AdaptiveInterval(*fields["interval"])
     else:
-        for name in filter(is_given, OF_INTERVALS):
-            raise click.UsageError(
-                f"{option(name)} is for intervals that follow the text, such as --medium-interval 8-64; leave it out"
-            )
+        refuse(OF_INTERVALS, "is for intervals that follow the text, such as --medium-interval 8-64; leave it out")
     return MediumConfig(**fields) if fields["interval"] else None
 
 
@@ -109,6 +107,12 @@ def option(name: str) -> str:
 def is_given(name: str) -> bool:
     """Whether an option of the command that runs was said, be it what it is by default."""
     return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
+def refuse(names: Iterable[str], why: str) -> None:
+    """Raises UsageError for the first of these options that was said."""
+    for name in filter(is_given, names):
+        raise click.UsageError(f"{option(name)} {why}")
 
 
 run_options: Decorator[Any] = stacked(
